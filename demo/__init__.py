@@ -1,0 +1,1 @@
+"""`make demo`: sample images, a synthetic field with known nuclei, and the run over them."""

@@ -1,0 +1,1 @@
+"""Running Triton: the embedded CPU server and its private environment."""

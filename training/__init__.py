@@ -1,0 +1,1 @@
+"""TSFD-Net: network, data, losses, training, evaluation and export."""
