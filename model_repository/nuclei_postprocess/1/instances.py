@@ -38,7 +38,7 @@ _CHANNELS = 6
 _MAX_SIDE = np.iinfo(np.int16).max
 _MAX_INSTANCES = np.iinfo(np.uint16).max
 _MAX_CONTOUR_POINTS = 1 << 24  # contour_start travels as float32: exact up to here
-_MIN_SEED_AREA = 3  # smaller interiors are gaps in a blurred boundary, not nuclei
+_MIN_SEED_AREA = 6  # smaller interiors are gaps in a blurred boundary, not nuclei
 
 # States of a pixel in the padded label arrays; labels themselves are positive.
 _BACKGROUND = 0
@@ -307,14 +307,15 @@ def _grow(labels, relief, strengths, stride):
     Pixels are queued once. Those reached in the same wave go to the strongest of the seeds that
     reach them, so that the outcome does not depend on the order in which pixels are visited.
     """
-    following = np.empty(labels.size, np.int32)
+    following = np.full(labels.size, -1, np.int32)  # the queues are linked lists
     first = np.full(256, -1, np.int32)
     last = np.full(256, -1, np.int32)
     wave_of = np.zeros(labels.size, np.int32)
     wave = 1
     for p in range(stride, labels.size - stride):
-        if labels[p] > 0 and wave_of[p] == 0:
-            _claim(p, 0, wave, labels, relief, strengths, wave_of, following, first, last, stride)
+        if labels[p] > 0:
+            _append(p, 0, following, first, last)
+            wave_of[p] = wave
     for level in range(256):
         current = 0
         p = first[level]
@@ -322,30 +323,25 @@ def _grow(labels, relief, strengths, stride):
             if wave_of[p] != current:
                 current = wave_of[p]
                 wave += 1
-            _claim(
-                p, level, wave, labels, relief, strengths, wave_of, following, first, last, stride
-            )
+            label = labels[p]
+            for q in (p - stride, p - 1, p + 1, p + stride):
+                other = labels[q]
+                if other == _RIM:
+                    labels[q] = label
+                    wave_of[q] = wave
+                    _append(q, max(level, relief[q]), following, first, last)
+                elif other > 0 and wave_of[q] == wave and strengths[label] > strengths[other]:
+                    labels[q] = label
             p = following[p]
 
 
 @numba.njit(**_COMPILE)
-def _claim(p, level, wave, labels, relief, strengths, wave_of, following, first, last, stride):
-    """Let the label of ``p`` spread to its neighbours and queue them at their flood level."""
-    label = labels[p]
-    for q in (p - stride, p - 1, p + 1, p + stride):
-        other = labels[q]
-        if other == _RIM:
-            labels[q] = label
-            wave_of[q] = wave
-            at = max(level, relief[q])
-            following[q] = -1
-            if first[at] < 0:
-                first[at] = q
-            else:
-                following[last[at]] = q
-            last[at] = q
-        elif other > 0 and wave_of[q] == wave and strengths[label] > strengths[other]:
-            labels[q] = label
+def _append(p, level, following, first, last):
+    if first[level] < 0:
+        first[level] = p
+    else:
+        following[last[level]] = p
+    last[level] = p
 
 
 @numba.njit(**_COMPILE)
