@@ -1,0 +1,106 @@
+"""The SavedModel: its signature, its values against the network, and the export's errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.export import ExportError, export, main
+from training.network import build
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(7)
+    return build("lite")
+
+
+@pytest.fixture(scope="module")
+def saved_model(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    export(network, folder)
+    return folder
+
+
+def test_signature_is_the_serving_contract(saved_model: Path) -> None:
+    signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+
+    (image,) = signature.structured_input_signature[1].values()
+    outputs = {
+        name: (s.shape.as_list(), s.dtype) for name, s in signature.structured_outputs.items()
+    }
+
+    assert (image.name, image.shape.as_list(), image.dtype) == (
+        "image",
+        [None, 256, 256, 3],
+        tf.uint8,
+    )
+    assert outputs == {
+        "class_probs": ([None, 256, 256, 6], tf.uint8),
+        "boundary_prob": ([None, 256, 256], tf.uint8),
+        "tissue_probs": ([None, 19], tf.float32),
+    }
+
+
+def test_values_are_the_networks_probabilities(network: keras.Model, saved_model: Path) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    blanks = np.stack([np.full((256, 256, 3), value, np.uint8) for value in (0, 255)])
+    image = np.concatenate([noise, blanks])
+
+    served = tf.saved_model.load(str(saved_model)).signatures["serving_default"](
+        image=tf.constant(image)
+    )
+    logits = {name: np.asarray(x) for name, x in network(image, training=False).items()}
+    exponents = np.exp(logits["class_logits"])
+    class_probs = 255 * exponents / exponents.sum(-1, keepdims=True)
+    boundary_prob = 255 / (1 + np.exp(-logits["boundary_logits"][..., 0]))
+
+    # Half a level of rounding and a little arithmetic noise.
+    np.testing.assert_allclose(served["class_probs"].numpy(), class_probs, atol=0.51)
+    np.testing.assert_allclose(served["boundary_prob"].numpy(), boundary_prob, atol=0.51)
+    np.testing.assert_allclose(served["tissue_probs"].numpy().sum(-1), 1, atol=1e-5)
+
+
+def test_missing_weights_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "lite.weights.h5"
+
+    code = main(["--weights", str(missing), "--out", str(tmp_path / "out")])
+
+    assert code == 1
+    assert capsys.readouterr().err == (
+        f"export: There is no weights file {missing}: name one with --weights, or pass "
+        "--random-weights for an untrained network.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_foreign_folder_is_not_replaced(network: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+
+    with pytest.raises(ExportError, match="exists and is not a SavedModel; delete it or choose"):
+        export(network, tmp_path)
+
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_jax_backend_is_refused(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import keras; keras.backend.backend = lambda: 'jax'\n"
+            "from pathlib import Path\nfrom training.export import export\n"
+            f"export(None, Path({str(tmp_path / 'out')!r}))",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "run the export with KERAS_BACKEND=tensorflow" in result.stderr
