@@ -7,8 +7,11 @@
 
 Needs numpy, numba and OpenCV only. Every kernel releases the interpreter lock, so a batch is
 processed by calling `extract` from a thread per image. Call `warm_up` once to compile.
+
+Outside the server, put this folder on ``sys.path`` and ``import instances``.
 """
 
+import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Final
@@ -16,6 +19,13 @@ from typing import Final
 import cv2
 import numba
 import numpy as np
+
+# numba's files of compiled kernels, shared by all processes, import their module by this name.
+if __name__ != "instances" or __name__ not in sys.modules:
+    raise ImportError(
+        "instances.py must be loaded as the module `instances`: put its folder on sys.path and "
+        "`import instances`."
+    )
 
 METHODS: Final = ("watershed", "reference")
 COLUMNS: Final = (
