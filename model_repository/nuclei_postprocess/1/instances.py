@@ -305,7 +305,7 @@ def _seed(labels, relief, queue, stride):
                 continue
             strength = 0
             for i in range(size):
-                strength += 256 - relief[queue[i]]
+                strength += (256 - relief[queue[i]]) ** 2  # squared: ties are rarer
             strengths.append(strength)
     return np.array(strengths)
 
