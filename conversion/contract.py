@@ -1,0 +1,19 @@
+"""Names, types and shapes of the tensors that every form of the network keeps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+TILE: Final = 256
+INPUT: Final = "image"
+OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
+    "class_probs": (np.uint8, (TILE, TILE, 6)),
+    "boundary_prob": (np.uint8, (TILE, TILE)),
+    "tissue_probs": (np.float32, (19,)),
+}
+"""Type and shape of each output, without the batch dimension."""
+
+INPUT_SHAPE: Final = (TILE, TILE, 3)
+BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
