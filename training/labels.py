@@ -8,7 +8,7 @@ CLASSES: tuple[str, ...] = (
     "dead",
     "epithelial",
 )
-"""Channel names of ``class_probs``; the index is the class id (PanNuke's order, background first)."""
+"""Channel names of ``class_probs``; the index is the class id, in PanNuke's order."""
 
 TISSUES: tuple[str, ...] = (
     "Adrenal_gland",

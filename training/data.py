@@ -1,0 +1,241 @@
+"""Annotated images -> augmented batches.
+
+Reads the manifest format: a ``manifest.json`` that lists ``image``, ``masks``, ``set``, ``split``,
+``tissue`` and ``mpp`` for every image; a masks file is an npz with ``instances`` [H, W] (0 is
+background, ids 1..n) and ``label`` [n], the name of each instance's label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+from training.labels import CLASSES, TISSUES
+from training.preprocess import STAIN_FROM_OD, TILE
+
+MPP = 0.25
+"""Scale of the network's tiles, micrometres per pixel."""
+
+_ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
+ALLOWED: dict[str, tuple[int, ...]] = {
+    **{name: (index,) for index, name in enumerate(CLASSES) if index},
+    "epithelial_any": (1, 5),
+    "not_neoplastic": (2, 3, 4, 5),
+    "unlabelled": _ANY_NUCLEUS,
+    "unknown": _ANY_NUCLEUS,
+}
+"""Classes a nucleus may have, by the label its annotator gave."""
+
+
+class DataError(Exception):
+    """The data cannot be used; the message says what is wrong and where."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One image at 0.25 mpp.
+
+    Attributes
+    ----------
+    image
+        uint8 [H, W, 3], RGB.
+    instances
+        uint16 [H, W], 0 is background.
+    allowed
+        uint8 [n + 1], set of classes by instance id: sum of ``2 ** class``; id 0 is background.
+    tissue
+        Index into `TISSUES`, or None.
+    source
+        Name of the data set.
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    allowed: np.ndarray
+    tissue: int | None
+    source: str
+
+
+def read_manifest(folder: Path, split: str) -> list[Annotated]:
+    """Read every image of a split.
+
+    Raises
+    ------
+    DataError
+        If the manifest or a file is missing, or an image and its masks disagree.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"There is no {path}: name the folder of a manifest.json.")
+    entries = [entry for entry in json.loads(path.read_text()) if entry["split"] == split]
+    if not entries:
+        raise DataError(f"{path} lists no image of the split {split!r}.")
+    return [_read(folder, entry) for entry in entries]
+
+
+def _read(folder: Path, entry: dict) -> Annotated:
+    bgr = cv2.imread(str(folder / entry["image"]), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise DataError(f"{folder / entry['image']} is missing or not an image.")
+    try:
+        with np.load(folder / entry["masks"], allow_pickle=False) as masks:
+            instances, labels = masks["instances"], masks["label"]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{folder / entry['masks']} is missing or has no 'instances' and 'label'."
+        ) from error
+    if instances.shape != bgr.shape[:2]:
+        raise DataError(f"{entry['masks']} is {instances.shape} but its image is {bgr.shape[:2]}.")
+    unknown = sorted(set(labels.tolist()) - set(ALLOWED))
+    if unknown:
+        raise DataError(
+            f"{entry['masks']} has the label {unknown[0]!r}; known are {', '.join(ALLOWED)}."
+        )
+    if instances.max(initial=0) > len(labels):
+        raise DataError(
+            f"{entry['masks']} has instance {instances.max()} but only {len(labels)} labels."
+        )
+    scale = entry["mpp"] / MPP
+    if scale != 1:
+        bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        height, width = bgr.shape[:2]
+        instances = cv2.resize(instances, (width, height), interpolation=cv2.INTER_NEAREST)
+    sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in labels.tolist()]
+    return Annotated(
+        image=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
+        instances=instances.astype(np.uint16),
+        allowed=np.array(sets, np.uint8),
+        tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,
+        source=entry["set"],
+    )
+
+
+def boundaries(instances: np.ndarray) -> np.ndarray:
+    """Outlines the boundary head learns.
+
+    Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``,
+    connectivity 1, "thick"); an instance that the patch cuts is closed by a frame of 2 pixels.
+
+    Parameters
+    ----------
+    instances
+        uint16 [H, W].
+
+    Returns
+    -------
+    uint8 [H, W]
+        0 or 1.
+    """
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
+    frame = np.ones(instances.shape, bool)
+    frame[2:-2, 2:-2] = False
+    return (outlines | (frame & (instances > 0))).astype(np.uint8)
+
+
+class Batches(keras.utils.PyDataset):
+    """Endless random augmented patches.
+
+    A batch is ``image`` uint8 [N, 256, 256, 3] and targets by output of the network:
+    ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets), ``boundary_logits`` uint8
+    [N, 256, 256, 1], ``tissue_logits`` float32 [N, 19] (all zero where unknown).
+
+    Parameters
+    ----------
+    images
+        What `read_manifest` returns.
+    batch_size, steps, seed
+        A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+    """
+
+    def __init__(self, images: list[Annotated], *, batch_size: int, steps: int, seed: int) -> None:
+        super().__init__(workers=2, max_queue_size=8)
+        self._images = images
+        self._batch_size = batch_size
+        self._steps = steps
+        self._seed = seed
+        self._epoch = 0
+        # Square root: a large set counts more than a small one, but does not drown it.
+        area = Counter()
+        for annotated in images:
+            area[annotated.source] += annotated.instances.size
+        weight = np.array([a.instances.size / area[a.source] ** 0.5 for a in images])
+        self._probability = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        chosen = rng.choice(len(self._images), self._batch_size, p=self._probability)
+        image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
+        allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        outlines = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        tissue = np.zeros((self._batch_size, len(TISSUES)), np.float32)
+        for row, number in enumerate(chosen):
+            source = self._images[number]
+            image[row], instances = _random_patch(source, rng)
+            allowed[row, ..., 0] = source.allowed[instances]
+            outlines[row, ..., 0] = boundaries(instances)
+            if source.tissue is not None:
+                tissue[row, source.tissue] = 1
+        return image, {
+            "class_logits": allowed,
+            "boundary_logits": outlines,
+            "tissue_logits": tissue,
+        }
+
+
+def _random_patch(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random place, angle, scale and mirroring; image uint8 [256, 256, 3], instances uint16."""
+    height, width = source.instances.shape
+    angle = rng.uniform(0, 2 * np.pi)
+    scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    mirror = rng.choice((-1.0, 1.0))
+    # Maps the patch to the image: warpAffine wants the inverse transformation.
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.array([[cos * mirror, -sin, 0], [sin * mirror, cos, 0]])
+    centre = np.array([_centre(width, rng), _centre(height, rng)])
+    matrix[:, 2] = centre - matrix[:, :2] @ np.full(2, TILE / 2)
+    inverse = cv2.WARP_INVERSE_MAP
+    size = (TILE, TILE)
+    border = cv2.BORDER_REFLECT_101
+    image = cv2.warpAffine(
+        source.image, matrix, size, flags=cv2.INTER_LINEAR | inverse, borderMode=border
+    )
+    instances = cv2.warpAffine(
+        source.instances, matrix, size, flags=cv2.INTER_NEAREST | inverse, borderMode=border
+    )
+    return _augment_colour(image, rng), instances
+
+
+def _centre(length: int, rng: np.random.Generator) -> float:
+    margin = min(length / 2, 0.4 * TILE)
+    return rng.uniform(margin, length - margin)
+
+
+def _augment_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary stain strength and hue (in optical density), brightness, focus and noise."""
+    table = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
+    # Stains in rows: mixing with a perturbed basis changes both strength and hue.
+    basis = np.linalg.inv(STAIN_FROM_OD)
+    strength = np.diag(rng.uniform(0.7, 1.35, 3))
+    tint = rng.normal(0, 0.06, (3, 3))
+    mix = (STAIN_FROM_OD @ strength @ (basis + tint)).astype(np.float32)
+    density = table[image] @ mix + rng.normal(0, 0.03, 3).astype(np.float32)
+    result = 255 * np.exp(-density)
+    if rng.random() < 0.3:
+        sigma = rng.uniform(0.3, 1.5)
+        result = cv2.GaussianBlur(result, (0, 0), sigma)
+    if rng.random() < 0.3:
+        result = result + rng.normal(0, rng.uniform(1, 6), result.shape)
+    return np.clip(result, 0, 255).astype(np.uint8)
