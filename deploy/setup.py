@@ -1,0 +1,197 @@
+"""Create the environment of the embedded Triton server: ``python -m deploy.setup``.
+
+NVIDIA ships the ``tritonserver`` binary inside the ``nvidia-pytriton`` wheel. It runs straight from
+there, with a Python environment of its own for the Python backend: that version of the backend
+needs numpy 1.x, while training and conversion need numpy 2. The environment lies in
+``build/triton-env``; nothing else is touched. A second run finds the stamp of the first and returns
+at once; changed pins or another Python version create the environment anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ENVIRONMENT: Final = ROOT / "build" / "triton-env"
+REQUIREMENTS: Final = Path(__file__).with_name("embedded-requirements.txt")
+PYTHON_VERSIONS: Final = ((3, 11), (3, 12))
+"""The wheel holds backend stubs for Python 3.8 to 3.13, but numpy 1.26 ends at 3.12."""
+
+MIN_GLIBC: Final = (2, 35)
+_STAMP: Final = "stamp.json"
+
+logger = logging.getLogger(__name__)
+
+
+class SetupError(RuntimeError):
+    """The embedded server cannot run here; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class TritonEnvironment:
+    """A ready environment.
+
+    Attributes
+    ----------
+    path
+        Root of the virtual environment.
+    python
+        Its Python version, such as ``"3.11"``.
+    library_directory
+        Where libpython lies, for ``LD_LIBRARY_PATH``.
+    """
+
+    path: str
+    python: str
+    library_directory: str
+
+    @property
+    def bin(self) -> Path:
+        """Folder of the environment's executables."""
+        return Path(self.path) / "bin"
+
+    @property
+    def triton(self) -> Path:
+        """Folder of the server: ``bin``, ``backends``, ``caches``."""
+        packages = Path(self.path) / "lib" / f"python{self.python}" / "site-packages"
+        return packages / "pytriton" / "tritonserver"
+
+
+def find_environment(path: Path = ENVIRONMENT) -> TritonEnvironment | None:
+    """Return the finished environment at ``path``, or None where it is missing or out of date."""
+    try:
+        stamp = json.loads((path / _STAMP).read_text())
+    except (OSError, ValueError):
+        return None
+    wanted = {"path": str(path), "pins": _pins_hash()}
+    if any(stamp.get(key) != value for key, value in wanted.items()):
+        return None
+    environment = TritonEnvironment(str(path), stamp["python"], stamp["library_directory"])
+    if not (environment.triton / "bin" / "tritonserver").is_file():
+        return None
+    return environment
+
+
+def create_environment(path: Path = ENVIRONMENT) -> TritonEnvironment:
+    """Create the environment at ``path`` with the running Python, unless it is there already.
+
+    Raises
+    ------
+    SetupError
+        If the machine cannot run the server, or a package could not be installed.
+    """
+    python = ".".join(map(str, sys.version_info[:2]))
+    existing = find_environment(path)
+    if existing is not None and existing.python == python:
+        return existing
+
+    library_directory = _check_machine()
+    if path.exists():
+        shutil.rmtree(path)
+    logger.info("Creating %s (about 150 MB to download)", path)
+    venv.create(path, with_pip=True, symlinks=True)
+    _install(path)
+    environment = TritonEnvironment(str(path), python, str(library_directory))
+    _link_stub(environment)
+    _check_numpy(environment)
+    stamp = {**asdict(environment), "pins": _pins_hash()}
+    (path / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
+    return environment
+
+
+def _pins_hash() -> str:
+    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+
+
+def _check_machine() -> Path:
+    """Refuse what cannot work, with the reason; return the folder of libpython."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        raise SetupError(
+            f"The embedded Triton server runs on Linux x86_64 only, not on {platform.system()} "
+            f"{platform.machine()}: use NVIDIA's container (deploy/README.md)."
+        )
+    libc, version = platform.libc_ver()
+    if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < MIN_GLIBC:
+        raise SetupError(
+            f"The embedded Triton server needs glibc {MIN_GLIBC[0]}.{MIN_GLIBC[1]} or newer, this "
+            f"machine has {libc or 'another C library'} {version}: use NVIDIA's container "
+            "(deploy/README.md)."
+        )
+    if sys.version_info[:2] not in PYTHON_VERSIONS or sys.implementation.name != "cpython":
+        raise SetupError(
+            "The embedded Triton server's Python backend needs CPython 3.11 or 3.12 (numpy 1.26 "
+            f"has no wheels for others), not {platform.python_implementation()} "
+            f"{platform.python_version()}: create the environment with one of those."
+        )
+    directory = sysconfig.get_config_var("LIBDIR")
+    library = f"libpython3.{sys.version_info.minor}.so.1.0"
+    if (Path(directory) / library).is_file():
+        return Path(directory)
+    # Without it the server does not fail: it hangs at start for ever.
+    raise SetupError(
+        f"{library} is not in {directory}, and Triton's Python backend cannot start without it: "
+        f"install it (Debian and Ubuntu: libpython3.{sys.version_info.minor}) or use a Python "
+        "built with --enable-shared."
+    )
+
+
+def _install(path: Path) -> None:
+    command = [path / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+        reason = (errors or result.stderr.splitlines() or ["pip gave no reason"])[-1]
+        raise SetupError(f"The packages of {REQUIREMENTS.name} could not be installed: {reason}")
+
+
+def _link_stub(environment: TritonEnvironment) -> None:
+    """Put the backend's stub for this Python version where the server looks for it."""
+    name = "triton_python_backend_stub"
+    stub = environment.triton / "python_backend_stubs" / environment.python / name
+    if not stub.is_file():
+        raise SetupError(
+            f"The wheel of nvidia-pytriton holds no backend stub for Python {environment.python}: "
+            f"it does not fit {REQUIREMENTS.name}."
+        )
+    link = environment.triton / "backends" / "python" / name
+    link.symlink_to(os.path.relpath(stub, link.parent))
+    stub.chmod(0o755)
+
+
+def _check_numpy(environment: TritonEnvironment) -> None:
+    command = [environment.bin / "python", "-c", "import numpy; print(numpy.__version__)"]
+    version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not version.startswith("1."):
+        raise SetupError(
+            f"{REQUIREMENTS.name} installs numpy {version}, under which this Triton's Python "
+            "backend silently corrupts tensors: pin numpy 1.26 there."
+        )
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        environment = create_environment()
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Triton server ready in {environment.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
