@@ -152,11 +152,11 @@ def _decoders(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Segmentation and boundary decoders; the boundary one also reads the other at each level."""
     segmentation = _fuse([p[6], p[7]], "segmentation6")
-    boundary = _fuse([p[7], segmentation], "boundary6")
+    boundary = _fuse([segmentation, p[7]], "boundary6")
     for level in (5, 4, 3, 2):
         finer = _fuse([p[level], segmentation], f"segmentation{level}")
-        # The boundary decoder runs one level behind: it starts from P7 and s6.
-        boundary = _fuse([p[level + 1], boundary, finer], f"boundary{level}")
+        # The boundary decoder reads the pyramid one level behind: it starts from P7 and s6.
+        boundary = _fuse([finer, boundary, p[level + 1]], f"boundary{level}")
         segmentation = finer
     return segmentation, boundary
 
