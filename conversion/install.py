@@ -1,0 +1,56 @@
+"""Putting files into the model repository: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from conversion.errors import ConversionError
+
+
+def version_folder(repository: Path) -> Path:
+    """Folder of the network's version 1, made if need be.
+
+    Raises
+    ------
+    ConversionError
+        If there is no repository or the folder cannot be written.
+    """
+    if not repository.is_dir():
+        raise ConversionError(
+            f"There is no model repository {repository}: run from the project's folder, or name "
+            "it with --repository."
+        )
+    folder = repository / "tsfd_net" / "1"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConversionError(
+            f"Cannot write to {folder} ({error.strerror}): give yourself write access, or copy "
+            "the repository and name the copy with --repository."
+        ) from error
+    return folder
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there in one step.
+
+    Raises
+    ------
+    ConversionError
+        If that fails; what was at `path` is untouched then.
+    """
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).chmod(0o644)  # the server may run as another user
+        Path(scratch).replace(path)
+    except OSError as error:
+        Path(scratch).unlink(missing_ok=True)
+        raise ConversionError(f"Cannot write {path}: {error.strerror or error}.") from error
