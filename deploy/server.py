@@ -96,7 +96,7 @@ class TritonServer:
         http_port: int = 0,
         metrics_port: int = 0,
         log_path: str | Path | None = None,
-        ready_timeout: float = 120.0,
+        ready_timeout: float = 180.0,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
@@ -179,35 +179,38 @@ class TritonServer:
         if self._process is None:
             return
         process, self._process = self._process, None
-        if process.poll() is None:
+        try:
             process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_EXIT_SECONDS + 5)
-        # A server that is killed, or stopped while models load, leaves its backend processes.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
-            leftover.unlink(missing_ok=True)
+            process.wait(_EXIT_SECONDS + 5)
+        except subprocess.TimeoutExpired:
+            logger.warning("Triton server %d did not stop in time and was killed.", process.pid)
+        finally:
+            # A server that is killed, or stopped while models load, leaves its backend processes.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+                leftover.unlink(missing_ok=True)
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; return its exit code."""
+    def wait(self) -> None:
+        """Wait for the server's end.
+
+        Raises
+        ------
+        ServerError
+            When it ends by itself, with the last error of its log.
+        """
         if self._process is None:
             raise ServerError("The Triton server is not running: call start() first.")
-        return self._process.wait()
-
-    def failure(self) -> str:
-        """Return the last errors of the log as one line, for a server that ended by itself."""
-        return _reason(self._log())
+        code = self._process.wait()
+        raise ServerError(f"The Triton server ended with exit code {code}: {_reason(self._log())}")
 
     def _check_repository(self) -> None:
         if not self.repository.is_dir():
             raise ArtefactMissingError(f"There is no model repository at {self.repository}.")
-        if (self.repository / ARTEFACT).parents[1].is_dir():
-            if not (self.repository / ARTEFACT).is_file():
-                raise ArtefactMissingError(
-                    f"{self.repository / ARTEFACT} is missing: run `make convert`."
-                )
+        artefact = self.repository / ARTEFACT
+        if artefact.parents[1].is_dir() and not artefact.is_file():
+            raise ArtefactMissingError(f"{artefact} is missing: run `make convert`.")
 
     def _command(self, environment: TritonEnvironment) -> list[str]:
         triton = environment.triton
@@ -272,8 +275,8 @@ def _choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
                 listener.bind((host, port))
             except OSError as error:
                 raise PortInUseError(
-                    f"Cannot listen on {host}:{port} ({name}): {error.strerror}. Choose another "
-                    f"one with --{name.lower()}-port."
+                    f"Cannot listen on {host}:{port} ({name}): {error.strerror}; choose another "
+                    "address or port."
                 ) from error
             ports[name] = listener.getsockname()[1]
     return ports

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import instances
 
 _INPUTS = ("class_probs", "boundary_prob")
@@ -122,7 +122,9 @@ def _refusal(error: ValueError) -> pb_utils.InferenceResponse:
 def _refuse_corrupting_numpy() -> None:
     """Raise where Triton's backend is too old for this numpy: it would corrupt tensors silently."""
     probe = np.arange(6, dtype=np.int32).reshape(2, 3)
-    if not np.array_equal(pb_utils.Tensor("probe", probe).as_numpy(), probe):
+    capsule = pb_utils.Tensor("probe", probe).to_dlpack()
+    # Only an array that the backend itself makes shows it: its strides come out as zero.
+    if not np.array_equal(pb_utils.Tensor.from_dlpack("probe", capsule).as_numpy(), probe):
         raise pb_utils.TritonModelException(
             f"this Triton's Python backend corrupts tensors under numpy {np.__version__}: install "
             "numpy 1.26 into its environment, or use a newer Triton."

@@ -1,0 +1,53 @@
+"""Serve the model repository with the embedded Triton server: ``python -m deploy.serve``.
+
+Prints one line that begins with READY and names the addresses, then runs until Ctrl-C or SIGTERM.
+Exit code 0 after those, 1 with one line on stderr if the server cannot start or ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from deploy.server import ServerError, TritonServer
+from deploy.setup import ROOT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.serve",
+        description="Serve the model repository on the CPU with the embedded Triton server.",
+    )
+    parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        parser.add_argument(
+            f"--{name}-port", type=int, default=port, help=f"default {port}; 0 takes a free one"
+        )
+    options = parser.parse_args(arguments)
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops like Ctrl-C
+    if Path("/dev/nvidia0").exists():
+        logging.warning("The embedded server does not use this machine's GPU: see deploy/README.md")
+    try:
+        with TritonServer(**vars(options)) as server:
+            print(
+                f"READY gRPC {server.grpc_url} HTTP {server.http_url} metrics {server.metrics_url}",
+                flush=True,
+            )
+            server.wait()
+    except KeyboardInterrupt:
+        return 0
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
