@@ -31,6 +31,10 @@ ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
 """What the CPU profile serves; `make convert` installs it into the repository."""
 
 _EXIT_SECONDS: Final = 15  # Triton's own time for requests in flight after SIGTERM
+_LOAD_FAILURES: Final = (
+    r"failed to load '([^']+)' version \d+: (.+)",
+    r"Poll failed for model directory '([^']+)': (.+)",
+)
 _LAUNCHER: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
@@ -254,10 +258,12 @@ class TritonServer:
         taken = re.search(r"Socket '([^']+)' already in use", log)
         if taken:
             return PortInUseError(f"{taken[1]} is in use: choose another port.")
-        failed = re.search(r"failed to load '([^']+)' version \d+: ([^\n]+)", log)
-        if failed:
-            reason = _one_line(failed[2])
-            return ModelLoadError(f"The model {failed[1]} does not load: {reason}")
+        for pattern in _LOAD_FAILURES:
+            failed = re.search(pattern, log)
+            if failed:
+                misspelt = re.search(r"text-format inference.ModelConfig: (.+)", log)
+                reason = _one_line(failed[2]) + (f" ({misspelt[1]})" if misspelt else "")
+                return ModelLoadError(f"The model {failed[1]} does not load: {reason}")
         return ServerError(f"The Triton server did not start: {_reason(log)}")
 
     def _log(self) -> str:
@@ -315,5 +321,6 @@ def _reason(log: str) -> str:
 
 
 def _one_line(reason: str) -> str:
-    """Cut the quotes and the Python traceback that Triton puts around and behind a reason."""
-    return reason.strip().strip('"').split("\\n\\nAt:")[0].replace("\\n", " ")
+    """Strip what Triton puts around and behind a reason: quotes, error kinds, a traceback."""
+    reason = reason.strip().strip('"').split("\\n\\nAt:")[0].replace("\\n", " ")
+    return reason.removeprefix("Internal: ").removeprefix("TritonModelException: ")

@@ -36,7 +36,14 @@ class TritonPythonModel:
             # Some processors would silently compute in bfloat16.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self._network = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+        try:
+            network = openvino.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            pb_utils.Logger.log_error(f"tsfd_net: {error}")
+            raise pb_utils.TritonModelException(
+                "OpenVINO cannot read model.onnx: run `make convert` again."
+            ) from None
+        self._network = network.create_infer_request()
         largest = max(_LEAST_CHUNK, min(cores, 32))
         self._chunks = [size for size in (32, 16, 8, 4, 2, 1) if size <= largest]
         for size in self._chunks:
