@@ -1,0 +1,101 @@
+"""The three configurations say what the README promises, on both profiles."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from deploy.server import TritonServer
+from deploy.setup import ROOT
+from training.labels import CLASSES, TISSUES
+
+REPOSITORY = ROOT / "model_repository"
+CONFIGS = {
+    "tsfd_net": REPOSITORY / "tsfd_net/config.pbtxt",
+    "tsfd_net on the CPU": REPOSITORY / "tsfd_net/configs/cpu.pbtxt",
+    "nuclei_postprocess": REPOSITORY / "nuclei_postprocess/config.pbtxt",
+    "nuclei_segmentation": REPOSITORY / "nuclei_segmentation/config.pbtxt",
+}
+IMAGE = {"image": ("UINT8", [256, 256, 3])}
+MAPS = {
+    "class_probs": ("UINT8", [256, 256, len(CLASSES)]),
+    "boundary_prob": ("UINT8", [256, 256]),
+}
+TISSUE = {"tissue_probs": ("FP32", [len(TISSUES)])}
+NUCLEI = {
+    "instance_map": ("UINT16", [256, 256]),
+    "nuclei": ("FP32", [-1, 11]),
+    "nuclei_count": ("INT32", [1]),
+    "contours": ("INT16", [-1, 2]),
+}
+CONTRACT = {
+    "tsfd_net": (IMAGE, MAPS | TISSUE),
+    "nuclei_postprocess": (MAPS, NUCLEI | MAPS),
+    "nuclei_segmentation": (IMAGE, NUCLEI | MAPS | TISSUE),
+}
+
+
+def read(path: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+def tensors(declared: list) -> dict[str, tuple[str, list[int]]]:
+    kinds = model_config_pb2.DataType
+    return {t.name: (kinds.Name(t.data_type).removeprefix("TYPE_"), [*t.dims]) for t in declared}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tensors_of_the_configuration(name: str) -> None:
+    config = read(CONFIGS[name])
+    inputs, outputs = CONTRACT[config.name]
+    assert tensors(config.input) == inputs
+    assert tensors(config.output) == outputs
+    assert config.max_batch_size == 32
+    assert CONFIGS[name].relative_to(REPOSITORY).parts[0] == config.name
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "nuclei_segmentation"])
+def test_queues_are_bounded_and_models_warm_up(name: str) -> None:
+    config = read(CONFIGS[name])
+    policy = config.dynamic_batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert policy.default_timeout_microseconds > 0
+    assert policy.timeout_action == policy.REJECT
+    assert config.model_warmup
+    assert config.version_policy.latest.num_versions == 1
+
+
+def test_profiles() -> None:
+    production = read(CONFIGS["tsfd_net"])
+    assert production.platform == "tensorrt_plan"
+    assert {group.kind for group in production.instance_group} == {
+        model_config_pb2.ModelInstanceGroup.KIND_GPU
+    }
+    cpu = read(CONFIGS["tsfd_net on the CPU"])
+    assert cpu.backend == "python"
+
+
+def test_no_output_of_the_ensemble_feeds_a_step() -> None:
+    """Triton would skip a step that another one needs when a request leaves the output out."""
+    config = read(CONFIGS["nuclei_segmentation"])
+    fed = {tensor for step in config.ensemble_scheduling.step for tensor in step.input_map.values()}
+    assert fed.isdisjoint(output.name for output in config.output)
+
+
+def test_the_ensemble_keeps_its_version_folder_in_git() -> None:
+    assert (REPOSITORY / "nuclei_segmentation/1/.gitkeep").is_file()
+
+
+@pytest.mark.parametrize("model", CONTRACT)
+def test_metadata_of_the_running_server(server: TritonServer, model: str) -> None:
+    with urllib.request.urlopen(f"{server.http_url}/v2/models/{model}") as answer:
+        metadata = json.load(answer)
+    inputs, outputs = CONTRACT[model]
+    for declared, wanted in ((metadata["inputs"], inputs), (metadata["outputs"], outputs)):
+        found = {t["name"]: (t["datatype"], t["shape"]) for t in declared}
+        assert found == {name: (kind, [-1, *shape]) for name, (kind, shape) in wanted.items()}
