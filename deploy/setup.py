@@ -136,13 +136,13 @@ def _check_machine() -> Path:
             f"{platform.python_version()}: create the environment with one of those."
         )
     directory = sysconfig.get_config_var("LIBDIR")
-    library = f"libpython3.{sys.version_info.minor}.so.1.0"
+    library = f"libpython3.{sys.version_info[1]}.so.1.0"
     if (Path(directory) / library).is_file():
         return Path(directory)
     # Without it the server does not fail: it hangs at start for ever.
     raise SetupError(
         f"{library} is not in {directory}, and Triton's Python backend cannot start without it: "
-        f"install it (Debian and Ubuntu: libpython3.{sys.version_info.minor}) or use a Python "
+        f"install it (Debian and Ubuntu: libpython3.{sys.version_info[1]}) or use a Python "
         "built with --enable-shared."
     )
 
