@@ -1,0 +1,73 @@
+"""Parity between the forms, and that it notices a changed network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from conversion import parity, runtimes
+from conversion.runtimes import Outputs
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+@pytest.fixture(scope="module")
+def reference(saved_model: Path) -> Outputs:
+    return parity.outputs(runtimes.saved_model(saved_model), parity.tiles())
+
+
+def _file(model: onnx.ModelProto, folder: Path) -> Path:
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_the_test_network_follows_the_image(reference: Outputs) -> None:
+    tissue, white = reference["class_probs"][0], reference["class_probs"][-2]
+
+    assert np.abs(tissue.astype(int) - white).mean() > 10
+
+
+@pytest.mark.parametrize("load", [runtimes.onnx_runtime, runtimes.openvino])
+def test_float32_forms_agree(
+    load: object, model: onnx.ModelProto, reference: Outputs, tmp_path: Path
+) -> None:
+    found = parity.outputs(load(_file(model, tmp_path)), parity.tiles())
+
+    result = parity.compare(
+        "ONNX", reference, found, parity.FLOAT32, parity.load_instances(REPOSITORY)
+    )
+
+    assert result.failures == ()
+    assert result.nuclei_reference > 50
+
+
+def test_a_tampered_weight_fails(
+    model: onnx.ModelProto, reference: Outputs, tmp_path: Path
+) -> None:
+    tampered = onnx.ModelProto()
+    tampered.CopyFrom(model)
+    kernel = max(tampered.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    kernel.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernel), kernel.name))
+
+    found = parity.outputs(runtimes.onnx_runtime(_file(tampered, tmp_path)), parity.tiles())
+    result = parity.compare(
+        "ONNX", reference, found, parity.FLOAT32, parity.load_instances(REPOSITORY)
+    )
+
+    assert result.failures
+    assert result.line().endswith("FAILED")
+
+
+def test_nan_fails(reference: Outputs) -> None:
+    broken = {**reference, "tissue_probs": np.full_like(reference["tissue_probs"], np.nan)}
+
+    result = parity.compare(
+        "ONNX", reference, broken, parity.FLOAT32, parity.load_instances(REPOSITORY)
+    )
+
+    assert [f.split()[0] for f in result.failures] == ["tissue_probs", "tissue_probs"]
