@@ -1,0 +1,19 @@
+"""Errors of this package; each message is one sentence a user can act on."""
+
+from __future__ import annotations
+
+
+class TsfdError(Exception):
+    """Anything that went wrong."""
+
+
+class ImageError(TsfdError):
+    """The image cannot be used as it is."""
+
+
+class ServerUnavailableError(TsfdError):
+    """No server answers, or it stopped answering."""
+
+
+class ServerError(TsfdError):
+    """The server answered with an error, or serves something else."""

@@ -1,0 +1,135 @@
+"""The result of a segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.stitch import Stitched
+from tsfd_client.tiling import Tiling
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Every nucleus of an image; row i - 1 of each array describes instance id i.
+
+    Coordinates are pixels of the image that was given; a pixel's corner is (0, 0), its centre
+    (0.5, 0.5).
+
+    Attributes
+    ----------
+    instance_map
+        int32 [H, W]; 0 is background.
+    classes
+        uint8 [n]; index into `CLASSES`, 1..5.
+    class_probs
+        float32 [n]; share of the class in the nucleus, 0..1.
+    centroids
+        float32 [n, 2]; x, y.
+    boxes
+        float32 [n, 4]; x_min, y_min, x_max, y_max.
+    contours
+        n arrays float32 [k, 2]; x, y of the outer outline, open (the first point does not repeat).
+    areas_um2
+        float32 [n]; square micrometres.
+    tissue_probs
+        float32 [19]; mean over the tiles, weighted by how much tissue they hold.
+    mpp
+        Micrometres per pixel of the image.
+    """
+
+    instance_map: np.ndarray
+    classes: np.ndarray
+    class_probs: np.ndarray
+    centroids: np.ndarray
+    boxes: np.ndarray
+    contours: list[np.ndarray]
+    areas_um2: np.ndarray
+    tissue_probs: np.ndarray
+    mpp: float
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each nucleus' class."""
+        return [CLASSES[c] for c in self.classes]
+
+    @property
+    def tissue(self) -> str:
+        """The most likely tissue."""
+        return TISSUES[int(self.tissue_probs.argmax())]
+
+    def counts(self) -> dict[str, int]:
+        """Number of nuclei by class name, zeros included."""
+        numbers = np.bincount(self.classes, minlength=len(CLASSES))
+        return {name: int(numbers[c]) for c, name in enumerate(CLASSES) if c}
+
+    def table(self) -> dict[str, np.ndarray | list]:
+        """Columns by name, one row per nucleus; ``pandas.DataFrame(nuclei.table())`` works."""
+        return {
+            "id": np.arange(1, len(self) + 1),
+            "class": self.class_names,
+            "class_prob": self.class_probs,
+            "centroid_x": self.centroids[:, 0],
+            "centroid_y": self.centroids[:, 1],
+            "x_min": self.boxes[:, 0],
+            "y_min": self.boxes[:, 1],
+            "x_max": self.boxes[:, 2],
+            "y_max": self.boxes[:, 3],
+            "area_um2": self.areas_um2,
+        }
+
+
+def describe(
+    stitched: Stitched, tiling: Tiling, shape: tuple[int, int], mpp: float, tissue: np.ndarray
+) -> Nuclei:
+    """Measure the stitched nuclei and carry them back to the pixels of the image given.
+
+    Parameters
+    ----------
+    stitched
+        Nuclei at 0.25 mpp.
+    shape
+        Height and width of the image given.
+    """
+    scale = np.array(tiling.scale, np.float32)
+    count = len(stitched.classes)
+    centroids = np.zeros((count, 2), np.float32)
+    boxes = np.zeros((count, 4), np.float32)
+    areas = np.zeros(count, np.float32)
+    contours = []
+    for row, (x0, y0, x1, y1) in enumerate(stitched.boxes):
+        mask = (stitched.instance_map[y0:y1, x0:x1] == row + 1).astype(np.uint8)
+        ys, xs = np.nonzero(mask)
+        corner = np.array((x0, y0), np.float32)
+        centroids[row] = corner + (xs.mean() + 0.5, ys.mean() + 0.5)
+        # Not the box given: a neighbour may have kept the pixels at its rim.
+        boxes[row] = (x0 + xs.min(), y0 + ys.min(), x0 + xs.max() + 1, y0 + ys.max() + 1)
+        areas[row] = len(ys)
+        contours.append((_outline(mask) + corner + 0.5) / scale)
+    instance_map = stitched.instance_map
+    if instance_map.shape != shape:
+        instance_map = cv2.resize(instance_map, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    pixel_um2 = mpp**2 / float(scale.prod())
+    return Nuclei(
+        instance_map=instance_map,
+        classes=stitched.classes,
+        class_probs=stitched.class_probs,
+        centroids=centroids / scale,
+        boxes=boxes / np.tile(scale, 2),
+        contours=contours,
+        areas_um2=areas * pixel_um2,
+        tissue_probs=tissue,
+        mpp=mpp,
+    )
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Outer outline of the largest piece of a mask, float32 [k, 2], through pixel centres."""
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return max(found, key=len)[:, 0].astype(np.float32)

@@ -1,0 +1,120 @@
+"""Cut an image into overlapping tiles of the network's size and scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tsfd_client.contract import MPP, TILE
+from tsfd_client.errors import ImageError
+
+OVERLAP = 64
+"""Pixels that neighbouring tiles share: more than most nuclei measure (16 micrometres)."""
+
+_MPP_RANGE = (0.05, 2.0)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: its upper left corner in the resampled image, and its pixels uint8 [256, 256, 3]."""
+
+    y: int
+    x: int
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """An image at the network's scale and how it is cut.
+
+    Attributes
+    ----------
+    image
+        uint8 [H, W, 3] at 0.25 mpp.
+    scale
+        Pixels of `image` per pixel of the original, as (x, y).
+    ys, xs
+        Upper and left edges of the tiles.
+    """
+
+    image: np.ndarray
+    scale: tuple[float, float]
+    ys: tuple[int, ...]
+    xs: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ys) * len(self.xs)
+
+    def __iter__(self) -> Iterator[Tile]:
+        for y in self.ys:
+            for x in self.xs:
+                yield Tile(y, x, _pad(self.image[y : y + TILE, x : x + TILE]))
+
+
+def tiling(image: np.ndarray, mpp: float) -> Tiling:
+    """Check an image, resample it to 0.25 mpp and lay out its tiles.
+
+    Parameters
+    ----------
+    image
+        uint8 [H, W, 3], RGB.
+    mpp
+        Micrometres per pixel of `image`.
+
+    Raises
+    ------
+    ImageError
+        If the image or the scale cannot be used.
+    """
+    _check(image, mpp)
+    height, width = image.shape[:2]
+    scale = (1.0, 1.0)
+    if not math.isclose(mpp, MPP, rel_tol=0.02):
+        size = tuple(max(1, round(length * mpp / MPP)) for length in (width, height))
+        scale = (size[0] / width, size[1] / height)
+        shrink = mpp < MPP
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+    return Tiling(image, scale, _starts(image.shape[0]), _starts(image.shape[1]))
+
+
+def _check(image: np.ndarray, mpp: float) -> None:
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"The image must be a numpy array, not {type(image).__name__}.")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        raise ImageError(
+            f"The image is grey {image.shape}: an H&E image in RGB, [height, width, 3], is needed."
+        )
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise ImageError(
+            f"The image has four channels {image.shape}: leave the alpha channel out, "
+            "image[..., :3]."
+        )
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"The image must be RGB, [height, width, 3], not {image.shape}.")
+    if image.dtype != np.uint8:
+        raise ImageError(f"The image must be uint8 with values 0 to 255, not {image.dtype}.")
+    if image.size == 0:
+        raise ImageError(f"The image is empty {image.shape}.")
+    low, high = _MPP_RANGE
+    if not low <= mpp <= high:  # also refuses NaN
+        raise ImageError(
+            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp}: 0.25 is a "
+            "40x scan, 0.5 a 20x scan."
+        )
+
+
+def _starts(length: int) -> tuple[int, ...]:
+    """Edges of the tiles along one axis; the last tile ends where the image ends."""
+    last = max(0, length - TILE)
+    return (*range(0, last, TILE - OVERLAP), last)
+
+
+def _pad(pixels: np.ndarray) -> np.ndarray:
+    bottom, right = (TILE - length for length in pixels.shape[:2])
+    if bottom == 0 and right == 0:
+        return pixels
+    return cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REFLECT)
