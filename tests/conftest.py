@@ -34,7 +34,8 @@ def server(repository: Path) -> Iterator[TritonServer]:
 @pytest.fixture(scope="session")
 def patches() -> np.ndarray:
     """Synthetic H&E patches, uint8 [32, 256, 256, 3]; the last one is blank glass."""
-    field = generate(1024, 2048, nuclei=900, seed=7).image
-    tiles = field.reshape(4, 256, 8, 256, 3).swapaxes(1, 2).reshape(32, 256, 256, 3).copy()
-    tiles[-1] = 255
-    return tiles
+    field = generate(512, 1024, nuclei=220, seed=7).image
+    tiles = field.reshape(2, 256, 4, 256, 3).swapaxes(1, 2).reshape(8, 256, 256, 3)
+    patches = np.concatenate([tiles, tiles[:, ::-1], tiles[:, :, ::-1], tiles.swapaxes(1, 2)])
+    patches[-1] = 255
+    return patches
