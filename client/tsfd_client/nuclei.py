@@ -107,7 +107,7 @@ def describe(
         mask = (stitched.instance_map[y0:y1, x0:x1] == row + 1).astype(np.uint8)
         ys, xs = np.nonzero(mask)
         corner = np.array((x0, y0), np.float32)
-        centroids[row] = corner + (xs.mean() + 0.5, ys.mean() + 0.5)
+        centroids[row] = x0 + xs.mean() + 0.5, y0 + ys.mean() + 0.5
         # Not the box given: a neighbour may have kept the pixels at its rim.
         boxes[row] = (x0 + xs.min(), y0 + ys.min(), x0 + xs.max() + 1, y0 + ys.max() + 1)
         areas[row] = len(ys)

@@ -3,7 +3,7 @@
 A nucleus that lies on a tile's inner edge is cut there, and a neighbouring tile usually holds it
 whole. Whole versions are placed first, the most central first; a version that shares more than half
 of the smaller one's pixels with a placed nucleus is the same nucleus. A nucleus that no tile holds
-whole is united from its parts. The result does not depend on the order of the tiles.
+whole is united from its parts: those that agree on the pixels both tiles see. The result does not depend on the order of the tiles.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from tsfd_client.contract import AREA, CLASS, CLASS_PROB, TILE, X_MAX, X_MIN, Y_MAX, Y_MIN
 
 _SAME = 0.5
+Box = tuple[int, int, int, int]
+"""x_min, y_min, x_max, y_max, half-open."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class _Version:
     """One tile's version of a nucleus."""
 
     rank: tuple
+    tile: tuple[int, int]
     y: int
     x: int
     mask: np.ndarray
@@ -79,40 +82,81 @@ def stitch(tiles: Iterable[TileNuclei], height: int, width: int) -> Stitched:
     versions.sort(key=lambda version: version.rank)
 
     canvas = np.zeros((height, width), np.int32)
-    boxes: list[list[int]] = []
+    boxes: list[Box] = []
     areas: list[int] = []
     placed: list[_Version] = []
     for version in versions:
-        height_, width_ = version.mask.shape
-        y, x = version.y, version.x
-        under = canvas[y : y + height_, x : x + width_]
+        box = (version.x, version.y, *_end(version))
+        under = _crop(canvas, box)
         covered = under[version.mask]
-        area = covered.size
-        free = area - np.count_nonzero(covered)
-        if free < area:
-            shared = np.bincount(covered)
-            shared[0] = 0
-            most = int(shared.argmax())
-            same = shared[most] > _SAME * min(area, areas[most - 1])
-            if same and version.cut and placed[most - 1].cut:
-                under[version.mask & (under == 0)] = most
-                areas[most - 1] += free
-                box = boxes[most - 1]
-                box[0], box[1] = min(box[0], x), min(box[1], y)
-                box[2], box[3] = max(box[2], x + width_), max(box[3], y + height_)
+        free = covered.size - np.count_nonzero(covered)
+        shared = np.bincount(covered, minlength=1)
+        shared[0] = 0
+        if version.cut:
+            parts = [
+                number
+                for number in np.flatnonzero(shared)
+                if placed[number - 1].cut
+                and shared[number] > _SAME * _pixels_in_tile(canvas, number, boxes, version)
+            ]
+            if parts:
+                keeper = parts[0]
+                for number in parts[1:]:
+                    part = _crop(canvas, boxes[number - 1])
+                    part[part == number] = keeper
+                    areas[keeper - 1] += areas[number - 1]
+                    areas[number - 1] = 0
+                    boxes[keeper - 1] = _union(boxes[keeper - 1], boxes[number - 1])
+                under[version.mask & (under == 0)] = keeper
+                areas[keeper - 1] += free
+                boxes[keeper - 1] = _union(boxes[keeper - 1], box)
                 continue
-            if same or free <= _SAME * area:
+        if free < covered.size:
+            most = int(shared.argmax())
+            same = shared[most] > _SAME * min(covered.size, areas[most - 1])
+            if same or free <= _SAME * covered.size:
                 continue
         placed.append(version)
         under[version.mask & (under == 0)] = len(placed)
-        boxes.append([x, y, x + width_, y + height_])
+        boxes.append(box)
         areas.append(free)
+
+    kept = np.flatnonzero(areas)
+    renumber = np.zeros(len(areas) + 1, np.int32)
+    renumber[kept + 1] = np.arange(1, len(kept) + 1)
     return Stitched(
-        instance_map=canvas,
-        boxes=np.array(boxes, np.int32).reshape(-1, 4),
-        classes=np.array([v.nucleus_class for v in placed], np.uint8),
-        class_probs=np.array([v.class_prob for v in placed], np.float32),
+        instance_map=canvas if len(kept) == len(areas) else renumber[canvas],
+        boxes=np.array([boxes[i] for i in kept], np.int32).reshape(-1, 4),
+        classes=np.array([placed[i].nucleus_class for i in kept], np.uint8),
+        class_probs=np.array([placed[i].class_prob for i in kept], np.float32),
     )
+
+
+def _end(version: _Version) -> tuple[int, int]:
+    height, width = version.mask.shape
+    return version.x + width, version.y + height
+
+
+def _crop(canvas: np.ndarray, box: Box) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    return canvas[y0:y1, x0:x1]
+
+
+def _union(first: Box, second: Box) -> Box:
+    return (
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    )
+
+
+def _pixels_in_tile(canvas: np.ndarray, number: int, boxes: list[Box], version: _Version) -> int:
+    """Pixels of a placed nucleus in the tile that `version` comes from."""
+    x0, y0, x1, y1 = boxes[number - 1]
+    top, left = version.tile
+    seen = canvas[max(y0, top) : min(y1, top + TILE), max(x0, left) : min(x1, left + TILE)]
+    return np.count_nonzero(seen == number)
 
 
 def _versions(tile: TileNuclei, height: int, width: int) -> Iterable[_Version]:
@@ -142,6 +186,7 @@ def _versions(tile: TileNuclei, height: int, width: int) -> Iterable[_Version]:
         order = -row[AREA] if cut else -margin
         yield _Version(
             rank=(cut, order, tile.y + y0, tile.x + x0, tile.y, tile.x, number),
+            tile=(tile.y, tile.x),
             y=tile.y + y0,
             x=tile.x + x0,
             mask=mask,

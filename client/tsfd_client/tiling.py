@@ -20,7 +20,7 @@ _MPP_RANGE = (0.05, 2.0)
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: its upper left corner in the resampled image, and its pixels uint8 [256, 256, 3]."""
+    """A tile: its upper left corner in the resampled image, its pixels uint8 [256, 256, 3]."""
 
     y: int
     x: int
