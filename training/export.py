@@ -1,7 +1,6 @@
 """Weights -> SavedModel with the serving contract: uint8 tiles in, uint8 probabilities out.
 
-    python -m training.export --preset lite --weights weights/lite.weights.h5 \
-        --out build/saved_model
+    python -m training.export --weights weights/lite.npz --out build/saved_model
 
 Signature ``serving_default``: ``image`` uint8 [N, 256, 256, 3] in; ``class_probs`` uint8
 [N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
@@ -18,6 +17,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from training import weights
 from training.network import PRESETS, build
 from training.preprocess import TILE
 
@@ -113,21 +113,6 @@ def _to_uint8(probability: keras.KerasTensor) -> keras.KerasTensor:
     return ops.cast(ops.round(255.0 * probability), "uint8")
 
 
-def _load_weights(network: keras.Model, path: Path, preset: str) -> None:
-    if not path.is_file():
-        raise ExportError(
-            f"There is no weights file {path}: name one with --weights, or pass "
-            "--random-weights for an untrained network."
-        )
-    try:
-        network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(
-            f"{path} does not hold weights of the preset {preset!r}: {reason}"
-        ) from error
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -135,32 +120,33 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="lite")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--weights",
         type=Path,
+        default=Path("weights/lite.npz"),
         metavar="FILE",
-        help="default: weights/PRESET.weights.h5",
+        help="trained network (default: %(default)s)",
     )
     source.add_argument(
         "--random-weights",
-        action="store_true",
-        help="export an untrained network (to try the tool chain)",
+        choices=tuple(PRESETS),
+        metavar="PRESET",
+        help="export an untrained network instead, to try the tool chain: " + " or ".join(PRESETS),
     )
     parser.add_argument("--out", type=Path, default=Path("build/saved_model"), metavar="DIR")
     arguments = parser.parse_args(argv)
 
-    weights = arguments.weights or Path("weights") / f"{arguments.preset}.weights.h5"
     try:
-        network = build(arguments.preset)
-        if not arguments.random_weights:
-            _load_weights(network, weights, arguments.preset)
+        if arguments.random_weights:
+            network, preset = build(arguments.random_weights), arguments.random_weights
+        else:
+            network, preset = weights.load(arguments.weights)
         export(network, arguments.out)
-    except ExportError as error:
+    except (ExportError, weights.WeightsError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
-    print(f"Wrote {arguments.out} ({arguments.preset}).")
+    print(f"Wrote {arguments.out} ({preset}).")
     return 0
 
 

@@ -3,7 +3,8 @@
 A nucleus that lies on a tile's inner edge is cut there, and a neighbouring tile usually holds it
 whole. Whole versions are placed first, the most central first; a version that shares more than half
 of the smaller one's pixels with a placed nucleus is the same nucleus. A nucleus that no tile holds
-whole is united from its parts: those that agree on the pixels both tiles see. The result does not depend on the order of the tiles.
+whole is united from its parts: those that agree on the pixels
+both tiles see. The result does not depend on the order of the tiles.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from tsfd_client.stitch import TileNuclei, stitch
-from tsfd_client.tiling import tiling
 
 from demo.synthetic import generate
+from tsfd_client.stitch import TileNuclei, stitch
+from tsfd_client.tiling import tiling
 
 
 def _tiles(truth: np.ndarray, classes: np.ndarray) -> list[TileNuclei]:
