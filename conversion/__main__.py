@@ -173,6 +173,8 @@ def _check_parity(
         found = parity.outputs(load(path), tiles)
         results.append(parity.compare(name, reference, found, tolerance, instances))
         print(results[-1].line())
+    if results[0].nuclei_reference <= len(tiles):
+        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
     report = model.with_name("parity.json")
     install.write(report, (json.dumps([asdict(r) for r in results], indent=2) + "\n").encode())
     failures = [f"{r.form}: {failure}" for r in results for failure in r.failures]

@@ -36,6 +36,10 @@ def varied_network(preset: str) -> keras.Model:
             layer.momentum = 0.0
         elif getattr(layer, "bias", None) is not None:
             layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
+    for name in ("class", "boundary"):
+        # An average, not a random kernel: nuclei of some size rather than speckle.
+        last = network.get_layer(f"{name}_logits")
+        last.kernel.assign(np.full(last.kernel.shape, 1 / 9, np.float32))
     tiles = parity.tiles()[:6]
     network(tiles, training=True)
     logits = {name: np.asarray(x) for name, x in network(tiles, training=False).items()}
@@ -63,6 +67,15 @@ def model(saved_model: Path) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     return to_fp16(model)
+
+
+@pytest.fixture
+def untrained_tolerance(monkeypatch: pytest.MonkeyPatch) -> parity.Tolerance:
+    """Wider limits: an untrained network magnifies a stain level that rounds the other way."""
+    tolerance = parity.Tolerance(max_difference=0.3, mean_difference=0.01, panoptic_quality=0.8)
+    monkeypatch.setattr(parity, "FLOAT32", tolerance)
+    monkeypatch.setattr(parity, "FLOAT16", tolerance)
+    return tolerance
 
 
 @pytest.fixture

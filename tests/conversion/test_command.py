@@ -24,6 +24,7 @@ def _arguments(saved_model: Path, repository: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.usefixtures("untrained_tolerance")
 def test_cpu_target_installs_and_reports(
     saved_model: Path,
     model: onnx.ModelProto,
@@ -36,7 +37,8 @@ def test_cpu_target_installs_and_reports(
     code = main(_arguments(saved_model, repository, "--targets", "cpu"))
 
     folder = repository / "tsfd_net" / "1"
-    assert code == 0, capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert code == 0, captured.out + captured.err
     assert (folder / "model.onnx").read_bytes() == model.SerializeToString()
     assert [path.name for path in folder.iterdir()] == ["model.onnx"]
     report = json.loads((repository.parent / "out" / "parity.json").read_text())
@@ -44,6 +46,7 @@ def test_cpu_target_installs_and_reports(
     assert all(entry["failures"] == [] for entry in report)
 
 
+@pytest.mark.usefixtures("untrained_tolerance")
 def test_parity_failure_installs_nothing(
     saved_model: Path,
     model: onnx.ModelProto,
