@@ -9,6 +9,7 @@ and ``summary.json``; the exit code is 0 only if both thresholds hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -48,14 +49,20 @@ def run_locust(url: str, *, users: int, batch: int, seconds: float, out: Path) -
         *("--html", str(out / "report.html"), "--csv", str(out / "locust")),
     ]
     environment = os.environ | {"LOADTEST_BATCH": str(batch), "PYTHONPATH": str(ROOT)}
-    log = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    (out / "locust.log").write_text(log.stdout + log.stderr)
+    with (out / "locust.log").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=ROOT,
+            timeout=seconds + 120,
+        )
     stats = out / "locust_stats.csv"
     rows = list(csv.DictReader(stats.open())) if stats.is_file() else []
     total = next((row for row in rows if row["Name"] == "Aggregated"), None)
-    if total is None:
+    if total is None or total["Request Count"] == "0":
         return {"requests": 0, "failures": 0, "patches_per_second": 0.0}
     return {
         "requests": int(total["Request Count"]),

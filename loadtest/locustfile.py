@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import grpc.experimental.gevent as grpc_gevent
 import numpy as np
 from locust import User, events, task
 from locust.env import Environment
-from locust.runners import Runner
 
 from loadtest.patches import expected_counts, patches
 from tsfd_client import Client, ServerError, TsfdError
@@ -24,21 +24,28 @@ grpc_gevent.init_gevent()  # without it gRPC blocks all users of the process
 _BATCH = int(os.environ.get("LOADTEST_BATCH", "4"))
 
 
-@events.test_start.add_listener
+@events.init.add_listener
 def _learn_answers(environment: Environment, **_: object) -> None:
     """One quiet pass before the load: the answers under load must be the same."""
-    if isinstance(environment.runner, Runner):
-        with Client(environment.host or "localhost:8001") as client:
+    environment.tiles = patches()
+    try:
+        with Client(_address(environment)) as client:
             client.check()
-            environment.expected = expected_counts(client)
+            environment.expected = expected_counts(client, environment.tiles)
+    except TsfdError as error:
+        sys.exit(f"loadtest: {error}")
+
+
+def _address(environment: Environment) -> str:
+    return environment.host or environment.parsed_options.host or "localhost:8001"
 
 
 class Viewer(User):
     """Asks for one batch of patches after the other, without a pause."""
 
     def on_start(self) -> None:
-        self._client = Client(self.host or "localhost:8001", retry_for=0)
-        self._tiles = patches()
+        self._client = Client(_address(self.environment), retry_for=0)
+        self._tiles = self.environment.tiles
         self._rng = np.random.default_rng()
 
     def on_stop(self) -> None:
@@ -57,6 +64,7 @@ class Viewer(User):
                 error = ServerError(f"Wrong answer: {counts} nuclei instead of {expected}.")
         except TsfdError as failure:
             error = failure
+            time.sleep(0.2)  # a refusal is immediate: without a pause nothing else would run
         self.environment.events.request.fire(
             request_type="gRPC",
             name=f"segment {_BATCH} patches",
