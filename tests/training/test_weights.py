@@ -38,7 +38,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsError, match="is not a weights file of this project"):
         weights.load(broken)
     np.savez(broken, preset="lite")
-    with pytest.raises(weights.WeightsError, match=r"stem_conv/kernel is missing\. Train it"):
+    with pytest.raises(weights.WeightsError, match=r"normalization/mean is missing\. Train it"):
         weights.load(broken)
 
 
