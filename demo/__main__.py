@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(path: Path, mpp: float | None, out: Path) -> None:
     image, stated = read_image(path)
-    mpp = mpp or stated or MPP
+    mpp = mpp or stated
+    if mpp is None:
+        print(f"{path.name} does not say its scale; {MPP} µm per pixel (40x) is assumed (MPP=...).")
+        mpp = MPP
     field = generate(768, 768, nuclei=260, seed=1)
     with TritonServer() as server, Client(server.grpc_url) as client:
         client.check()
