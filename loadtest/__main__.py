@@ -24,18 +24,28 @@ from loadtest.patches import patches
 
 
 def bare_rate(model: Path, batch: int, seconds: float = 6.0) -> float:
-    """Patches per second of OpenVINO alone on `model`, in this process, on all cores."""
+    """Patches per second of OpenVINO alone on `model`, in this process, on all cores.
+
+    The better of its two ways: all cores on one batch, and a batch per stream.
+    """
+    return max(_bare_rate(model, batch, hint, seconds) for hint in ("LATENCY", "THROUGHPUT"))
+
+
+def _bare_rate(model: Path, batch: int, hint: str, seconds: float) -> float:
     import openvino
 
-    request = openvino.compile_model(
-        str(model), "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"}
-    ).create_infer_request()
+    queue = openvino.AsyncInferQueue(
+        openvino.compile_model(str(model), "CPU", {"PERFORMANCE_HINT": hint})
+    )
     tiles = patches()[:batch]
-    request.infer({"image": tiles})
+    for _ in range(len(queue)):
+        queue.start_async({"image": tiles})
+    queue.wait_all()
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        request.infer({"image": tiles})
+        queue.start_async({"image": tiles})
         done += batch
+    queue.wait_all()
     return done / (time.perf_counter() - started)
 
 
