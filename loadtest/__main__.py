@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--users", type=int, default=4)
     parser.add_argument("--batch", type=int, default=4, help="patches per request, 1 to 16")
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--min-ratio", type=float, default=0.7, help="default: %(default)s")
+    parser.add_argument("--min-ratio", type=float, default=0.4, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("build/loadtest"), metavar="DIR")
     arguments = parser.parse_args(argv)
 
