@@ -21,8 +21,7 @@ from demo.synthetic import generate
 from deploy.server import ServerError, TritonServer
 from training.metrics import panoptic_quality
 from tsfd_client import Client, TsfdError, read_image, save
-
-MPP = 0.25
+from tsfd_client.contract import MPP
 
 
 def main(argv: list[str] | None = None) -> int:

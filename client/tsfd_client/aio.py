@@ -13,7 +13,6 @@ import tritonclient.grpc.aio as triton
 
 from tsfd_client import wire
 from tsfd_client.contract import MODEL, MPP
-from tsfd_client.errors import ServerUnavailableError
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.tiling import Tile, tiling
 from tsfd_client.wire import Settings, TileResult
@@ -72,11 +71,7 @@ class AsyncClient:
             ready = await self._triton.is_model_ready(
                 MODEL, headers=self._headers, client_timeout=5
             )
-            if not ready:
-                raise ServerUnavailableError(
-                    f"The server at {self.url} is up but its model {MODEL} is not ready: its log "
-                    "says why."
-                )
+            wire.check_ready(ready, self.url)
             metadata = await self._triton.get_model_metadata(
                 MODEL, headers=self._headers, client_timeout=5
             )
@@ -97,7 +92,6 @@ class AsyncClient:
         Several images may be under way at once: they share the limit of requests in flight.
         """
         cut = tiling(image, mpp)
-        tiles = list(cut)
         results: list[tuple[Tile, TileResult]] = []
 
         async def request(batch: list[Tile]) -> None:
@@ -106,11 +100,10 @@ class AsyncClient:
                 answers = await self.segment_tiles(pixels, settings=settings)
             results.extend(zip(batch, answers, strict=True))
             if progress:
-                progress(len(results), len(tiles))
+                progress(len(results), len(cut))
 
         pending = [
-            asyncio.create_task(request(tiles[start : start + self._batch_size]))
-            for start in range(0, len(tiles), self._batch_size)
+            asyncio.create_task(request(batch)) for batch in wire.batches(cut, self._batch_size)
         ]
         try:
             await asyncio.gather(*pending)

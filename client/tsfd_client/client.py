@@ -13,7 +13,6 @@ import tritonclient.grpc as triton
 
 from tsfd_client import wire
 from tsfd_client.contract import MODEL, MPP
-from tsfd_client.errors import ServerUnavailableError
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.tiling import Tile, tiling
 from tsfd_client.wire import Settings, TileResult
@@ -93,11 +92,7 @@ class Client:
         """
         try:
             ready = self._triton.is_model_ready(MODEL, headers=self._headers, client_timeout=5)
-            if not ready:
-                raise ServerUnavailableError(
-                    f"The server at {self.url} is up but its model {MODEL} is not ready: its log "
-                    "says why."
-                )
+            wire.check_ready(ready, self.url)
             metadata = self._triton.get_model_metadata(
                 MODEL, headers=self._headers, client_timeout=5
             )
@@ -136,11 +131,7 @@ class Client:
             given up.
         """
         cut = tiling(image, mpp)
-        tiles = list(cut)
-        requests = [
-            tiles[start : start + self._batch_size]
-            for start in range(0, len(tiles), self._batch_size)
-        ]
+        requests = wire.batches(cut, self._batch_size)
         results: list[tuple[Tile, TileResult]] = []
         waiting: dict[Future, list[Tile]] = {}
         pool = ThreadPoolExecutor(self._max_in_flight, thread_name_prefix="tsfd")
@@ -153,7 +144,7 @@ class Client:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     results.extend(zip(waiting.pop(future), future.result(), strict=True))
                     if progress:
-                        progress(len(results), len(tiles))
+                        progress(len(results), len(cut))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return wire.assemble(cut, results, image.shape[:2], mpp)

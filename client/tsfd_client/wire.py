@@ -50,7 +50,7 @@ class Settings:
     method: str | None = None
 
     def parameters(self) -> dict[str, str]:
-        """As request parameters: as text, since gRPC parameters have no floating point here."""
+        """As request parameters, in text: the server reads it, and numpy's numbers are refused."""
         return {name: str(value) for name, value in vars(self).items() if value is not None}
 
 
@@ -135,6 +135,20 @@ def explain(error: triton.InferenceServerException, url: str) -> TsfdError:
     if status == "NOT_FOUND" or "unknown model" in message:
         return ServerError(f"The server at {url} does not serve {MODEL}: {message}")
     return ServerError(f"The server at {url} refused the request ({status}): {message}")
+
+
+def batches(tiling: Tiling, size: int) -> list[list[Tile]]:
+    """The tiles of an image in requests of at most `size`."""
+    tiles = list(tiling)
+    return [tiles[start : start + size] for start in range(0, len(tiles), size)]
+
+
+def check_ready(ready: bool, url: str) -> None:
+    """Raise ServerUnavailableError unless the model is ready."""
+    if not ready:
+        raise ServerUnavailableError(
+            f"The server at {url} is up but its model {MODEL} is not ready: its log says why."
+        )
 
 
 def check_metadata(metadata: object, url: str) -> None:
