@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from training.normalization import BatchNormalization
+
 _CHANNEL_DIVISOR = 8
 _DROP_CONNECT = 0.2
 
@@ -136,7 +138,7 @@ def _squeeze_excite(
 
 
 def _normalise(x: keras.KerasTensor, name: str, activation: str | None) -> keras.KerasTensor:
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = BatchNormalization(name=f"{name}_bn")(x)
     return x if activation is None else layers.Activation(activation, name=f"{name}_act")(x)
 
 

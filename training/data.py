@@ -8,6 +8,7 @@ background, ids 1..n) and ``label`` [n], the name of each instance's label.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from training.preprocess import STAIN_FROM_OD, TILE
 
 MPP = 0.25
 """Scale of the network's tiles, micrometres per pixel."""
+
+_VALIDATION_SHARE = 1 / 8
+_NO_INSTANCE = 65535
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {
@@ -53,6 +57,10 @@ class Annotated:
         Index into `TISSUES`, or None.
     source
         Name of the data set.
+    group
+        Patient or slide.
+    name
+        File name of the image, relative to the folder of the data.
     """
 
     image: np.ndarray
@@ -60,6 +68,8 @@ class Annotated:
     allowed: np.ndarray
     tissue: int | None
     source: str
+    group: str
+    name: str
 
 
 def read_manifest(folder: Path, split: str) -> list[Annotated]:
@@ -113,7 +123,29 @@ def _read(folder: Path, entry: dict) -> Annotated:
         allowed=np.array(sets, np.uint8),
         tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,
         source=entry["set"],
+        group=entry["group"],
+        name=entry["image"],
     )
+
+
+def hold_back(images: list[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
+    """Split into images to train on and images to validate with.
+
+    Of every set an eighth of the groups (rounded down) validates. Which ones depends on their
+    names alone: the same data always splits in the same way.
+    """
+    groups: dict[str, set[str]] = {}
+    for annotated in images:
+        groups.setdefault(annotated.source, set()).add(annotated.group)
+    held = {
+        (source, group)
+        for source, names in groups.items()
+        for group in sorted(names, key=lambda name: zlib.crc32(name.encode()))[
+            : int(len(names) * _VALIDATION_SHARE)
+        ]
+    }
+    training = [a for a in images if (a.source, a.group) not in held]
+    return training, [a for a in images if (a.source, a.group) in held]
 
 
 def boundaries(instances: np.ndarray) -> np.ndarray:
@@ -130,13 +162,18 @@ def boundaries(instances: np.ndarray) -> np.ndarray:
     Returns
     -------
     uint8 [H, W]
-        0 or 1.
+        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away.
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
     frame = np.ones(instances.shape, bool)
     frame[2:-2, 2:-2] = False
-    return (outlines | (frame & (instances > 0))).astype(np.uint8)
+    outlines |= frame & (instances > 0)
+    near = np.ones((5, 5), np.uint8)
+    highest = cv2.dilate(instances, near)
+    lowest = cv2.erode(np.where(instances > 0, instances, np.uint16(_NO_INSTANCE)), near)
+    between = outlines & (lowest < highest)
+    return outlines.astype(np.uint8) + between
 
 
 class Batches(keras.utils.PyDataset):

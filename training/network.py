@@ -19,9 +19,9 @@ from keras import layers, ops, regularizers
 
 from training.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
 from training.labels import CLASSES, TISSUES
+from training.normalization import BatchNormalization
 from training.preprocess import TILE, network_input
 
-_DROPOUT = 0.2
 _TISSUE_DROPOUT = 0.3
 _SQUEEZE_RATIO = 8
 _L2 = 4e-5
@@ -44,6 +44,13 @@ class NetworkConfig:
         Channels of every decoder level.
     repeats
         Number of BiFPN layers.
+    dropout
+        Rate of the spatial dropout after every decoder convolution.
+    activation
+        Of the decoders.
+    head_upsamples_features
+        Whether the heads interpolate the decoder's features and then reduce them to logits (as
+        the paper), or the other way round: a quarter of the arithmetic.
     """
 
     backbone: Backbone
@@ -51,6 +58,9 @@ class NetworkConfig:
     levels: tuple[str, ...]
     width: int
     repeats: int
+    dropout: float
+    activation: str
+    head_upsamples_features: bool
 
 
 PRESETS: dict[str, NetworkConfig] = {
@@ -61,6 +71,9 @@ PRESETS: dict[str, NetworkConfig] = {
         levels=("block2", "block3", "block4", "block5", "block6", "top"),
         width=160,
         repeats=3,
+        dropout=0.2,
+        activation="swish",
+        head_upsamples_features=True,
     ),
     # For a CPU: the tile is not upsampled, so each level is tapped one stride earlier.
     "lite": NetworkConfig(
@@ -69,6 +82,9 @@ PRESETS: dict[str, NetworkConfig] = {
         levels=("block1", "block2", "block3", "block5", "block6", "top"),
         width=48,
         repeats=2,
+        dropout=0.0,
+        activation="relu",
+        head_upsamples_features=False,
     ),
 }
 
@@ -103,36 +119,43 @@ def build(preset: str) -> keras.Model:
     x = layers.Normalization(name="normalization")(x)
     taps = features(config.backbone, x)
     levels = {
-        level: _gate(taps[tap], config.width, f"gate{level}")
+        level: _gate(taps[tap], config, f"gate{level}")
         for level, tap in enumerate(config.levels, start=2)
     }
     tissue = _tissue_head(levels[7])
     for repeat in range(1, config.repeats + 1):
-        levels = _bifpn(levels, f"bifpn{repeat}")
-    segmentation, boundary = _decoders(levels)
+        levels = _bifpn(levels, config, f"bifpn{repeat}")
+    segmentation, boundary = _decoders(levels, config)
     return keras.Model(
         image,
         {
-            "class_logits": _upsampling_head(segmentation, len(CLASSES), "class"),
-            "boundary_logits": _upsampling_head(boundary, 1, "boundary"),
+            "class_logits": _upsampling_head(segmentation, len(CLASSES), config, "class"),
+            "boundary_logits": _upsampling_head(boundary, 1, config, "boundary"),
             "tissue_logits": tissue,
         },
         name=f"tsfd_net_{preset}",
     )
 
 
-def _gate(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+def _gate(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
     x = layers.Conv2D(
-        width, 3, padding="same", kernel_regularizer=regularizers.L2(_L2), name=f"{name}_conv"
+        config.width,
+        3,
+        padding="same",
+        kernel_regularizer=regularizers.L2(_L2),
+        name=f"{name}_conv",
     )(x)
-    return layers.SpatialDropout2D(_DROPOUT, name=f"{name}_drop")(_norm_swish(x, name))
+    x = _normalise(x, config, name)
+    return layers.SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
 
 
-def _bifpn(p: dict[int, keras.KerasTensor], name: str) -> dict[int, keras.KerasTensor]:
+def _bifpn(
+    p: dict[int, keras.KerasTensor], config: NetworkConfig, name: str
+) -> dict[int, keras.KerasTensor]:
     """One bidirectional feature pyramid layer: coarse to fine, then fine to coarse."""
 
     def fuse(target: str, *inputs: keras.KerasTensor) -> keras.KerasTensor:
-        return _fuse(list(inputs), f"{name}_p{target}")
+        return _fuse(list(inputs), config, f"{name}_p{target}")
 
     td6 = fuse("6td", p[6], p[7])
     td5 = fuse("5td", p[5], td6)
@@ -148,41 +171,42 @@ def _bifpn(p: dict[int, keras.KerasTensor], name: str) -> dict[int, keras.KerasT
 
 
 def _decoders(
-    p: dict[int, keras.KerasTensor],
+    p: dict[int, keras.KerasTensor], config: NetworkConfig
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Segmentation and boundary decoders; the boundary one also reads the other at each level."""
-    segmentation = _fuse([p[6], p[7]], "segmentation6")
-    boundary = _fuse([segmentation, p[7]], "boundary6")
+    segmentation = _fuse([p[6], p[7]], config, "segmentation6")
+    boundary = _fuse([segmentation, p[7]], config, "boundary6")
     for level in (5, 4, 3, 2):
-        finer = _fuse([p[level], segmentation], f"segmentation{level}")
+        finer = _fuse([p[level], segmentation], config, f"segmentation{level}")
         # The boundary decoder reads the pyramid one level behind: it starts from P7 and s6.
-        boundary = _fuse([finer, boundary, p[level + 1]], f"boundary{level}")
+        boundary = _fuse([finer, boundary, p[level + 1]], config, f"boundary{level}")
         segmentation = finer
     return segmentation, boundary
 
 
-def _fuse(inputs: list[keras.KerasTensor], name: str) -> keras.KerasTensor:
+def _fuse(inputs: list[keras.KerasTensor], config: NetworkConfig, name: str) -> keras.KerasTensor:
     """Sum of the reweighted inputs at the resolution of the first, then a depthwise convolution."""
     size = inputs[0].shape[1:3]
     weighted = []
     for number, x in enumerate(inputs):
-        x = _reweight(x, f"{name}_in{number}")
+        x = _reweight(x, config, f"{name}_in{number}")
         if x.shape[1:3] != size:
-            x = ops.image.resize(x, size, interpolation="bilinear")
+            x = _resize(x, size)
         weighted.append(x)
     x = layers.Add(name=f"{name}_add")(weighted)
     x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
-    return layers.SpatialDropout2D(_DROPOUT, name=f"{name}_drop")(_norm_swish(x, name))
+    x = _normalise(x, config, name)
+    return layers.SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
 
 
-def _reweight(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def _reweight(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
     channels = x.shape[-1]
     x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
-    x = _norm_swish(x, name)
+    x = _normalise(x, config, name)
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     gate = layers.Dense(
         channels // _SQUEEZE_RATIO,
-        activation="swish",
+        activation=config.activation,
         kernel_initializer="he_normal",
         name=f"{name}_reduce",
     )(gate)
@@ -192,15 +216,23 @@ def _reweight(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return layers.Multiply(name=f"{name}_excite")([x, gate])
 
 
-def _upsampling_head(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+def _upsampling_head(
+    x: keras.KerasTensor, channels: int, config: NetworkConfig, name: str
+) -> keras.KerasTensor:
     """Logits at twice the resolution: interpolated and learned upsampling, summed."""
     size = (2 * x.shape[1], 2 * x.shape[2])
-    smooth = ops.image.resize(x, size, interpolation="bilinear")
-    smooth = layers.Conv2D(channels, 3, padding="same", name=f"{name}_smooth")(smooth)
+    reduce = layers.Conv2D(channels, 3, padding="same", name=f"{name}_smooth")
+    smooth = (
+        reduce(_resize(x, size)) if config.head_upsamples_features else _resize(reduce(x), size)
+    )
     learned = layers.Conv2DTranspose(channels, 3, 2, padding="same", name=f"{name}_learned")(x)
     x = layers.Add(name=f"{name}_add")([smooth, learned])
     x = layers.Activation("swish", name=f"{name}_act")(x)
     return layers.DepthwiseConv2D(3, padding="same", dtype="float32", name=f"{name}_logits")(x)
+
+
+def _resize(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
+    return ops.image.resize(x, size, interpolation="bilinear")
 
 
 def _tissue_head(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -209,6 +241,6 @@ def _tissue_head(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Dense(len(TISSUES), dtype="float32", name="tissue_logits")(x)
 
 
-def _norm_swish(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    return layers.Activation("swish", name=f"{name}_act")(x)
+def _normalise(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
+    x = BatchNormalization(name=f"{name}_bn")(x)
+    return layers.Activation(config.activation, name=f"{name}_act")(x)

@@ -19,7 +19,7 @@ from pathlib import Path
 import keras
 
 from training import imagenet, weights
-from training.data import Batches, DataError, read_manifest
+from training.data import Batches, DataError, hold_back, read_manifest
 from training.losses import boundary_loss, class_loss, tissue_loss
 from training.network import PRESETS, build
 
@@ -94,7 +94,8 @@ def train(
         If the data, the start or the ImageNet package cannot be read.
     """
     keras.utils.set_random_seed(seed)
-    images = read_manifest(data, "train")
+    _configure_tensorflow()
+    images, _ = hold_back(read_manifest(data, "train"))
     if start is not None:
         network, preset = weights.load(start)
     else:
@@ -117,6 +118,7 @@ def train(
             "boundary_logits": boundary_loss,
             "tissue_logits": tissue_loss,
         },
+        jit_compile=keras.backend.backend() == "jax",
     )
     out.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -143,6 +145,14 @@ def train(
             keras.callbacks.CSVLogger(out / "log.csv"),
         ],
     )
+
+
+def _configure_tensorflow() -> None:
+    """Skip TensorFlow's graph rewrites: for this graph they take a minute and gain nothing."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def main(argv: list[str] | None = None) -> int:
