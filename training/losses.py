@@ -1,8 +1,10 @@
 """Losses of the three heads, for labels that may be incomplete.
 
 Every nucleus pixel carries the set of classes it may have, not one class: a set annotated
-"epithelial, benign or malignant" and one annotated "a nucleus" train the same network. A pixel
-costs the negative log of the probability the network gives to its whole set.
+"epithelial, benign or malignant" and one annotated "a nucleus" train the same network. There are
+two families, of which a recipe names one: ``marginal``, in which a pixel costs the negative log of
+the probability the network gives to its whole set, and ``paper``, the losses of TSFD-Net (Ilyas et
+al. 2022), which with one class allowed per pixel are as published.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ _BETWEEN_NUCLEI = 4.0
 _FALSE_POSITIVES = 0.3
 _FALSE_NEGATIVES = 0.7
 _TVERSKY_GAMMA = 4 / 3
+_AUXILIARY = 0.4  # weight of the paper's second term
+_BORDER_WEIGHT = 3.0
+_BORDER_WINDOW = 11
+_FOCAL_GAMMA = 2.0
 _TISSUE_ALPHA = 0.3
 _TISSUE_GAMMA = 5.0
 
@@ -37,10 +43,34 @@ def marginal_cross_entropy(allowed: keras.KerasTensor, logits: keras.KerasTensor
     -------
     float32 [N]
     """
-    powers = ops.convert_to_tensor([2.0**c for c in range(len(CLASSES))], dtype="float32")
-    bits = ops.floor(ops.cast(allowed, "float32") / powers) % 2.0
-    inside = ops.logsumexp(ops.where(bits > 0, logits, -1e9), axis=-1)
+    inside = ops.logsumexp(ops.where(_bits(allowed) > 0, logits, -1e9), axis=-1)
     return ops.mean(ops.logsumexp(logits, axis=-1) - inside, axis=(1, 2))
+
+
+def soft_targets(allowed: keras.KerasTensor, logits: keras.KerasTensor):
+    """Per pixel, the network's own distribution restricted to the allowed set, as a constant.
+
+    With one class allowed this is the one-hot label, so a loss that wants one-hot labels also
+    takes these: they pull the probability into the set and leave its shares in there alone.
+
+    Parameters
+    ----------
+    allowed
+        [N, H, W, 1], sum of ``2 ** class`` over the classes a pixel may have.
+    logits
+        float32 [N, H, W, 6].
+
+    Returns
+    -------
+    float32 [N, H, W, 6], summing to 1 over the classes
+    """
+    return ops.stop_gradient(ops.softmax(ops.where(_bits(allowed) > 0, logits, -1e9), axis=-1))
+
+
+def _bits(allowed: keras.KerasTensor):
+    """The sets as float32 [N, H, W, 6] of 0 and 1."""
+    powers = ops.convert_to_tensor([2.0**c for c in range(len(CLASSES))], dtype="float32")
+    return ops.floor(ops.cast(allowed, "float32") / powers) % 2.0
 
 
 def class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
@@ -65,6 +95,32 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     weight = ops.where(ops.equal(boundary, 2), _BETWEEN_NUCLEI, 1.0)
     entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
     return ops.mean(weight * entropy, axis=(1, 2, 3)) + focal_tversky(truth, ops.sigmoid(logits))
+
+
+def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
+    """The paper's: focal Tversky plus 0.4 times border-weighted BCE-Dice, float32 [N]."""
+    truth = soft_targets(allowed, logits)
+    probability = ops.softmax(logits, axis=-1)
+    near = ops.average_pool(truth, _BORDER_WINDOW, strides=1, padding="same")
+    border = ops.logical_and(near > 0.005, near < 0.995)
+    weight = ops.where(border, _BORDER_WEIGHT, 1.0)
+    weight = weight / ops.mean(weight)
+    clipped = ops.clip(probability, _EPSILON, 1.0 - _EPSILON)
+    entropy = -(truth * ops.log(clipped) + (1.0 - truth) * ops.log(1.0 - clipped))
+    overlap = ops.sum(weight * truth * probability)
+    dice = 1.0 - 2.0 * overlap / (ops.sum(weight * (truth + probability)) + _EPSILON)
+    bce_dice = ops.mean(weight * entropy, axis=(1, 2, 3)) + dice
+    return focal_tversky(truth, probability) + _AUXILIARY * bce_dice
+
+
+def paper_boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
+    """The paper's: focal Tversky plus 0.4 times focal loss of the outlines, float32 [N]."""
+    truth = ops.cast(ops.not_equal(boundary, 0), "float32")
+    probability = ops.sigmoid(logits)
+    of_truth = truth * probability + (1.0 - truth) * (1.0 - probability)
+    entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
+    focal = ops.mean((1.0 - of_truth) ** _FOCAL_GAMMA * entropy, axis=(1, 2, 3))
+    return focal_tversky(truth, probability) + _AUXILIARY * focal
 
 
 def focal_tversky(truth: keras.KerasTensor, probability: keras.KerasTensor):
@@ -102,3 +158,18 @@ def tissue_loss(tissue: keras.KerasTensor, logits: keras.KerasTensor):
     entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
     focal = weight * (1.0 - of_truth) ** _TISSUE_GAMMA * entropy
     return ops.sum(truth, axis=-1) * ops.sum(focal, axis=-1)
+
+
+LOSSES = {
+    "marginal": {
+        "class_logits": class_loss,
+        "boundary_logits": boundary_loss,
+        "tissue_logits": tissue_loss,
+    },
+    "paper": {
+        "class_logits": paper_class_loss,
+        "boundary_logits": paper_boundary_loss,
+        "tissue_logits": tissue_loss,
+    },
+}
+"""Losses by the name a recipe gives, then by output of the network."""

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from training.losses import boundary_loss, class_loss, marginal_cross_entropy, tissue_loss
+from training.losses import (
+    LOSSES,
+    boundary_loss,
+    marginal_cross_entropy,
+    soft_targets,
+    tissue_loss,
+)
 
 
 def _logits() -> np.ndarray:
@@ -35,19 +42,40 @@ def test_a_set_costs_its_total_probability() -> None:
     )
 
 
-def test_gradients_raise_allowed_classes_only() -> None:
+@pytest.mark.parametrize("family", LOSSES)
+def test_gradients_raise_the_allowed_set_only(family: str) -> None:
     logits = tf.Variable(_logits())
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(
-            marginal_cross_entropy(np.full((2, 8, 8, 1), 2**1 + 2**5, np.uint8), logits)
-        )
-    gradient = tape.gradient(loss, logits).numpy()
+        allowed = np.full((2, 8, 8, 1), 2**1 + 2**5, np.uint8)
+        loss = tf.reduce_sum(LOSSES[family]["class_logits"](allowed, logits))
+    step = -tape.gradient(loss, logits).numpy()
 
-    assert np.all(gradient[..., [1, 5]] < 0)
-    assert np.all(gradient[..., [0, 2, 3, 4]] > 0)
+    before, after = (tf.nn.softmax(x).numpy() for x in (logits, logits + step))
+    assert np.all(after[..., [1, 5]].sum(-1) > before[..., [1, 5]].sum(-1))
+    assert np.all(step[..., [0, 2, 3, 4]].max(-1) < step[..., [1, 5]].max(-1))
 
 
-def test_perfect_predictions_cost_nothing() -> None:
+def test_soft_targets_of_full_labels_are_one_hot() -> None:
+    classes = np.random.default_rng(0).integers(0, 6, (2, 8, 8))
+
+    targets = soft_targets((2**classes)[..., None].astype(np.uint8), _logits())
+
+    np.testing.assert_allclose(targets, np.eye(6)[classes], atol=1e-6)
+
+
+def test_soft_targets_keep_the_shares_within_the_set() -> None:
+    logits = _logits()
+    targets = soft_targets(np.full((2, 8, 8, 1), 2**1 + 2**5, np.uint8), logits).numpy()
+
+    probability = tf.nn.softmax(logits).numpy()
+    assert np.all(targets[..., [0, 2, 3, 4]] < 1e-6)
+    np.testing.assert_allclose(
+        targets[..., 1], probability[..., 1] / probability[..., [1, 5]].sum(-1), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("family", LOSSES)
+def test_perfect_predictions_cost_nothing(family: str) -> None:
     allowed = np.ones((1, 8, 8, 1), np.uint8)
     allowed[0, 2:5, 2:5] = 2**3
     logits = np.full((1, 8, 8, 6), -30, np.float32)
@@ -58,9 +86,18 @@ def test_perfect_predictions_cost_nothing() -> None:
     def logits_of(truth: np.ndarray) -> np.ndarray:
         return np.where(truth == 1, 30, -30).astype(np.float32)
 
+    class_loss, boundary_loss = (LOSSES[family][f"{head}_logits"] for head in ("class", "boundary"))
     assert np.all(class_loss(allowed, logits) < 1e-4)
     assert np.all(boundary_loss(outline, logits_of(outline)) < 1e-4)
     assert np.all(boundary_loss(outline, logits_of(1 - outline)) > 1)
+
+
+def test_outlines_between_nuclei_weigh_more() -> None:
+    outline = np.zeros((1, 8, 8, 1), np.uint8)
+    outline[0, 4] = 1
+    missed = np.full((1, 8, 8, 1), -3, np.float32)
+
+    assert boundary_loss(2 * outline, missed) > boundary_loss(outline, missed)
 
 
 def test_unknown_tissue_costs_nothing() -> None:

@@ -1,0 +1,81 @@
+"""Checkpoints: the whole state of a training, so that it can go on as if never stopped."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+_EPOCHS = "epochs"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; the message says what to do."""
+
+
+def save(network: keras.Model, epochs: int, path: Path) -> None:
+    """Write weights, optimiser and random states, replacing `path` only when complete.
+
+    Parameters
+    ----------
+    network
+        Compiled and built.
+    epochs
+        Epochs done.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written; the checkpoint that was there is still there.
+    """
+    arrays = {name: keras.ops.convert_to_numpy(v.value) for name, v in _state(network).items()}
+    partial = path.with_suffix(".partial.npz")
+    try:
+        np.savez(partial, **arrays, **{_EPOCHS: np.array(epochs)})
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"Cannot write {path}: {error.strerror or error}. What was there before is still there."
+        ) from error
+
+
+def restore(network: keras.Model, path: Path) -> int:
+    """Give `network` the state of a checkpoint.
+
+    Returns
+    -------
+    int
+        Epochs done.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or of another network or optimiser.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        epochs = int(arrays.pop(_EPOCHS))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint, or damaged: delete it and start the run again."
+        ) from error
+    state = _state(network)
+    if {n: a.shape for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in state.items()}:
+        raise CheckpointError(
+            f"{path} is of another network or optimiser: go on with the recipe it was begun with, "
+            "or name another --out."
+        )
+    for name, variable in state.items():
+        variable.assign(arrays[name])
+    return epochs
+
+
+def _state(network: keras.Model) -> dict[str, keras.Variable]:
+    network.optimizer.build(network.trainable_variables)
+    variables = [*network.variables, *network.optimizer.variables]
+    # Numbered: two seeds may share a path.
+    return {f"{number}:{variable.path}": variable for number, variable in enumerate(variables)}

@@ -1,0 +1,125 @@
+"""Recipes: everything that decides the outcome of a training, in a readable file.
+
+    recipe = read("lite")                # training/recipes/lite.toml
+    recipe = read("my/recipe.toml")
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import keras
+
+from training.batches import AUGMENTATIONS
+from training.losses import LOSSES
+from training.network import PRESETS
+
+FOLDER = Path(__file__).parent / "recipes"
+_CHOICES = {
+    "network": tuple(PRESETS),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "start": ("random", "imagenet"),
+    "losses": tuple(LOSSES),
+    "augmentation": tuple(AUGMENTATIONS),
+}
+
+
+class RecipeError(Exception):
+    """A recipe cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    network
+        Preset of `training.network`.
+    precision
+        Keras' dtype policy.
+    start
+        ``"random"``, or ``"imagenet"`` for the lite network's backbone.
+    losses, augmentation
+        Names in `training.losses.LOSSES` and `training.batches.AUGMENTATIONS`.
+    balance_classes
+        Whether patches with rare classes are drawn more often.
+    epochs, steps_per_epoch, batch_size
+        Length of the training; without `steps_per_epoch` an epoch draws as many pixels as the data
+        has.
+    learning_rate, warm_up
+        Peak of the cosine schedule, and the share of the training in which the rate rises to it.
+    statistics_momentum
+        Of the moving averages in the batch normalisation.
+    optimizer
+        ``name`` of a Keras optimiser, and its arguments.
+    """
+
+    network: str
+    precision: str
+    start: str
+    losses: str
+    augmentation: str
+    balance_classes: bool
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warm_up: float
+    statistics_momentum: float
+    optimizer: dict
+    steps_per_epoch: int | None = None
+
+
+def read(name: str) -> Recipe:
+    """Read a recipe by its name, or from the path of a .toml file.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, or a line of it is missing, unknown or out of its range.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
+        raise RecipeError(
+            f"There is no recipe {name}: name one of {known}, or the path of a .toml file."
+        )
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}.") from error
+    known = {field.name: field for field in fields(Recipe)}
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"{path} has the unknown line {key!r}; known are {', '.join(known)}.")
+    for key in known:
+        if key not in values and key != "steps_per_epoch":
+            raise RecipeError(f"{path} lacks the line {key!r}.")
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            raise RecipeError(
+                f"{path}: {key} must be one of {', '.join(choices)}, not {values[key]!r}."
+            )
+    for key in ("epochs", "steps_per_epoch", "batch_size", "learning_rate"):
+        value = values.get(key, 1)
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise RecipeError(f"{path}: {key} must be a number above 0, not {value!r}.")
+    recipe = Recipe(**values)
+    try:
+        make_optimizer(recipe)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecipeError(f"{path}: Keras refuses the optimizer: {error}") from error
+    return recipe
+
+
+def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser at its peak learning rate."""
+    arguments = {key: value for key, value in recipe.optimizer.items() if key != "name"}
+    return keras.optimizers.get(
+        {
+            "class_name": recipe.optimizer["name"],
+            "config": {"learning_rate": recipe.learning_rate, **arguments},
+        }
+    )
