@@ -19,8 +19,10 @@ from pathlib import Path
 import keras
 
 from training import imagenet, weights
-from training.data import Batches, DataError, hold_back, read_manifest
+from training.annotated import DataError, hold_back
+from training.batches import Batches
 from training.losses import boundary_loss, class_loss, tissue_loss
+from training.manifest import read_manifest
 from training.network import PRESETS, build
 
 _WARM_UP = 0.04

@@ -1,0 +1,132 @@
+"""What a data set holds: images with their nuclei, known before a pixel is read.
+
+    data = read_manifest(folder, "train") + PanNukeFold(fold)
+    data.entries[0].tissue    # at once
+    data[0].image             # read now
+
+A `Dataset` is a sequence of `Annotated` images over a list of `Entry`: where an image comes from,
+how large it is and how to load it. Splits and sampling look at the entries alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.labels import CLASSES
+
+MPP = 0.25
+"""Scale of the network's tiles, micrometres per pixel."""
+
+_VALIDATION_SHARE = 1 / 8
+
+_ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
+ALLOWED: dict[str, tuple[int, ...]] = {
+    **{name: (index,) for index, name in enumerate(CLASSES) if index},
+    "epithelial_any": (1, 5),
+    "not_neoplastic": (2, 3, 4, 5),
+    "unlabelled": _ANY_NUCLEUS,
+    "unknown": _ANY_NUCLEUS,
+}
+"""Classes a nucleus may have, by the label its annotator gave."""
+
+
+class DataError(Exception):
+    """The data cannot be used; the message says what is wrong and where."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One image at 0.25 mpp, in memory.
+
+    Attributes
+    ----------
+    image
+        uint8 [H, W, 3], RGB.
+    instances
+        uint16 [H, W], 0 is background, ids 1..n.
+    allowed
+        uint8 [n + 1], set of classes by instance id: sum of ``2 ** class``; id 0 is background.
+    tissue
+        Index into `TISSUES`, or None.
+    source
+        Name of the data set.
+    group
+        Patient or slide.
+    name
+        File name of the image relative to the folder of the data, or ``"fold1/123"``.
+    channels
+        PanNuke only: uint16 [H, W, 5], the instance map of each class on its own, in which nuclei
+        of different classes may overlap; ids 1..n per channel.
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    allowed: np.ndarray
+    tissue: int | None
+    source: str
+    group: str
+    name: str
+    channels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an image without reading its pixels; attributes as of `Annotated`.
+
+    Attributes
+    ----------
+    shape
+        Height and width in pixels, at 0.25 mpp.
+    load
+        Reads the image.
+    """
+
+    name: str
+    source: str
+    group: str
+    tissue: int | None
+    shape: tuple[int, int]
+    load: Callable[[], Annotated]
+
+
+class Dataset(Sequence[Annotated]):
+    """Annotated images that are read one by one, each time they are asked for.
+
+    Add data sets to train on several; filter `entries` to split one.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = tuple(entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Annotated:
+        return self.entries[index].load()
+
+    def __add__(self, other: Dataset) -> Dataset:
+        return Dataset(self.entries + other.entries)
+
+
+def hold_back(data: Dataset) -> tuple[Dataset, Dataset]:
+    """Split into images to train on and images to validate with.
+
+    Of every set an eighth of the groups (rounded down) validates. Which ones depends on their
+    names alone: the same data always splits in the same way.
+    """
+    groups: dict[str, set[str]] = {}
+    for entry in data.entries:
+        groups.setdefault(entry.source, set()).add(entry.group)
+    held = {
+        (source, group)
+        for source, names in groups.items()
+        for group in sorted(names, key=lambda name: zlib.crc32(name.encode()))[
+            : int(len(names) * _VALIDATION_SHARE)
+        ]
+    }
+    training = Dataset(e for e in data.entries if (e.source, e.group) not in held)
+    return training, Dataset(e for e in data.entries if (e.source, e.group) in held)

@@ -1,0 +1,146 @@
+"""Annotated images -> augmented batches."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import cv2
+import keras
+import numpy as np
+
+from training.annotated import Annotated, Dataset
+from training.labels import TISSUES
+from training.preprocess import STAIN_FROM_OD, TILE
+
+_NO_INSTANCE = 65535
+
+
+def boundaries(instances: np.ndarray) -> np.ndarray:
+    """Outlines the boundary head learns.
+
+    Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``,
+    connectivity 1, "thick"); an instance that the patch cuts is closed by a frame of 2 pixels.
+
+    Parameters
+    ----------
+    instances
+        uint16 [H, W].
+
+    Returns
+    -------
+    uint8 [H, W]
+        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away.
+    """
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
+    frame = np.ones(instances.shape, bool)
+    frame[2:-2, 2:-2] = False
+    outlines |= frame & (instances > 0)
+    near = np.ones((5, 5), np.uint8)
+    highest = cv2.dilate(instances, near)
+    lowest = cv2.erode(np.where(instances > 0, instances, np.uint16(_NO_INSTANCE)), near)
+    between = outlines & (lowest < highest)
+    return outlines.astype(np.uint8) + between
+
+
+class Batches(keras.utils.PyDataset):
+    """Endless random augmented patches.
+
+    A batch is ``image`` uint8 [N, 256, 256, 3] and targets by output of the network:
+    ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets), ``boundary_logits`` uint8
+    [N, 256, 256, 1], ``tissue_logits`` float32 [N, 19] (all zero where unknown).
+
+    Parameters
+    ----------
+    data
+        Images to cut patches from, of one data set or of several.
+    batch_size, steps, seed
+        A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+    """
+
+    def __init__(self, data: Dataset, *, batch_size: int, steps: int, seed: int) -> None:
+        super().__init__(workers=2, max_queue_size=8)
+        self._data = data
+        self._batch_size = batch_size
+        self._steps = steps
+        self._seed = seed
+        self._epoch = 0
+        # Square root: a large set counts more than a small one, but does not drown it.
+        area = Counter()
+        for entry in data.entries:
+            area[entry.source] += math.prod(entry.shape)
+        weight = np.array([math.prod(e.shape) / area[e.source] ** 0.5 for e in data.entries])
+        self._probability = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
+        image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
+        allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        outlines = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        tissue = np.zeros((self._batch_size, len(TISSUES)), np.float32)
+        for row, number in enumerate(chosen):
+            source = self._data[number]
+            image[row], instances = _random_patch(source, rng)
+            allowed[row, ..., 0] = source.allowed[instances]
+            outlines[row, ..., 0] = boundaries(instances)
+            if source.tissue is not None:
+                tissue[row, source.tissue] = 1
+        return image, {
+            "class_logits": allowed,
+            "boundary_logits": outlines,
+            "tissue_logits": tissue,
+        }
+
+
+def _random_patch(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random place, angle, scale and mirroring; image uint8 [256, 256, 3], instances uint16."""
+    height, width = source.instances.shape
+    angle = rng.uniform(0, 2 * np.pi)
+    scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    mirror = rng.choice((-1.0, 1.0))
+    # Maps the patch to the image: warpAffine wants the inverse transformation.
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.array([[cos * mirror, -sin, 0], [sin * mirror, cos, 0]])
+    centre = np.array([_centre(width, rng), _centre(height, rng)])
+    matrix[:, 2] = centre - matrix[:, :2] @ np.full(2, TILE / 2)
+    inverse = cv2.WARP_INVERSE_MAP
+    size = (TILE, TILE)
+    border = cv2.BORDER_REFLECT_101
+    image = cv2.warpAffine(
+        source.image, matrix, size, flags=cv2.INTER_LINEAR | inverse, borderMode=border
+    )
+    instances = cv2.warpAffine(
+        source.instances, matrix, size, flags=cv2.INTER_NEAREST | inverse, borderMode=border
+    )
+    return _augment_colour(image, rng), instances
+
+
+def _centre(length: int, rng: np.random.Generator) -> float:
+    margin = min(length / 2, 0.4 * TILE)
+    return rng.uniform(margin, length - margin)
+
+
+def _augment_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary stain strength and hue (in optical density), brightness, focus and noise."""
+    table = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
+    # Stains in rows: mixing with a perturbed basis changes both strength and hue.
+    basis = np.linalg.inv(STAIN_FROM_OD)
+    strength = np.diag(rng.uniform(0.7, 1.35, 3))
+    tint = rng.normal(0, 0.06, (3, 3))
+    mix = (STAIN_FROM_OD @ strength @ (basis + tint)).astype(np.float32)
+    density = table[image] @ mix + rng.normal(0, 0.03, 3).astype(np.float32)
+    result = 255 * np.exp(-density)
+    if rng.random() < 0.3:
+        sigma = rng.uniform(0.3, 1.5)
+        result = cv2.GaussianBlur(result, (0, 0), sigma)
+    if rng.random() < 0.3:
+        result = result + rng.normal(0, rng.uniform(1, 6), result.shape)
+    return np.clip(result, 0, 255).astype(np.uint8)
