@@ -9,21 +9,22 @@ import keras
 import numpy as np
 
 _EPOCHS = "epochs"
+_SECONDS = "seconds"
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be written or read; the message says what to do."""
 
 
-def save(network: keras.Model, epochs: int, path: Path) -> None:
+def save(network: keras.Model, epochs: int, seconds: float, path: Path) -> None:
     """Write weights, optimiser and random states, replacing `path` only when complete.
 
     Parameters
     ----------
     network
         Compiled and built.
-    epochs
-        Epochs done.
+    epochs, seconds
+        How long it was trained.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def save(network: keras.Model, epochs: int, path: Path) -> None:
     arrays = {name: keras.ops.convert_to_numpy(v.value) for name, v in _state(network).items()}
     partial = path.with_suffix(".partial.npz")
     try:
-        np.savez(partial, **arrays, **{_EPOCHS: np.array(epochs)})
+        np.savez(partial, **arrays, **{_EPOCHS: np.array(epochs), _SECONDS: np.array(seconds)})
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -42,13 +43,13 @@ def save(network: keras.Model, epochs: int, path: Path) -> None:
         ) from error
 
 
-def restore(network: keras.Model, path: Path) -> int:
+def restore(network: keras.Model, path: Path) -> tuple[int, float]:
     """Give `network` the state of a checkpoint.
 
     Returns
     -------
-    int
-        Epochs done.
+    int, float
+        Epochs done, and the seconds they took.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def restore(network: keras.Model, path: Path) -> int:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        epochs = int(arrays.pop(_EPOCHS))
+        epochs, seconds = int(arrays.pop(_EPOCHS)), float(arrays.pop(_SECONDS))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint, or damaged: delete it and start the run again."
@@ -71,7 +72,7 @@ def restore(network: keras.Model, path: Path) -> int:
         )
     for name, variable in state.items():
         variable.assign(arrays[name])
-    return epochs
+    return epochs, seconds
 
 
 def _state(network: keras.Model) -> dict[str, keras.Variable]:

@@ -1,7 +1,7 @@
 """Recipes: everything that decides the outcome of a training, in a readable file.
 
-    recipe = read("lite")                # training/recipes/lite.toml
-    recipe = read("my/recipe.toml")
+recipe = read("lite")                # training/recipes/lite.toml
+recipe = read("my/recipe.toml")
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import keras
 
-from training.batches import AUGMENTATIONS
+from training.augment import AUGMENTATIONS
 from training.losses import LOSSES
 from training.network import PRESETS
 

@@ -1,10 +1,13 @@
-"""Train a network on a folder with a manifest.
+"""Train a network.
 
-    python -m training.train --data DATA --preset lite --minutes 60 --out runs/lite
+    python -m training.train --data DATA --recipe lite --out runs/lite
 
-Writes ``weights.npz`` (the moving average of the weights, after every 100 steps and at the end),
-``log.csv`` and ``settings.json`` to the run folder. Trains until the time is up: the learning rate
-follows a cosine over the minutes given. Runs on Keras' TensorFlow and JAX backends.
+DATA is a folder with a ``manifest.json``, of which the train split is used (an eighth of its
+patients or slides is held back to validate), or PanNuke as released. The run folder receives
+``weights.npz`` (the network as it is to be used: the moving average where the recipe keeps one),
+``checkpoint.npz`` (everything, to go on with --resume), ``log.csv``, ``curves.png``,
+``examples.png``, TensorBoard's files and ``settings.json``. Runs on Keras' TensorFlow and JAX
+backends (KERAS_BACKEND=jax), on JAX with every GPU it finds.
 """
 
 from __future__ import annotations
@@ -13,148 +16,187 @@ import argparse
 import json
 import math
 import sys
-import time
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
 
-from training import imagenet, weights
-from training.annotated import DataError, hold_back
+from training import checkpoint, imagenet, weights
+from training.annotated import DataError, Dataset, hold_back
 from training.batches import Batches
-from training.losses import boundary_loss, class_loss, tissue_loss
+from training.callbacks import (
+    Checkpoint,
+    Curves,
+    Progress,
+    SaveWeights,
+    Schedule,
+    StopOnNaN,
+    TrainingError,
+    Validate,
+)
+from training.checkpoint import CheckpointError
+from training.losses import LOSSES
 from training.manifest import read_manifest
-from training.network import PRESETS, build
+from training.network import build
+from training.normalization import BatchNormalization
+from training.pannuke import PanNukeFold, find_folds
+from training.preprocess import TILE
+from training.recipe import Recipe, RecipeError, make_optimizer, read
+from training.weights import WeightsError
 
-_WARM_UP = 0.04
-_EMA = 0.99
-_STATISTICS = 0.95
-_STEPS_PER_EPOCH = 100
-_CLIP_NORM = 2.0
-_WEIGHT_DECAY = 1e-4
-
-
-class Schedule(keras.callbacks.Callback):
-    """Linear warm-up and cosine decay over wall-clock time; stops when the time is up."""
-
-    def __init__(self, *, peak: float, minutes: float) -> None:
-        super().__init__()
-        self._peak = peak
-        self._seconds = 60 * minutes
-        self._started: float | None = None
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        if self._started is None:
-            self._started = time.monotonic()
-        done = min(1.0, (time.monotonic() - self._started) / self._seconds)
-        warm = min(1.0, (done + 1e-4) / _WARM_UP)
-        self.model.optimizer.learning_rate.assign(
-            self._peak * warm * max(0.01, 0.5 + 0.5 * math.cos(math.pi * done))
-        )
-        if done >= 1:
-            self.model.stop_training = True
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # The first step compiles for minutes; the time given is time to train.
-        if self._started is not None and batch == 0 and self.model.optimizer.iterations == 1:
-            self._started = time.monotonic()
-
-
-class SaveAverage(keras.callbacks.Callback):
-    """Write the moving average of the weights after every epoch."""
-
-    def __init__(self, preset: str, path: Path) -> None:
-        super().__init__()
-        self._preset = preset
-        self._path = path
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        weights.save(self.model, self._preset, self._path)
+SEED = 0
+_VALIDATION_IMAGES = 256  # of a PanNuke fold of 2,500
 
 
 def train(
-    data: Path,
-    *,
-    preset: str,
+    training: Dataset,
+    validation: Dataset,
+    recipe: Recipe,
     out: Path,
-    minutes: float,
-    batch_size: int,
-    learning_rate: float,
-    start: Path | None,
-    seed: int = 0,
+    *,
+    minutes: float | None = None,
+    start: Path | None = None,
+    resume: bool = False,
 ) -> None:
-    """Train `preset` on the train split of `data` and write the run folder `out`.
+    """Train a network and write the run folder `out`.
 
     Parameters
     ----------
+    training, validation
+        Images to learn from, and images to score after every epoch.
+    recipe
+        How.
+    minutes
+        Train for this long instead of the recipe's epochs.
     start
-        Weights file to go on from; without one the lite preset's backbone starts from ImageNet
-        and the paper's from nothing.
+        Weights file to begin with instead of the recipe's start.
+    resume
+        Go on from the checkpoint in `out`.
 
     Raises
     ------
-    DataError, weights.WeightsError, ImportError
+    DataError, WeightsError, ImportError
         If the data, the start or the ImageNet package cannot be read.
+    CheckpointError, TrainingError
+        If a checkpoint cannot be read or written, `out` holds another run, or the loss is no
+        longer a number.
     """
-    keras.utils.set_random_seed(seed)
-    _configure_tensorflow()
-    images, _ = hold_back(read_manifest(data, "train"))
-    if start is not None:
-        network, preset = weights.load(start)
-    else:
-        network = build(preset)
-        if preset == "lite":
-            imagenet.initialise(network)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = _STATISTICS  # Keras' 0.99 lags behind a training of minutes
+    state = out / "checkpoint.npz"
+    if state.exists() and not resume:
+        raise TrainingError(
+            f"{out} holds a run already: go on with it by --resume, or name another --out."
+        )
+    if resume and not state.exists():
+        raise TrainingError(f"There is no {state} to resume from.")
+    out.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(SEED)
+    keras.config.set_dtype_policy(recipe.precision)
+    _prepare_backend()
+    network = _network(recipe, start)
+    steps = recipe.steps_per_epoch or _steps_of_one_pass(training, recipe.batch_size)
     network.compile(
-        optimizer=keras.optimizers.AdamW(
-            learning_rate,
-            weight_decay=_WEIGHT_DECAY,
-            clipnorm=_CLIP_NORM,
-            use_ema=True,
-            ema_momentum=_EMA,
-        ),
-        loss={
-            "class_logits": class_loss,
-            "boundary_logits": boundary_loss,
-            "tissue_logits": tissue_loss,
-        },
+        optimizer=make_optimizer(recipe),
+        loss=LOSSES[recipe.losses],
         jit_compile=keras.backend.backend() == "jax",
     )
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "data": data.name,
-        "preset": preset,
-        "minutes": minutes,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "start": str(start) if start else ("imagenet" if preset == "lite" else "random"),
-        "seed": seed,
-        "backend": keras.backend.backend(),
-    }
-    (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    schedule = Schedule(
+        peak=recipe.learning_rate,
+        warm_up=recipe.warm_up,
+        steps=recipe.epochs * steps,
+        minutes=minutes,
+    )
+    done = 0
+    if resume:
+        done, schedule.seconds = checkpoint.restore(network, state)
+    else:
+        (out / "log.csv").unlink(missing_ok=True)
+        settings = {"recipe": asdict(recipe), "minutes": minutes, "seed": SEED}
+        settings |= {"start": str(start or recipe.start), "backend": keras.backend.backend()}
+        settings |= {"training": len(training), "validation": len(validation)}
+        (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    epochs = recipe.epochs if minutes is None else sys.maxsize
+    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
     network.fit(
-        Batches(images, batch_size=batch_size, steps=_STEPS_PER_EPOCH, seed=seed),
-        epochs=10**6,
+        Batches(
+            training,
+            batch_size=recipe.batch_size,
+            steps=steps,
+            seed=SEED,
+            augmentation=recipe.augmentation,
+            balance_classes=recipe.balance_classes,
+            first_epoch=done,
+        ),
+        initial_epoch=done,
+        epochs=epochs,
         shuffle=False,
-        verbose=2,
+        verbose=0,
         callbacks=[
-            Schedule(peak=learning_rate, minutes=minutes),
-            keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            SaveAverage(preset, out / "weights.npz"),
-            keras.callbacks.CSVLogger(out / "log.csv"),
+            StopOnNaN(steps, state),
+            schedule,
+            Checkpoint(state, schedule),
+            *(averaged if network.optimizer.use_ema else []),
+            SaveWeights(recipe.network, out / "weights.npz"),
+            Validate(
+                [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))],
+                out / "examples.png",
+            ),
+            keras.callbacks.CSVLogger(out / "log.csv", append=True),
+            keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+            Curves(out / "log.csv", out / "curves.png"),
+            Progress(
+                steps=None if minutes else epochs * steps, steps_per_epoch=steps, schedule=schedule
+            ),
         ],
     )
 
 
-def _configure_tensorflow() -> None:
-    """Skip TensorFlow's graph rewrites: for this graph they take a minute and gain nothing."""
+def _network(recipe: Recipe, start: Path | None) -> keras.Model:
+    if start is not None:
+        network, preset = weights.load(start)
+        if preset != recipe.network:
+            raise WeightsError(f"{start} is of the {preset} network, not of {recipe.network}.")
+    else:
+        network = build(recipe.network)
+        if recipe.start == "imagenet":
+            imagenet.initialise(network)
+    for layer in network.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.momentum = recipe.statistics_momentum
+    return network
+
+
+def _steps_of_one_pass(data: Dataset, batch_size: int) -> int:
+    pixels = sum(math.prod(entry.shape) for entry in data.entries)
+    return math.ceil(pixels / (batch_size * TILE**2))
+
+
+def _prepare_backend() -> None:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        # For this graph TensorFlow's rewrites take a minute and gain nothing.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    elif len(keras.distribution.list_devices()) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+
+
+def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Dataset, Dataset]:
+    """Images to train on and to validate with, from a manifest's folder or from PanNuke.
+
+    Raises
+    ------
+    DataError
+        If neither is there, or a fold is missing.
+    """
+    if (data / "manifest.json").is_file():
+        return hold_back(read_manifest(data, "train"))
+    folds = find_folds(data)
+    missing = {*train_folds, validation_fold} - folds.keys()
+    if missing:
+        raise DataError(f"{data} has no fold {min(missing)}, only {', '.join(map(str, folds))}.")
+    training = Dataset(e for fold in train_folds for e in PanNukeFold(folds[fold]).entries)
+    return training, PanNukeFold(folds[validation_fold])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,27 +206,45 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="lite")
+    parser.add_argument("--data", type=Path, required=True, help="manifest's folder, or PanNuke")
+    parser.add_argument(
+        "--train-folds", type=int, nargs="+", default=[1], metavar="N", help="of PanNuke"
+    )
+    parser.add_argument("--validation-fold", type=int, default=2, metavar="N", help="of PanNuke")
+    parser.add_argument("--recipe", default="lite", help="paper, full, lite or a .toml file")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--start", type=Path, help="weights file to go on from")
+    parser.add_argument("--minutes", type=float, help="train for this long, whatever the epochs")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights file to begin with")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     arguments = parser.parse_args(argv)
     try:
-        train(
-            arguments.data,
-            preset=arguments.preset,
-            out=arguments.out,
-            minutes=arguments.minutes,
-            batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate,
-            start=arguments.start,
+        recipe = read(arguments.recipe)
+        training, validation = load(
+            arguments.data, arguments.train_folds, arguments.validation_fold
         )
-    except (DataError, weights.WeightsError, ImportError) as error:
+        train(
+            training,
+            validation,
+            recipe,
+            arguments.out,
+            minutes=arguments.minutes,
+            start=arguments.start,
+            resume=arguments.resume,
+        )
+    except (
+        RecipeError,
+        DataError,
+        WeightsError,
+        CheckpointError,
+        TrainingError,
+        ImportError,
+        OSError,
+    ) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("train: stopped; --resume goes on from the last epoch.", file=sys.stderr)
+        return 130
     print(f"Wrote {arguments.out / 'weights.npz'}.")
     return 0
 
