@@ -1,30 +1,26 @@
-"""Scores of nuclei segmentation: panoptic quality, AJI, Dice and detection.
+"""Scores of outlines: panoptic quality, AJI and Dice.
 
 Instance maps are integer arrays [H, W]: 0 is background, any other value an instance. Ids need
 be neither contiguous nor the same in both maps. The ground truth always comes first.
 
     panoptic_quality(truth, predicted).pq                        one pair of instance maps
     image_pq(truth, truth_classes, predicted, predicted_classes) one image as PanNuke scores it
-    pannuke_scores(images, tissues)                              mPQ and bPQ over the tissues
+    channels_pq(channels, truth, predicted, predicted_classes)   the same where classes overlap
     aggregated_jaccard(truth, predicted).aji                     AJI and AJI+
     dice(truth, predicted)                                       of the foregrounds
-    detection(truth_points, predicted_points).f1                 centroids matched within 12 px
-    class_detection(...).f1                                      the same for one class
+    matched(truth, predicted)                                    ids of the pairs that PQ counts
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 NUCLEUS_CLASSES = (1, 2, 3, 4, 5)
-DETECTION_RADIUS = 12.0
-"""Pixels at 0.25 um: the distance Hover-Net's authors allow between matched centroids."""
 
 
 @dataclass(frozen=True)
@@ -54,39 +50,24 @@ class ImagePQ:
 
     Attributes
     ----------
-    binary
-        PQ of all nuclei irrespective of class; NaN where the ground truth holds none.
+    quality
+        Of all nuclei irrespective of class.
     classes
-        PQ of the classes 1..5; NaN where the class is absent from the ground truth.
+        PQ of each class; NaN where the class is absent from the ground truth.
     """
 
-    binary: float
+    quality: PanopticQuality
     classes: tuple[float, ...]
+
+    @property
+    def binary(self) -> float:
+        """PQ of all nuclei; NaN where the ground truth holds none."""
+        return self.quality.pq if self.quality.tp + self.quality.fn else math.nan
 
     @property
     def multi(self) -> float:
         """Mean over the classes that the ground truth holds; NaN without any."""
         return float(_nanmean(self.classes))
-
-
-@dataclass(frozen=True)
-class PanNukeScores:
-    """Scores over many images.
-
-    Attributes
-    ----------
-    mpq, bpq
-        Means over the tissues.
-    tissues
-        Tissue name -> (mPQ, bPQ), each the mean over the tissue's images that are not NaN.
-    classes
-        PQ of the classes 1..5, each the mean over all images whose ground truth holds it.
-    """
-
-    mpq: float
-    bpq: float
-    tissues: Mapping[str, tuple[float, float]]
-    classes: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -98,70 +79,6 @@ class AggregatedJaccard:
 
     aji: float
     aji_plus: float
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Matched (``tp``), superfluous (``fp``) and missed (``fn``) centroids.
-
-    ``precision``, ``recall`` and ``f1`` are NaN where their denominator is 0. Counts of several
-    images may be added up with ``+`` before the ratios are read.
-    """
-
-    tp: int
-    fp: int
-    fn: int
-
-    def __add__(self, other: Detection) -> Detection:
-        return Detection(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
-
-    @property
-    def precision(self) -> float:
-        return _ratio(self.tp, self.tp + self.fp)
-
-    @property
-    def recall(self) -> float:
-        return _ratio(self.tp, self.tp + self.fn)
-
-    @property
-    def f1(self) -> float:
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-
-@dataclass(frozen=True)
-class ClassDetection:
-    """Centroids of one class after matching irrespective of class (Graham et al. 2019).
-
-    Attributes
-    ----------
-    tp
-        Matched pairs of which both nuclei have the class.
-    confused_fp, confused_fn
-        Matched pairs in which only the prediction, or only the ground truth, has the class.
-    fp, fn
-        Superfluous and missed nuclei of the class.
-    """
-
-    tp: int
-    confused_fp: int
-    confused_fn: int
-    fp: int
-    fn: int
-
-    def __add__(self, other: ClassDetection) -> ClassDetection:
-        return ClassDetection(
-            self.tp + other.tp,
-            self.confused_fp + other.confused_fp,
-            self.confused_fn + other.confused_fn,
-            self.fp + other.fp,
-            self.fn + other.fn,
-        )
-
-    @property
-    def f1(self) -> float:
-        """Hover-Net's F_c, in which a confused class weighs twice a detection error."""
-        errors = 2 * self.confused_fp + 2 * self.confused_fn + self.fp + self.fn
-        return _ratio(2 * self.tp, 2 * self.tp + errors)
 
 
 @dataclass(frozen=True)
@@ -222,6 +139,8 @@ def image_pq(
     truth_classes: np.ndarray,
     predicted: np.ndarray,
     predicted_classes: np.ndarray,
+    *,
+    classes: Sequence[int] = NUCLEUS_CLASSES,
 ) -> ImagePQ:
     """Panoptic quality of one image, binary and per class, as PanNuke's authors compute it.
 
@@ -230,7 +149,11 @@ def image_pq(
     truth, predicted
         Integer instance maps [H, W].
     truth_classes, predicted_classes
-        int [n]: the class 1..5 of instance id i at index i - 1, n at least the map's largest id.
+        int [n]: the class of instance id i at index i - 1, n at least the map's largest id. A true
+        nucleus of class 0 has a class that nobody knows: neither it nor its match enters the
+        scores of the classes.
+    classes
+        Classes to score.
 
     Returns
     -------
@@ -245,55 +168,58 @@ def image_pq(
     iou = overlap.iou
     true = _classes_of(overlap.truth_ids, truth_classes, "truth")
     found = _classes_of(overlap.predicted_ids, predicted_classes, "predicted")
+    known = np.ones(found.size, bool)
+    known[overlap.columns[(true[overlap.rows] == 0) & (iou > _MATCH)]] = False
 
     def quality_of(c: int) -> float:
         # An instance lies wholly in one class, so its overlaps are those of the whole map.
         in_class = (true[overlap.rows] == c) & (found[overlap.columns] == c)
-        return _quality(iou[in_class], int((true == c).sum()), int((found == c).sum())).pq
+        predictions = int(((found == c) & known).sum())
+        return _quality(iou[in_class], int((true == c).sum()), predictions).pq
 
     return ImagePQ(
-        binary=_quality(iou, true.size, found.size).pq if true.size else math.nan,
-        classes=tuple(quality_of(c) if (true == c).any() else math.nan for c in NUCLEUS_CLASSES),
+        quality=_quality(iou, true.size, found.size),
+        classes=tuple(quality_of(c) if (true == c).any() else math.nan for c in classes),
     )
 
 
-def pannuke_scores(images: Sequence[ImagePQ], tissues: Sequence[str]) -> PanNukeScores:
-    """Mean the scores of images over each tissue, then over the tissues.
+def channels_pq(
+    channels: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    predicted_classes: np.ndarray,
+) -> ImagePQ:
+    """Panoptic quality of one image whose true nuclei of different classes may overlap.
+
+    PanNuke's authors score every class in its own channel, in which a nucleus is whole, and the
+    binary PQ in the union, in which later classes cover earlier ones.
 
     Parameters
     ----------
-    images
-        Scores of the images of one or more folds.
-    tissues
-        Tissue of each image.
+    channels
+        Integer [H, W, 5]: the true instance map of each class 1..5.
+    truth
+        Integer instance map [H, W]: the union of the channels.
+    predicted, predicted_classes
+        As in `image_pq`.
 
     Returns
     -------
-    PanNukeScores
+    ImagePQ
 
     Raises
     ------
     ValueError
-        If the lengths differ or there is no image.
+        As in `image_pq`.
     """
-    if not images or len(images) != len(tissues):
-        raise ValueError(
-            f"Scores need one tissue per image and at least one image, not {len(images)} images "
-            f"and {len(tissues)} tissues."
-        )
-    names = np.asarray(tissues)
-    multi = np.array([image.multi for image in images])
-    binary = np.array([image.binary for image in images])
-    per_tissue = {
-        str(name): (float(_nanmean(multi[names == name])), float(_nanmean(binary[names == name])))
-        for name in np.unique(names)
-    }
-    return PanNukeScores(
-        mpq=float(_nanmean([mpq for mpq, _ in per_tissue.values()])),
-        bpq=float(_nanmean([bpq for _, bpq in per_tissue.values()])),
-        tissues=per_tissue,
-        classes=tuple(_nanmean([image.classes for image in images]).tolist()),
-    )
+    quality = panoptic_quality(truth, predicted)
+    ids = np.unique(predicted[predicted != 0])
+    found = _classes_of(ids, predicted_classes, "predicted")
+    scores = []
+    for c, channel in zip(NUCLEUS_CLASSES, np.moveaxis(channels, -1, 0), strict=True):
+        of_class = np.where(np.isin(predicted, ids[found == c]), predicted, 0)
+        scores.append(panoptic_quality(channel, of_class).pq if channel.any() else math.nan)
+    return ImagePQ(quality, tuple(scores))
 
 
 def aggregated_jaccard(truth: np.ndarray, predicted: np.ndarray) -> AggregatedJaccard:
@@ -354,77 +280,26 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
     return _ratio(2 * int((a & b).sum()), int(a.sum()) + int(b.sum()))
 
 
-def detection(
-    truth_points: np.ndarray, predicted_points: np.ndarray, *, radius: float = DETECTION_RADIUS
-) -> Detection:
-    """Detection irrespective of class: centroids paired one to one within a radius.
+def matched(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the true and of the predicted instance of every pair with IoU > 0.5.
 
     Parameters
     ----------
-    truth_points, predicted_points
-        float [n, 2] and [m, 2]: centroids in pixels.
-    radius
-        Largest distance of a match, in pixels.
-
-    Returns
-    -------
-    Detection
+    truth, predicted
+        Integer instance maps [H, W].
 
     Raises
     ------
     ValueError
-        If the points are not [n, 2].
+        If the maps differ in shape or are not integer.
     """
-    tp = len(_matches(truth_points, predicted_points, radius)[0])
-    return Detection(tp, len(predicted_points) - tp, len(truth_points) - tp)
+    overlap = _overlap(truth, predicted)
+    pairs = overlap.iou > _MATCH
+    return overlap.truth_ids[overlap.rows[pairs]], overlap.predicted_ids[overlap.columns[pairs]]
 
 
-def class_detection(
-    truth_points: np.ndarray,
-    truth_classes: np.ndarray,
-    predicted_points: np.ndarray,
-    predicted_classes: np.ndarray,
-    *,
-    radius: float = DETECTION_RADIUS,
-) -> dict[int, ClassDetection]:
-    """Detection per class: paired as in `detection`, then the classes of each pair compared.
-
-    Parameters
-    ----------
-    truth_points, predicted_points
-        float [n, 2] and [m, 2]: centroids in pixels.
-    truth_classes, predicted_classes
-        int [n] and [m]: classes 1..5.
-    radius
-        Largest distance of a match, in pixels.
-
-    Returns
-    -------
-    dict
-        Class 1..5 -> `ClassDetection`.
-
-    Raises
-    ------
-    ValueError
-        If the points are not [n, 2] or there is not one class per point.
-    """
-    if len(truth_points) != len(truth_classes) or len(predicted_points) != len(predicted_classes):
-        raise ValueError("Every centroid needs exactly one class.")
-    rows, columns = _matches(truth_points, predicted_points, radius)
-    true, found = truth_classes[rows], predicted_classes[columns]
-    missed = np.delete(truth_classes, rows)
-    superfluous = np.delete(predicted_classes, columns)
-    return {
-        c: ClassDetection(
-            tp=int(((true == c) & (found == c)).sum()),
-            confused_fp=int(((true != c) & (found == c)).sum()),
-            confused_fn=int(((true == c) & (found != c)).sum()),
-            fp=int((superfluous == c).sum()),
-            fn=int((missed == c).sum()),
-        )
-        for c in NUCLEUS_CLASSES
-    }
-
+_MATCH = 0.5
+"""IoU above which instances are the same; no instance has two partners above one half."""
 
 _SHAPES_DIFFER = "Ground truth and prediction must have the same shape, not {} and {}."
 
@@ -450,11 +325,11 @@ def _overlap(truth: np.ndarray, predicted: np.ndarray) -> _Overlap:
 
 def _quality(iou: np.ndarray, truths: int, predictions: int) -> PanopticQuality:
     """Panoptic quality from the IoU of all overlapping pairs and the numbers of instances."""
-    matched = iou > 0.5  # an instance has at most one partner above one half
-    tp = int(matched.sum())
+    pairs = iou > _MATCH
+    tp = int(pairs.sum())
     fp, fn = predictions - tp, truths - tp
     dq = _ratio(2 * tp, 2 * tp + fp + fn)
-    sq = math.nan if math.isnan(dq) else _ratio(float(iou[matched].sum()), max(tp, 1))
+    sq = math.nan if math.isnan(dq) else _ratio(float(iou[pairs].sum()), max(tp, 1))
     return PanopticQuality(dq, sq, dq * sq, tp, fp, fn)
 
 
@@ -476,22 +351,6 @@ def _jaccard(overlap: _Overlap, pairs: np.ndarray) -> float:
         + np.delete(overlap.predicted_areas, columns).sum()
     )
     return float(overlap.areas[pairs].sum() / union)
-
-
-def _matches(
-    truth_points: np.ndarray, predicted_points: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of smallest summed distance, without those further apart than the radius.
-
-    Hover-Net's pairing: the assignment is made first and the radius applied to it.
-    """
-    for points in (truth_points, predicted_points):
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"Centroids must have the shape [n, 2], not {list(points.shape)}.")
-    distances = cdist(truth_points, predicted_points)
-    rows, columns = linear_sum_assignment(distances)
-    near = distances[rows, columns] <= radius
-    return rows[near], columns[near]
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from training.metrics import (
-    ClassDetection,
-    Detection,
-    ImagePQ,
     aggregated_jaccard,
-    class_detection,
-    detection,
+    channels_pq,
     dice,
     image_pq,
-    pannuke_scores,
+    matched,
     panoptic_quality,
 )
 
@@ -79,7 +75,7 @@ def test_image_pq_scores_each_class_and_the_union() -> None:
     predicted = strip((0, 3, 2), (4, 6, 1))
     scores = image_pq(truth, np.array([1, 2]), predicted, np.array([5, 1]))
     # Class 1 is found, class 2 is taken for class 5; class 5 is absent from the ground truth.
-    assert scores.binary == 1.0
+    assert (scores.binary, scores.quality.tp) == (1.0, 2)
     assert scores.classes == pytest.approx((1.0, 0.0, math.nan, math.nan, math.nan), nan_ok=True)
     assert scores.multi == pytest.approx(0.5)
 
@@ -94,24 +90,47 @@ def test_image_pq_counts_false_alarms_of_a_class_that_is_there() -> None:
 def test_image_pq_without_nuclei_in_the_ground_truth_is_nan() -> None:
     scores = image_pq(EMPTY, np.zeros(0, int), strip((0, 3, 1)), np.array([2]))
     assert math.isnan(scores.binary)
+    assert scores.quality.pq == 0.0
     assert math.isnan(scores.multi)
     assert all(math.isnan(pq) for pq in scores.classes)
 
 
-def test_pannuke_scores_mean_images_then_tissues() -> None:
-    nan = math.nan
-    images = [
-        ImagePQ(0.8, (0.6, 0.2, nan, nan, nan)),  # image mPQ 0.4
-        ImagePQ(0.6, (0.8, nan, nan, nan, nan)),  # 0.8
-        ImagePQ(nan, (nan,) * 5),
-        ImagePQ(0.2, (nan, nan, nan, nan, 0.1)),  # 0.1
-    ]
-    scores = pannuke_scores(images, ["Colon", "Colon", "Colon", "Skin"])
-    assert scores.tissues["Colon"] == pytest.approx((0.6, 0.7))
-    assert scores.tissues["Skin"] == pytest.approx((0.1, 0.2))
-    assert scores.mpq == pytest.approx(0.35)
-    assert scores.bpq == pytest.approx(0.45)
-    assert scores.classes == pytest.approx((0.7, 0.2, nan, nan, 0.1), nan_ok=True)
+def test_image_pq_leaves_nuclei_of_unknown_class_and_their_matches_out() -> None:
+    truth = strip((0, 3, 1), (4, 6, 2))
+    predicted = strip((0, 3, 1), (4, 6, 2), (7, 8, 3))
+    scores = image_pq(truth, np.array([2, 0]), predicted, np.array([2, 2, 2]), classes=(2, 3))
+    # Of three predictions in class 2 one hits, one lies on the unknown nucleus, one on nothing.
+    assert scores.classes == pytest.approx((1 / 1.5, math.nan), nan_ok=True)
+    assert scores.binary == pytest.approx(2 / 2.5)
+
+
+def test_channels_pq_scores_a_nucleus_whole_that_another_class_covers() -> None:
+    channels = np.stack([EMPTY] * 5, axis=-1)
+    channels[..., 0] = strip((0, 6, 7))
+    channels[..., 2] = strip((4, 6, 90), (7, 8, 3))
+    union = strip((0, 4, 1), (4, 6, 2), (7, 8, 3))
+    whole = channels_pq(channels, union, strip((0, 6, 5)), np.array([0, 0, 0, 0, 1]))
+    assert whole.classes == pytest.approx((1, math.nan, 0, math.nan, math.nan), nan_ok=True)
+    # In the union four of its six pixels remain, and two nuclei more are missed.
+    assert whole.binary == pytest.approx(4 / 6 / 2)
+    assert whole.multi == pytest.approx(0.5)
+
+    # A channel's nucleus is not cut by the union: two thirds of it are found, not all.
+    cut = channels_pq(channels, union, strip((0, 4, 1), (4, 6, 2)), np.array([1, 3]))
+    assert cut.classes[0] == pytest.approx(4 / 6)
+    assert cut.classes[2] == pytest.approx(1 / 1.5)
+    assert cut.binary == pytest.approx(2 / 2.5)
+
+    nothing = channels_pq(channels, union, EMPTY, np.zeros(0, int))
+    assert nothing.classes == pytest.approx((0, math.nan, 0, math.nan, math.nan), nan_ok=True)
+    blank = channels_pq(np.zeros_like(channels), EMPTY, strip((0, 3, 1)), np.array([4]))
+    assert math.isnan(blank.binary)
+    assert math.isnan(blank.multi)
+
+
+def test_matched_names_the_pairs() -> None:
+    truth, predicted = matched(strip((0, 3, 9), (4, 8, 2)), strip((0, 4, 5), (4, 6, 6)))
+    assert (truth.tolist(), predicted.tolist()) == ([9], [5])
 
 
 def test_aji_reuses_a_prediction_where_aji_plus_does_not() -> None:
@@ -134,39 +153,6 @@ def test_dice_of_half_an_overlap() -> None:
     assert dice(strip((0, 4, 1)), strip((2, 6, 1))) == pytest.approx(0.5)
 
 
-def test_detection_pairs_each_centroid_once() -> None:
-    truth = np.array([[0.0, 0.0], [100.0, 0.0]])
-    predicted = np.array([[3.0, 0.0], [5.0, 0.0], [100.0, 12.0]])
-    found = detection(truth, predicted)
-    assert found == Detection(tp=2, fp=1, fn=0)
-    assert found.precision == pytest.approx(2 / 3)
-    assert found.recall == 1.0
-    assert found.f1 == pytest.approx(4 / 5)
-    assert detection(truth, predicted, radius=11.9) == Detection(tp=1, fp=2, fn=1)
-
-
-def test_detection_without_points() -> None:
-    nothing = np.zeros((0, 2))
-    one = np.array([[1.0, 2.0]])
-    assert math.isnan(detection(nothing, nothing).f1)
-    assert detection(one, nothing) == Detection(0, 0, 1)
-    assert math.isnan(detection(one, nothing).precision)
-    assert detection(nothing, one) == Detection(0, 1, 0)
-    assert Detection(1, 2, 3) + Detection(4, 5, 6) == Detection(5, 7, 9)
-
-
-def test_class_detection_tells_confusion_from_misses() -> None:
-    truth = np.array([[0.0, 0.0], [50.0, 0.0], [100.0, 0.0]])
-    predicted = np.array([[1.0, 0.0], [51.0, 0.0], [200.0, 0.0]])
-    found = class_detection(truth, np.array([1, 1, 2]), predicted, np.array([1, 2, 2]))
-    assert found[1] == ClassDetection(tp=1, confused_fp=0, confused_fn=1, fp=0, fn=0)
-    assert found[2] == ClassDetection(tp=0, confused_fp=1, confused_fn=0, fp=1, fn=1)
-    assert found[1].f1 == pytest.approx(2 / 4)
-    assert found[2].f1 == 0.0
-    assert math.isnan(found[3].f1)
-    assert (found[1] + found[2]).fp == 1
-
-
 def test_bad_input_says_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"same shape, not \[4, 8\] and \[4, 7\]\."):
         panoptic_quality(EMPTY, EMPTY[:, :7])
@@ -179,9 +165,3 @@ def test_bad_input_says_what_is_wrong() -> None:
         match=r"The truth map has instance ids from 3 to 3, but classes are given for 1\.\.2\.",
     ):
         image_pq(strip((0, 3, 3)), np.array([1, 1]), EMPTY, np.zeros(0, int))
-    with pytest.raises(ValueError, match=r"not 0 images and 1 tissues\."):
-        pannuke_scores([], ["Colon"])
-    with pytest.raises(ValueError, match=r"Centroids must have the shape \[n, 2\], not \[3\]\."):
-        detection(np.zeros(3), np.zeros((0, 2)))
-    with pytest.raises(ValueError, match=r"Every centroid needs exactly one class\."):
-        class_detection(np.zeros((1, 2)), np.zeros(0, int), np.zeros((0, 2)), np.zeros(0, int))
