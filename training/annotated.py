@@ -130,3 +130,11 @@ def hold_back(data: Dataset) -> tuple[Dataset, Dataset]:
     }
     training = Dataset(e for e in data.entries if (e.source, e.group) not in held)
     return training, Dataset(e for e in data.entries if (e.source, e.group) in held)
+
+
+def id_problem(ids: np.ndarray) -> str | None:
+    """What keeps an array of numbers from being instance ids, as the end of a sentence."""
+    for wrong, what in ((ids != np.floor(ids), "fractional"), (ids < 0, "negative")):
+        if wrong.any():
+            return f"has {what} ids, such as {ids[wrong][0]}"
+    return None

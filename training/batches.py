@@ -8,9 +8,10 @@ from collections import Counter
 import cv2
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from training.annotated import Annotated, Dataset
-from training.labels import TISSUES
+from training.labels import CLASSES, TISSUES
 from training.preprocess import STAIN_FROM_OD, TILE
 
 _NO_INSTANCE = 65535
@@ -44,6 +45,25 @@ def boundaries(instances: np.ndarray) -> np.ndarray:
     return outlines.astype(np.uint8) + between
 
 
+def class_weights(data: Dataset) -> np.ndarray:
+    """How many times as often as an ordinary image each should be drawn, by the rarest class in it.
+
+    Repeat factor sampling (Gupta et al. 2019, LVIS): the square root of how many more images hold
+    the most widespread class than hold this one. Only nuclei whose class is known count.
+
+    Returns
+    -------
+    float64 [len(data)], at least 1
+    """
+    holds = np.zeros((len(data), len(CLASSES)), bool)
+    for row, annotated in enumerate(tqdm(data, desc="Counting classes", unit=" images")):
+        for class_id in range(1, len(CLASSES)):
+            holds[row, class_id] = np.any(annotated.allowed == 1 << class_id)
+    images = holds.sum(axis=0)
+    factor = np.sqrt(images.max() / np.maximum(images, 1))
+    return np.where(holds, factor, 1).max(axis=1)
+
+
 class Batches(keras.utils.PyDataset):
     """Endless random augmented patches.
 
@@ -57,20 +77,35 @@ class Batches(keras.utils.PyDataset):
         Images to cut patches from, of one data set or of several.
     batch_size, steps, seed
         A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+    first_epoch
+        Epoch to go on from: a training that resumes there gets the batches it would have had.
+    balance_classes
+        Draw images with rare classes more often; see `class_weights`. Reads every image once.
     """
 
-    def __init__(self, data: Dataset, *, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        first_epoch: int = 0,
+        balance_classes: bool = False,
+    ) -> None:
         super().__init__(workers=2, max_queue_size=8)
         self._data = data
         self._batch_size = batch_size
         self._steps = steps
         self._seed = seed
-        self._epoch = 0
+        self._epoch = first_epoch
         # Square root: a large set counts more than a small one, but does not drown it.
         area = Counter()
         for entry in data.entries:
             area[entry.source] += math.prod(entry.shape)
         weight = np.array([math.prod(e.shape) / area[e.source] ** 0.5 for e in data.entries])
+        if balance_classes:
+            weight *= class_weights(data)
         self._probability = weight / weight.sum()
 
     def __len__(self) -> int:

@@ -14,12 +14,13 @@ overlap.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from training.annotated import Annotated, DataError, Dataset, Entry
+from training.annotated import Annotated, DataError, Dataset, Entry, id_problem
 from training.labels import CLASSES, TISSUES
 
 SIDE = 256
@@ -29,6 +30,7 @@ SOURCE = "pannuke"
 """Name of the data set in `Annotated.source`."""
 
 _NUCLEUS_CLASSES = len(CLASSES) - 1
+_ARRAYS = (("images", "images.npy"), ("images", "types.npy"), ("masks", "masks.npy"))
 
 
 def find_folds(folder: Path) -> dict[int, Path]:
@@ -82,14 +84,16 @@ class PanNukeFold(Dataset):
     Raises
     ------
     DataError
-        If an array is missing or of another shape or type, or a tissue is not known.
+        If an array is missing or of another shape or type, or a tissue is not known; and from
+        ``fold[index]`` if that patch holds values that are no image or no instance ids.
     """
 
     def __init__(self, folder: Path) -> None:
+        problem = next(fold_problems(folder), None)
+        if problem:
+            raise DataError(problem)
         number = _number(folder)
-        self.images = _map(folder, "images", "images.npy")
-        self.masks = _map(folder, "masks", "masks.npy")
-        types = _map(folder, "images", "types.npy")
+        self.images, types, self.masks = (_map(folder, *array) for array in _ARRAYS)
         super().__init__(
             Entry(
                 name=f"fold{number}/{index}",
@@ -102,7 +106,37 @@ class PanNukeFold(Dataset):
             for index, tissue in enumerate(types)
         )
 
+    def problems(self, index: int) -> Iterator[str]:
+        """What is wrong with a patch, one sentence each.
+
+        Besides what keeps it from being read, this names ids that stand in two class channels and
+        a background channel that contradicts the nuclei: neither is used, but both say that the
+        file is not what it should be.
+        """
+        unreadable = list(self._unreadable(index))
+        yield from unreadable
+        if not unreadable:
+            for problem in _doubts(np.asarray(self.masks[index])):
+                yield f"{self.masks.filename}, patch {index}: {problem}."
+
+    def _unreadable(self, index: int) -> Iterator[str]:
+        image = self.images[index]
+        low, high = image.min(), image.max()
+        # An image scaled to 0..1 would be read as black.
+        if not (low >= 0 and 1 < high <= 255):
+            yield (
+                f"{self.images.filename}, patch {index}: the values reach from {low:g} to "
+                f"{high:g}, not 0 to 255."
+            )
+        for channel, name in enumerate(CLASSES[1:]):
+            problem = id_problem(self.masks[index, ..., channel])
+            if problem:
+                yield f"{self.masks.filename}, patch {index}: the {name} channel {problem}."
+
     def _load(self, index: int) -> Annotated:
+        problem = next(self._unreadable(index), None)
+        if problem:
+            raise DataError(problem)
         entry = self.entries[index]
         channels = np.zeros((SIDE, SIDE, _NUCLEUS_CLASSES), np.uint16)
         for channel in range(_NUCLEUS_CLASSES):
@@ -120,11 +154,82 @@ class PanNukeFold(Dataset):
         )
 
 
-def _map(folder: Path, room: str, name: str) -> np.ndarray:
+def fold_problems(folder: Path) -> Iterator[str]:
+    """What is wrong with a fold's arrays, one sentence each, without looking at the pixels."""
+    if _number(folder) is None:
+        yield f"{folder} is not a fold of PanNuke: its name must be Fold 1, Fold 2 or Fold 3."
+        return
+    arrays = {}
+    for room, name in _ARRAYS:
+        try:
+            arrays[name] = _map(folder, room, name)
+        except DataError as error:
+            yield str(error)
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{count} in {name}" for name, count in lengths.items())
+        yield f"{folder} has different numbers of patches: {counts}."
+    for name, depth in (("images.npy", 3), ("masks.npy", _NUCLEUS_CLASSES + 1)):
+        if name in arrays:
+            yield from _pixels_problems(arrays[name], depth)
+    if "types.npy" in arrays:
+        yield from _types_problems(arrays["types.npy"])
+
+
+def _map(folder: Path, room: str, name: str) -> np.memmap:
     path = next(folder.glob(f"{room}/**/{name}"), None)
     if path is None:
-        raise DataError(f"There is no {room}/*/{name} in {folder}.")
-    return np.lib.format.open_memmap(path, mode="r")
+        raise DataError(f"{name} is missing in {folder / room}.")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be mapped into memory: {str(error).rstrip('.')}."
+        ) from error
+
+
+def _pixels_problems(array: np.memmap, depth: int) -> Iterator[str]:
+    if array.shape[1:] != (SIDE, SIDE, depth):
+        yield (
+            f"{array.filename} is {list(array.shape)} and should be [N, {SIDE}, {SIDE}, {depth}]."
+        )
+    if array.dtype.kind not in "uif":
+        yield f"{array.filename} holds {array.dtype} and should hold numbers."
+
+
+def _types_problems(types: np.memmap) -> Iterator[str]:
+    if types.ndim != 1 or types.dtype.kind != "U":
+        yield (
+            f"{types.filename} is {types.dtype} {list(types.shape)} and should be a text per patch."
+        )
+        return
+    for tissue in sorted(set(types.tolist()) - set(TISSUES)):
+        where = np.flatnonzero(types == tissue)
+        yield (
+            f"{types.filename}: the tissue {tissue!r} of {len(where)} patches, first of patch "
+            f"{where[0]}, is unknown; known are {', '.join(TISSUES)}."
+        )
+
+
+def _doubts(masks: np.ndarray) -> Iterator[str]:
+    nuclei = masks[..., :_NUCLEUS_CLASSES]
+    owners: dict[int, list[int]] = {}
+    for channel in range(_NUCLEUS_CLASSES):
+        for instance in np.unique(nuclei[..., channel]).tolist():
+            if instance:
+                owners.setdefault(instance, []).append(channel)
+    shared = {instance: channels for instance, channels in owners.items() if len(channels) > 1}
+    if shared:
+        instance, channels = next(iter(shared.items()))
+        names = " and ".join(CLASSES[channel + 1] for channel in channels)
+        over = sum(np.count_nonzero((nuclei == i).sum(-1) > 1) for i in shared)
+        yield (
+            f"{len(shared)} ids are shared between channels (first {instance:.0f}, in {names}), "
+            f"with {over} pixels in both"
+        )
+    wrong = np.count_nonzero((masks[..., _NUCLEUS_CLASSES] > 0) == nuclei.any(axis=-1))
+    if wrong:
+        yield f"the background channel contradicts the nuclei at {wrong} pixels"
 
 
 def _contiguous(ids: np.ndarray) -> np.ndarray:
