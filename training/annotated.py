@@ -134,7 +134,8 @@ def hold_back(data: Dataset) -> tuple[Dataset, Dataset]:
 
 def id_problem(ids: np.ndarray) -> str | None:
     """What keeps an array of numbers from being instance ids, as the end of a sentence."""
-    for wrong, what in ((ids != np.floor(ids), "fractional"), (ids < 0, "negative")):
+    fractional = (ids != np.floor(ids)) | np.isinf(ids)
+    for wrong, what in ((fractional, "fractional"), (ids < 0, "negative")):
         if wrong.any():
             return f"has {what} ids, such as {ids[wrong][0]}"
     return None

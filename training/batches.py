@@ -10,9 +10,10 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from training.annotated import Annotated, Dataset
+from training.annotated import Dataset
+from training.augment import AUGMENTATIONS
 from training.labels import CLASSES, TISSUES
-from training.preprocess import STAIN_FROM_OD, TILE
+from training.preprocess import TILE
 
 _NO_INSTANCE = 65535
 
@@ -77,6 +78,8 @@ class Batches(keras.utils.PyDataset):
         Images to cut patches from, of one data set or of several.
     batch_size, steps, seed
         A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+    augmentation
+        Name in `AUGMENTATIONS`.
     first_epoch
         Epoch to go on from: a training that resumes there gets the batches it would have had.
     balance_classes
@@ -90,6 +93,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         steps: int,
         seed: int,
+        augmentation: str,
         first_epoch: int = 0,
         balance_classes: bool = False,
     ) -> None:
@@ -98,6 +102,7 @@ class Batches(keras.utils.PyDataset):
         self._batch_size = batch_size
         self._steps = steps
         self._seed = seed
+        self._cut = AUGMENTATIONS[augmentation]
         self._epoch = first_epoch
         # Square root: a large set counts more than a small one, but does not drown it.
         area = Counter()
@@ -122,60 +127,14 @@ class Batches(keras.utils.PyDataset):
         outlines = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
         tissue = np.zeros((self._batch_size, len(TISSUES)), np.float32)
         for row, number in enumerate(chosen):
-            source = self._data[number]
-            image[row], instances = _random_patch(source, rng)
-            allowed[row, ..., 0] = source.allowed[instances]
+            annotated = self._data[number]
+            image[row], instances = self._cut(annotated, rng)
+            allowed[row, ..., 0] = annotated.allowed[instances]
             outlines[row, ..., 0] = boundaries(instances)
-            if source.tissue is not None:
-                tissue[row, source.tissue] = 1
+            if annotated.tissue is not None:
+                tissue[row, annotated.tissue] = 1
         return image, {
             "class_logits": allowed,
             "boundary_logits": outlines,
             "tissue_logits": tissue,
         }
-
-
-def _random_patch(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Random place, angle, scale and mirroring; image uint8 [256, 256, 3], instances uint16."""
-    height, width = source.instances.shape
-    angle = rng.uniform(0, 2 * np.pi)
-    scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
-    mirror = rng.choice((-1.0, 1.0))
-    # Maps the patch to the image: warpAffine wants the inverse transformation.
-    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    matrix = np.array([[cos * mirror, -sin, 0], [sin * mirror, cos, 0]])
-    centre = np.array([_centre(width, rng), _centre(height, rng)])
-    matrix[:, 2] = centre - matrix[:, :2] @ np.full(2, TILE / 2)
-    inverse = cv2.WARP_INVERSE_MAP
-    size = (TILE, TILE)
-    border = cv2.BORDER_REFLECT_101
-    image = cv2.warpAffine(
-        source.image, matrix, size, flags=cv2.INTER_LINEAR | inverse, borderMode=border
-    )
-    instances = cv2.warpAffine(
-        source.instances, matrix, size, flags=cv2.INTER_NEAREST | inverse, borderMode=border
-    )
-    return _augment_colour(image, rng), instances
-
-
-def _centre(length: int, rng: np.random.Generator) -> float:
-    margin = min(length / 2, 0.4 * TILE)
-    return rng.uniform(margin, length - margin)
-
-
-def _augment_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vary stain strength and hue (in optical density), brightness, focus and noise."""
-    table = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
-    # Stains in rows: mixing with a perturbed basis changes both strength and hue.
-    basis = np.linalg.inv(STAIN_FROM_OD)
-    strength = np.diag(rng.uniform(0.7, 1.35, 3))
-    tint = rng.normal(0, 0.06, (3, 3))
-    mix = (STAIN_FROM_OD @ strength @ (basis + tint)).astype(np.float32)
-    density = table[image] @ mix + rng.normal(0, 0.03, 3).astype(np.float32)
-    result = 255 * np.exp(-density)
-    if rng.random() < 0.3:
-        sigma = rng.uniform(0.3, 1.5)
-        result = cv2.GaussianBlur(result, (0, 0), sigma)
-    if rng.random() < 0.3:
-        result = result + rng.normal(0, rng.uniform(1, 6), result.shape)
-    return np.clip(result, 0, 255).astype(np.uint8)

@@ -194,7 +194,7 @@ def _mask_problems(instances: np.ndarray, labels: np.ndarray) -> Iterator[str]:
         return
     highest = int(instances.max(initial=0))
     if highest > labels.size:
-        yield f"'instances' has the id {highest}, but there are {labels.size} labels"
+        yield f"'instances' has the id {highest}, but 'label' has length {labels.size}"
     elif highest > _MOST_INSTANCES:
         yield f"'instances' has the id {highest}; the highest possible is {_MOST_INSTANCES}"
 

@@ -206,8 +206,8 @@ def _types_problems(types: np.memmap) -> Iterator[str]:
     for tissue in sorted(set(types.tolist()) - set(TISSUES)):
         where = np.flatnonzero(types == tissue)
         yield (
-            f"{types.filename}: the tissue {tissue!r} of {len(where)} patches, first of patch "
-            f"{where[0]}, is unknown; known are {', '.join(TISSUES)}."
+            f"{types.filename}: the tissue {tissue!r} is unknown (patches: {len(where)}, first "
+            f"{where[0]}); known are {', '.join(TISSUES)}."
         )
 
 
@@ -224,7 +224,7 @@ def _doubts(masks: np.ndarray) -> Iterator[str]:
         names = " and ".join(CLASSES[channel + 1] for channel in channels)
         over = sum(np.count_nonzero((nuclei == i).sum(-1) > 1) for i in shared)
         yield (
-            f"{len(shared)} ids are shared between channels (first {instance:.0f}, in {names}), "
+            f"ids shared between channels: {len(shared)} (first {instance:.0f}, in {names}), "
             f"with {over} pixels in both"
         )
     wrong = np.count_nonzero((masks[..., _NUCLEUS_CLASSES] > 0) == nuclei.any(axis=-1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from training.annotated import DataError
 from training.pannuke import PanNukeFold, find_folds
 
 
@@ -59,3 +62,50 @@ def test_a_patch_without_nuclei(pannuke: Path) -> None:
 
     assert not patch.instances.any()
     assert patch.allowed.tolist() == [1]
+
+
+def test_a_broken_fold_is_refused(pannuke: Path, tmp_path: Path) -> None:
+    shutil.copytree(pannuke / "Fold 1" / "images", tmp_path / "fold_1" / "images")
+
+    with pytest.raises(DataError) as error:
+        PanNukeFold(tmp_path / "fold_1")
+
+    assert str(error.value) == f"masks.npy is missing in {tmp_path}/fold_1/masks."
+
+
+def test_a_broken_patch_is_refused(pannuke: Path, tmp_path: Path) -> None:
+    shutil.copytree(pannuke / "Fold 1", tmp_path / "Fold 1")
+    path = tmp_path / "Fold 1/masks/fold1/masks.npy"
+    masks = np.load(path)
+    masks[1, 0, 0, 0] = 0.5
+    np.save(path, masks)
+    fold = PanNukeFold(tmp_path / "Fold 1")
+
+    assert fold[0].instances.any()
+    with pytest.raises(DataError) as error:
+        fold[1]
+
+    assert str(error.value) == (
+        f"{path}, patch 1: the neoplastic channel has fractional ids, such as 0.5."
+    )
+
+
+def test_two_copies_of_a_fold(tmp_path: Path) -> None:
+    for name in ("a/Fold 3", "b/fold3"):
+        (tmp_path / name / "images").mkdir(parents=True)
+
+    with pytest.raises(DataError) as error:
+        find_folds(tmp_path)
+
+    assert str(error.value) == (
+        f"Fold 3 lies in {tmp_path}/a/Fold 3 and in {tmp_path}/b/fold3: remove one."
+    )
+
+
+def test_no_fold(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        find_folds(tmp_path)
+
+    assert str(error.value) == (
+        f"{tmp_path} holds no fold of PanNuke: expected Fold 1/images/fold1/images.npy and so on."
+    )
