@@ -57,7 +57,9 @@ def class_weights(data: Dataset) -> np.ndarray:
     float64 [len(data)], at least 1
     """
     holds = np.zeros((len(data), len(CLASSES)), bool)
-    for row, annotated in enumerate(tqdm(data, desc="Counting classes", unit=" images")):
+    for row, annotated in enumerate(
+        tqdm(data, desc="Counting classes", unit=" images", disable=None)
+    ):
         for class_id in range(1, len(CLASSES)):
             holds[row, class_id] = np.any(annotated.allowed == 1 << class_id)
     images = holds.sum(axis=0)

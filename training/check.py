@@ -82,7 +82,7 @@ def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
     splits: dict[str, Tally] = {}
     twins = Twins()
     sound = [entry for entry in entries if not any(entry_problems(entry))]
-    for entry in tqdm(sound, desc=str(folder), unit=" images"):
+    for entry in tqdm(sound, desc=str(folder), unit=" images", disable=None):
         examined = examine(folder, entry)
         problems += examined.problems
         if examined.annotated is not None:
@@ -108,7 +108,7 @@ def check_pannuke(folder: Path) -> tuple[dict[str, Tally], list[str]]:
             continue
         tally = folds[f"fold {number}"] = Tally()
         fold = PanNukeFold(path)
-        for index in tqdm(range(len(fold)), desc=str(path), unit=" patches"):
+        for index in tqdm(range(len(fold)), desc=str(path), unit=" patches", disable=None):
             problems += fold.problems(index)
             try:
                 patch = fold[index]

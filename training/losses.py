@@ -86,8 +86,8 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     Parameters
     ----------
     boundary
-        [N, H, W, 1], as `training.data.boundaries` makes it: pixels that part two nuclei (2) weigh
-        more, for they are few and decide how many nuclei there are.
+        [N, H, W, 1], as `training.batches.boundaries` makes it: pixels that part two nuclei (2)
+        weigh more, for they are few and decide how many nuclei there are.
     logits
         float32 [N, H, W, 1].
     """

@@ -43,7 +43,7 @@ class Recipe:
     start
         ``"random"``, or ``"imagenet"`` for the lite network's backbone.
     losses, augmentation
-        Names in `training.losses.LOSSES` and `training.batches.AUGMENTATIONS`.
+        Names in `training.losses.LOSSES` and `training.augment.AUGMENTATIONS`.
     balance_classes
         Whether patches with rare classes are drawn more often.
     epochs, steps_per_epoch, batch_size
