@@ -88,12 +88,12 @@ class ClassDetection:
 
     @property
     def recall(self) -> float:
-        return _ratio(self.tp, self.tp + self.lost)
+        return _ratio(self.tp, self.tp + self.missed)
 
     @property
     def f1(self) -> float:
         """Hover-Net's F_c."""
-        return _ratio(2 * self.tp, 2 * self.tp + self.superfluous + self.lost)
+        return _ratio(2 * self.tp, 2 * self.tp + self.superfluous + self.missed)
 
     @property
     def superfluous(self) -> int:
@@ -101,7 +101,7 @@ class ClassDetection:
         return 2 * self.confused_fp + self.fp
 
     @property
-    def lost(self) -> int:
+    def missed(self) -> int:
         """Weighted errors against recall."""
         return 2 * self.confused_fn + self.fn
 
