@@ -14,7 +14,7 @@ from training import checkpoint, weights
 from training.annotated import Annotated
 from training.metrics import panoptic_quality
 from training.pictures import draw_curves, draw_examples
-from training.segment import segment
+from training.segment import segment_all
 
 
 class TrainingError(Exception):
@@ -129,7 +129,8 @@ class Validate(keras.callbacks.Callback):
         self._examples = examples
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        found = [segment(self.model, image.image).instance_map for image in self._images]
+        pixels = (image.image for image in self._images)
+        found = [nuclei.instance_map for nuclei in segment_all(self.model, pixels)]
         scores = [
             panoptic_quality(image.instances, instances).pq
             for image, instances in zip(self._images, found, strict=True)
