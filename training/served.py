@@ -16,7 +16,7 @@ _IN_FLIGHT = 4  # images; small ones would leave the server idle one by one
 
 
 def segment_all(
-    client: Client, images: Iterable[np.ndarray], settings: Settings
+    client: Client, images: Iterable[np.ndarray], settings: Settings | None = None
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image, as `training.segment.segment_all`.
 

@@ -1,0 +1,243 @@
+"""The evaluation command on small data, in this process and through the real server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from demo.synthetic import generate
+from deploy.server import TritonServer
+from deploy.setup import ROOT
+from training import served, weights
+from training.evaluate import main
+from training.evaluation import evaluate
+from training.manifest import read_manifest
+from training.metrics import panoptic_quality
+from training.segment import segment, segment_all
+from tsfd_client import Client
+
+LITE = ROOT / "weights" / "lite.npz"
+SIZES = ((300, 520), (256, 256), (120, 90))
+"""Height and width of the manifest's images: several tiles, one, and less than one."""
+
+LABELS = {1: "epithelial_any", 2: "inflammatory", 3: "connective", 5: "epithelial_any"}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a manifest: set "fields" with classes in the split "test"."""
+    folder = tmp_path_factory.mktemp("manifest")
+    entries = []
+    for number, (height, width) in enumerate(SIZES):
+        field = generate(height, width, nuclei=height * width // 3000, seed=number)
+        image, masks = f"{number}.png", f"{number}.npz"
+        cv2.imwrite(str(folder / image), field.image[..., ::-1])
+        labels = np.array([LABELS[int(c)] for c in field.classes])
+        np.savez(folder / masks, instances=field.instance_map, label=labels)
+        entries.append(
+            {
+                "image": image,
+                "masks": masks,
+                "set": "fields",
+                "split": "test",
+                "tissue": "Colon" if number else None,
+                "group": image,
+                "mpp": 0.25,
+                "height": height,
+                "width": width,
+                "nuclei": len(labels),
+            }
+        )
+    (folder / "manifest.json").write_text(json.dumps(entries))
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and the last line of standard error."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, (captured.err.strip().splitlines() or [""])[-1]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_manifest_is_scored(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "metrics.json"
+    code, shown, _ = run(capsys, "--manifest", manifest, "--weights", LITE, "--out", out)
+
+    assert code == 0
+    result = json.loads(out.read_text())
+    assert (result["data"], result["split"], result["images"]) == ("fields", "test", 3)
+    assert re.fullmatch(r"[0-9a-f]{64}", result["sha256"])
+    assert result["settings"]["method"] == "watershed"
+    assert result["mean_over"] == "images"
+    assert set(result["classes"]) == {"inflammatory", "connective", "neoplastic/epithelial"}
+    for estimate in (result["scores"][key] for key in ("pq", "dice", "detection_f1", "mpq")):
+        assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+    assert result["tissues"]["Colon"]["images"] == 2
+
+    rows = read_csv(out.with_name("per_image.csv"))
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert [int(row["nuclei"]) for row in rows] == [52, 21, 3]
+    assert read_csv(out.with_name("per_tissue.csv"))[0]["tissue"] == "Colon"
+    pq = result["scores"]["pq"]
+    assert f"{pq['value']:.3f}  {pq['low']:.3f} to {pq['high']:.3f}\n" in shown
+    assert "fields test; lite.npz" in shown
+    assert "published" not in shown
+
+
+def test_the_report_needs_no_other_file(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "metrics.json"
+    run(capsys, "--manifest", manifest, "--weights", LITE, "--limit", 2, "--out", out)
+    page = out.with_name("report.html").read_text()
+
+    sources = re.findall(r"(?:src|href)='([^']*)", page)
+    assert len(sources) == 2 * 3
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert "Evaluation: fields test, first 2 images; lite.npz" in page
+    assert "<h2>Best: " in page
+
+
+def test_pannuke_is_scored_by_tissue_beside_the_published_systems(
+    pannuke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "metrics.json"
+    code, shown, _ = run(capsys, "--pannuke", pannuke, "--fold", 3, "--weights", LITE, "--out", out)
+
+    assert code == 0
+    result = json.loads(out.read_text())
+    assert (result["data"], result["split"]) == ("pannuke", "fold 3")
+    assert result["mean_over"] == "tissues"
+    tissues = result["tissues"]
+    assert list(tissues) == ["Bile-duct", "Breast", "Colon"]
+    # The patch of the bile duct is empty: it has no PQ and does not lower the mean.
+    assert tissues["Bile-duct"]["bpq"]["value"] is None
+    mean = (tissues["Breast"]["bpq"]["value"] + tissues["Colon"]["bpq"]["value"]) / 2
+    assert result["scores"]["bpq"]["value"] == pytest.approx(mean, abs=1e-6)
+    assert len(result["classes"]) == 5
+    assert re.search(r"Hover-Net +0\.463 +0\.660\n", shown)
+    assert re.search(r"lite\.npz \(\w{8}\) +0\.\d{3} +0\.\d{3}\n", shown)
+    assert re.search(r"dead +0\.21[34] ", shown)
+    assert re.search(r"Breast +0\.511 +0\.62[45] ", shown)
+
+
+def test_process_and_server_agree(manifest: Path, server: TritonServer) -> None:
+    data = read_manifest(manifest, "test")
+    network, _ = weights.load(LITE)
+    here = evaluate(data, partial(segment_all, network), by_tissue=False)
+    with Client(server.grpc_url) as client:
+        there = evaluate(data, partial(served.segment_all, client), by_tissue=False)
+
+    for ours, theirs in zip(here.predictions, there.predictions, strict=True):
+        assert len(ours.classes) > 0
+        assert panoptic_quality(ours.instances, theirs.instances).pq >= 0.99
+    for key, estimate in here.scores.overall.items():
+        other = there.scores.overall[key]
+        assert other.value == pytest.approx(estimate.value, abs=0.01, nan_ok=True), key
+    for ours, theirs in zip(here.scores.classes, there.scores.classes, strict=True):
+        assert theirs.pq.value == pytest.approx(ours.pq.value, abs=0.01, nan_ok=True)
+
+
+def test_the_command_reads_from_a_server(
+    manifest: Path, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "metrics.json"
+    code, _, _ = run(
+        capsys,
+        *("--manifest", manifest, "--server", server.grpc_url, "--limit", 1),
+        *("--method", "reference", "--out", out),
+    )
+
+    assert code == 0
+    result = json.loads(out.read_text())
+    assert result["weights"] == f"server {server.grpc_url}"
+    assert result["sha256"] is None
+    assert result["settings"]["method"] == "reference"
+
+
+def test_images_are_the_same_alone_and_among_others(manifest: Path) -> None:
+    images = [annotated.image for annotated in read_manifest(manifest, "test")]
+    network, _ = weights.load(LITE)
+    together = list(segment_all(network, images))
+
+    assert [found.instance_map.shape for found in together] == list(SIZES)
+    for image, found in zip(images, together, strict=True):
+        alone = segment(network, image)
+        assert panoptic_quality(alone.instance_map, found.instance_map).pq >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--manifest", "{tmp}"],
+            "There is no {tmp}/manifest.json: name the folder of a manifest.json.",
+        ),
+        (["--manifest", "{manifest}", "--split", "train"], "{manifest}/manifest.json lists no"),
+        (
+            ["--manifest", "{manifest}", "--set", "kumar"],
+            "The split 'test' has no set 'kumar'; it has fields.",
+        ),
+        (["--pannuke", "{pannuke}", "--fold", "7"], "{pannuke} has no fold 7; it has 1, 2, 3."),
+        (["--pannuke", "{tmp}", "--fold", "1"], "{tmp} holds no fold of PanNuke"),
+        (
+            ["--manifest", "{manifest}", "--weights", "{tmp}/no.npz"],
+            "There is no weights file {tmp}/no.npz.",
+        ),
+        (
+            ["--manifest", "{manifest}", "--weights", "{manifest}/0.npz"],
+            "{manifest}/0.npz is not a weights file of this project, or damaged.",
+        ),
+        (
+            ["--manifest", "{manifest}", "--foreground-threshold", "1.5"],
+            "foreground_threshold must be a number between 0 and 1 (both excluded), not 1.5.",
+        ),
+        (
+            ["--manifest", "{manifest}", "--server", "localhost:1"],
+            "No Triton server answers at localhost:1",
+        ),
+        (
+            ["--manifest", "{manifest}", "--out", "{manifest}/0.png/metrics.json"],
+            "Cannot write {manifest}/0.png/metrics.json: ",
+        ),
+        (
+            ["--manifest", "{manifest}", "--out", "{manifest}"],
+            "{manifest} is a folder: give --out the name of a file in it.",
+        ),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str],
+    message: str,
+    manifest: Path,
+    pannuke: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"tmp": tmp_path, "manifest": manifest, "pannuke": pannuke}
+    given = ["--out", str(tmp_path / "metrics.json"), *(a.format(**places) for a in arguments)]
+    code, shown, error = run(capsys, *given)
+
+    assert (code, shown) == (1, "")
+    assert error.startswith(f"evaluate: {message.format(**places)}")
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_fold_needs_pannuke(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--manifest", str(manifest), "--fold", "1"])
+    assert "--pannuke and --fold go together" in capsys.readouterr().err
