@@ -1,0 +1,197 @@
+"""Train and score by the protocols of the literature on PanNuke.
+
+    python -m training.protocol rotation --pannuke PANNUKE --recipe paper --out runs/rotation
+    python -m training.protocol random --pannuke PANNUKE --recipe paper --out runs/random
+
+``rotation`` is the official one: three trainings, each on one fold, validated on another and scored
+on the third. ``random`` is that of TSFD-Net's authors: 80 % of the patches of every tissue to train
+on, 20 % to score. Ends in the paper's tables with a column of ours. The same command given again
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import nan
+from pathlib import Path
+
+import numpy as np
+
+from training import scorecard, weights
+from training.annotated import DataError, Dataset, Entry, hold_back
+from training.callbacks import TrainingError
+from training.checkpoint import CheckpointError
+from training.evaluation import evaluate
+from training.pannuke import SOURCE, PanNukeFold, find_folds
+from training.recipe import Recipe, RecipeError, read
+from training.scorecard import Subject
+from training.scoring import Estimate, Scores
+from training.segment import segment_all
+from training.train import SEED, train
+
+ROTATION = ((1, 2, 3), (2, 1, 3), (3, 2, 1))
+"""Folds to train on, to validate with and to score, of the three official splits."""
+
+_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """One training of a protocol."""
+
+    name: str
+    training: Dataset
+    validation: Dataset
+    test: Dataset
+
+
+def rotation(folds: dict[int, Dataset]) -> Iterator[Split]:
+    """The official three splits."""
+    for number, roles in enumerate(ROTATION, start=1):
+        yield Split(f"split{number}", *(folds[fold] for fold in roles))
+
+
+def random_split(folds: dict[int, Dataset]) -> Iterator[Split]:
+    """80 % of the patches of every tissue against 20 %, of the 80 % an eighth to validate."""
+    by_tissue: dict[int | None, list[Entry]] = defaultdict(list)
+    for fold in folds.values():
+        for entry in fold.entries:
+            by_tissue[entry.tissue].append(entry)
+    rng = np.random.default_rng(SEED)
+    training, test = [], []
+    for _, entries in sorted(by_tissue.items()):
+        order = rng.permutation(len(entries))
+        cut = round(len(entries) * _TEST_SHARE)
+        test += [entries[i] for i in order[:cut]]
+        training += [entries[i] for i in order[cut:]]
+    yield Split("random", *hold_back(Dataset(training)), Dataset(test))
+
+
+PROTOCOLS = {"rotation": rotation, "random": random_split}
+
+
+def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
+    """Train and score every split; each has a run folder in `out` with its ``metrics.json``.
+
+    Raises
+    ------
+    DataError, WeightsError, ImportError, CheckpointError, TrainingError
+        As `training.train.train`.
+    """
+    found = []
+    for split in splits:
+        folder = out / split.name
+        print(f"{split.name}: {len(split.training):,} patches, scored on {len(split.test):,}.")
+        resume = (folder / "checkpoint.npz").exists()
+        train(split.training, split.validation, recipe, folder, resume=resume)
+        network, preset = weights.load(folder / "weights.npz")
+        evaluation = evaluate(split.test, partial(segment_all, network), by_tissue=True)
+        subject = _subject(split.name, str(folder / "weights.npz"), preset)
+        note = evaluation.groups.note
+        scorecard.write(
+            evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json"
+        )
+        found.append(evaluation.scores)
+    return found
+
+
+def mean(runs: Sequence[Scores]) -> Scores:
+    """Mean of every score over the runs, without intervals."""
+
+    def over(estimates: Sequence[Estimate]) -> Estimate:
+        return Estimate(float(np.nanmean([e.value for e in estimates])), nan, nan)
+
+    def named(part: str) -> dict[str, list]:
+        rows = defaultdict(list)
+        for scores in runs:
+            for row in getattr(scores, part):
+                rows[row.name].append(row)
+        return rows
+
+    return Scores(
+        overall={key: over([s.overall[key] for s in runs]) for key in runs[0].overall},
+        classes=tuple(
+            replace(
+                rows[0],
+                truth=sum(row.truth for row in rows),
+                found=sum(row.found for row in rows),
+                **{
+                    score: over([getattr(row, score) for row in rows])
+                    for score in ("pq", "precision", "recall", "f1")
+                },
+            )
+            for rows in named("classes").values()
+        ),
+        tissues=tuple(
+            replace(
+                rows[0],
+                images=sum(row.images for row in rows),
+                mpq=over([row.mpq for row in rows]),
+                bpq=over([row.bpq for row in rows]),
+            )
+            for _, rows in sorted(named("tissues").items())
+        ),
+        images=tuple(image for scores in runs for image in scores.images),
+        by_tissue=True,
+    )
+
+
+def _subject(split: str, name: str, preset: str) -> Subject:
+    return Subject(
+        data=SOURCE,
+        split=split,
+        weights=name,
+        sha256=None,
+        preset=preset,
+        settings={},
+        versions={},
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.protocol",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("protocol", choices=PROTOCOLS)
+    parser.add_argument("--pannuke", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--recipe", default="paper", help="paper, full, lite or a .toml file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run folders")
+    arguments = parser.parse_args(argv)
+    try:
+        recipe = read(arguments.recipe)
+        folders = find_folds(arguments.pannuke)
+        missing = {1, 2, 3} - folders.keys()
+        if missing:
+            raise DataError(f"{arguments.pannuke} lacks fold {min(missing)} of PanNuke's three.")
+        folds = {number: PanNukeFold(folder) for number, folder in folders.items()}
+        runs = run(PROTOCOLS[arguments.protocol](folds), recipe, arguments.out)
+    except (
+        RecipeError,
+        DataError,
+        weights.WeightsError,
+        CheckpointError,
+        TrainingError,
+        ImportError,
+        OSError,
+    ) as error:
+        print(f"protocol: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("protocol: stopped; the same command goes on from the last epoch.", file=sys.stderr)
+        return 130
+    title = f"mean of {len(runs)} splits" if len(runs) > 1 else "random 80/20"
+    subject = _subject(title, f"recipe {arguments.recipe}", recipe.network)
+    print("\n\n".join(table.text() for table in scorecard.tables(mean(runs), subject)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
