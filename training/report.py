@@ -21,7 +21,7 @@ from tsfd_client.contract import COLOURS
 
 _SIDE = 768  # pixels of a picture's longer side
 _QUALITY = 85
-_EACH = 2  # pictures of the best, the median and the worst
+_EACH = 2  # images: the best, the worst and the median ones
 
 _MATCHED = (0, 160, 70)
 _MISSED = (20, 80, 255)
@@ -87,17 +87,18 @@ def write(
 
 
 def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:
-    """Images with the best, the median and the worst panoptic quality, each once."""
+    """Images with the best, the worst and the median panoptic quality, each once."""
     quality = [image.pq.quality.pq for image in images]
     order = sorted(
         (i for i, pq in enumerate(quality) if not math.isnan(pq)), key=lambda i: -quality[i]
     )
-    middle = max(0, len(order) // 2 - _EACH // 2)
+    each = _EACH if len(order) >= 3 * _EACH else 1
+    middle = (len(order) - each) // 2
     shown: set[int] = set()
     for rank, part in (
-        ("Best", order[:_EACH]),
-        ("Median", order[middle : middle + _EACH]),
-        ("Worst", order[-_EACH:]),
+        ("Best", order[:each]),
+        ("Worst", order[-each:]),
+        ("Median", order[middle : middle + each]),
     ):
         for index in part:
             if index not in shown:

@@ -232,12 +232,12 @@ def _comparisons(scores: Scores, subject: Subject) -> list[Table]:
     """Published figures beside these; none where only a part of the data was evaluated."""
     if subject.limit:
         return []
-    ours = {subject.weights_name: {key: e.value for key, e in scores.overall.items()}}
+    ours = {key: estimate.value for key, estimate in scores.overall.items()}
     if subject.data != PANNUKE_SOURCE:
         published = published_for(subject.data, subject.split, len(scores.images))
-        return [side_by_side(published, ours)] if published else []
+        return [side_by_side(published, {subject.weights_name: ours})] if published else []
     return [
-        side_by_side(PANNUKE, ours),
+        side_by_side(PANNUKE, {f"{subject.weights_name}, {subject.split}": ours}),
         Table(
             title="PQ per class beside TSFD-Net",
             header=("class", "TSFD-Net", "these weights"),

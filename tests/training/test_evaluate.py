@@ -130,7 +130,7 @@ def test_pannuke_is_scored_by_tissue_beside_the_published_systems(
     assert result["scores"]["bpq"]["value"] == pytest.approx(mean, abs=1e-6)
     assert len(result["classes"]) == 5
     assert re.search(r"Hover-Net +0\.463 +0\.660\n", shown)
-    assert re.search(r"lite\.npz \(\w{8}\) +0\.\d{3} +0\.\d{3}\n", shown)
+    assert re.search(r"lite\.npz \(\w{8}\), fold 3 +0\.\d{3} +0\.\d{3}\n", shown)
     assert re.search(r"dead +0\.21[34] ", shown)
     assert re.search(r"Breast +0\.511 +0\.62[45] ", shown)
 
