@@ -6,11 +6,13 @@ RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 ENGINE := model_repository/tsfd_net/1/model.onnx
 WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
+OUT     ?= runs/$(PRESET)
 
-.PHONY: help setup export convert serve demo test loadtest train lint clean
+.PHONY: help setup export convert serve demo test loadtest bench bench-gpu check train evaluate \
+	protocol lint clean
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.ready  ## create .venv and the embedded server's environment
 	@$(RUN) -m deploy.setup
@@ -19,7 +21,7 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing packages into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e ./client[parquet] -e '.[load,test]'
+		-e ./client[parquet] -e '.[load,test,train]'
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
@@ -48,10 +50,33 @@ test: $(ENGINE) | setup  ## all tests, with the real server
 loadtest: $(ENGINE) | setup  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
 
-train: | $(VENV)/.ready  ## DATA=folder with a manifest.json, PRESET=lite|paper, MINUTES=60
-	@$(if $(DATA),,$(error Name the data: make train DATA=folder))
-	@$(RUN) -m training.train --data "$(DATA)" --preset $(PRESET) --out runs/$(PRESET) \
-		--minutes $(or $(MINUTES),60)
+bench: $(ENGINE) | setup  ## time post-processing, network and serving: build/bench
+	@$(RUN) -m bench.postprocess
+	@$(RUN) -m bench.network
+	@$(RUN) -m bench.serving
+
+bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:8001
+	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)
+
+check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
+	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
+
+train: | $(VENV)/.ready  ## DATA=folder PRESET=lite|full|paper MINUTES=x OUT=runs/lite RESUME=1
+	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
+		--recipe $(PRESET) --out "$(OUT)" $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(RESUME),--resume)
+
+evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x, or on PanNuke's FOLD=3
+	@$(RUN) -m training.evaluate \
+		$(if $(FOLD),--pannuke,--manifest) \
+		"$(or $(DATA),$(error Name the data: make evaluate DATA=folder))" \
+		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
+		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
+
+protocol: | $(VENV)/.ready  ## PROTOCOL=rotation|random on PanNuke in DATA, by the recipe PRESET
+	@$(RUN) -m training.protocol $(or $(PROTOCOL),rotation) \
+		--pannuke "$(or $(DATA),$(error Name the data: make protocol DATA=PanNuke))" \
+		--recipe $(PRESET) --out "runs/$(or $(PROTOCOL),rotation)-$(PRESET)"
 
 lint: | $(VENV)/.ready  ## ruff
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
