@@ -178,5 +178,6 @@ class Progress(keras.callbacks.Callback):
             self._shown["PQ"] = f"{logs['val_pq']:.3f}"
             self._bar.set_postfix(self._shown)
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def close(self) -> None:
+        """Leave the bar as it is and begin a new line."""
         self._bar.close()

@@ -31,7 +31,7 @@ def save(network: keras.Model, epochs: int, seconds: float, path: Path) -> None:
     CheckpointError
         If it cannot be written; the checkpoint that was there is still there.
     """
-    arrays = {name: keras.ops.convert_to_numpy(v.value) for name, v in _state(network).items()}
+    arrays = {str(n): keras.ops.convert_to_numpy(v.value) for n, v in enumerate(_state(network))}
     partial = path.with_suffix(".partial.npz")
     try:
         np.savez(partial, **arrays, **{_EPOCHS: np.array(epochs), _SECONDS: np.array(seconds)})
@@ -65,18 +65,18 @@ def restore(network: keras.Model, path: Path) -> tuple[int, float]:
             f"{path} is not a checkpoint, or damaged: delete it and start the run again."
         ) from error
     state = _state(network)
-    if {n: a.shape for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in state.items()}:
+    values = [arrays[key] for key in sorted(arrays, key=int)]
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
         raise CheckpointError(
             f"{path} is of another network or optimiser: go on with the recipe it was begun with, "
             "or name another --out."
         )
-    for name, variable in state.items():
-        variable.assign(arrays[name])
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
     return epochs, seconds
 
 
-def _state(network: keras.Model) -> dict[str, keras.Variable]:
+def _state(network: keras.Model) -> list[keras.Variable]:
+    # By position: Keras numbers names anew for every network a process builds.
     network.optimizer.build(network.trainable_variables)
-    variables = [*network.variables, *network.optimizer.variables]
-    # Numbered: two seeds may share a path.
-    return {f"{number}:{variable.path}": variable for number, variable in enumerate(variables)}
+    return [*network.variables, *network.optimizer.variables]

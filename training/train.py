@@ -116,39 +116,43 @@ def train(
         settings |= {"training": len(training), "validation": len(validation)}
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     epochs = recipe.epochs if minutes is None else sys.maxsize
-    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
-    network.fit(
-        Batches(
-            training,
-            batch_size=recipe.batch_size,
-            steps=steps,
-            seed=SEED,
-            augmentation=recipe.augmentation,
-            balance_classes=recipe.balance_classes,
-            first_epoch=done,
-        ),
-        initial_epoch=done,
-        epochs=epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            StopOnNaN(steps, state),
-            schedule,
-            Checkpoint(state, schedule),
-            *(averaged if network.optimizer.use_ema else []),
-            SaveWeights(recipe.network, out / "weights.npz"),
-            Validate(
-                [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))],
-                out / "examples.png",
-            ),
-            keras.callbacks.CSVLogger(out / "log.csv", append=True),
-            keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-            Curves(out / "log.csv", out / "curves.png"),
-            Progress(
-                steps=None if minutes else epochs * steps, steps_per_epoch=steps, schedule=schedule
-            ),
-        ],
+    progress = Progress(
+        steps=None if minutes else epochs * steps, steps_per_epoch=steps, schedule=schedule
     )
+    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    try:
+        network.fit(
+            Batches(
+                training,
+                batch_size=recipe.batch_size,
+                steps=steps,
+                seed=SEED,
+                augmentation=recipe.augmentation,
+                balance_classes=recipe.balance_classes,
+                first_epoch=done,
+            ),
+            initial_epoch=done,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                StopOnNaN(steps, state),
+                schedule,
+                Checkpoint(state, schedule),
+                *(averaged if network.optimizer.use_ema else []),
+                SaveWeights(recipe.network, out / "weights.npz"),
+                Validate(
+                    [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))],
+                    out / "examples.png",
+                ),
+                keras.callbacks.CSVLogger(out / "log.csv", append=True),
+                keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+                Curves(out / "log.csv", out / "curves.png"),
+                progress,
+            ],
+        )
+    finally:
+        progress.close()
 
 
 def _network(recipe: Recipe, start: Path | None) -> keras.Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import resource
 import signal
@@ -25,7 +26,7 @@ from training.train import main
 EAGER = "import sys, tensorflow; tensorflow.config.run_functions_eagerly(True)\n"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _eager() -> Iterator[None]:
     # Compiling one step takes TensorFlow minutes; running a few without takes seconds.
     tf.config.run_functions_eagerly(True)
@@ -33,15 +34,23 @@ def _eager() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "short.toml"
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "short.toml"
     text = (FOLDER / "lite.toml").read_text().replace('"imagenet"', '"random"')
-    for old, new in (("epochs = 40", "epochs = 2"), ("= 100 ", "= 2 "), ("size = 8", "size = 2")):
+    for old, new in (("epochs = 40", "epochs = 2"), ("= 100 ", "= 1 "), ("size = 8", "size = 2")):
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
     return path
+
+
+@pytest.fixture(scope="module")
+def run(pannuke: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that came to its end."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(_arguments(pannuke, recipe, out)) == 0
+    return out
 
 
 def _arguments(pannuke: Path, recipe: Path, out: Path, *more: str) -> list[str]:
@@ -54,28 +63,26 @@ def _weights(out: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
-    pannuke: Path, recipe: Path, tmp_path: Path
+    run: Path, pannuke: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(_arguments(pannuke, recipe, whole)) == 0
-
+    out = tmp_path / "killed"
     program = EAGER + "from training.train import main; main(sys.argv[1:])"
     with subprocess.Popen(
-        [sys.executable, "-c", program, *_arguments(pannuke, recipe, killed)],
+        [sys.executable, "-c", program, *_arguments(pannuke, recipe, out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        while not (killed / "curves.png").exists() and process.poll() is None:
-            time.sleep(0.05)
+        while not (out / "curves.png").exists() and process.poll() is None:
+            time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
-    assert not _log(killed)[1:]
-    assert main(_arguments(pannuke, recipe, killed, "--resume")) == 0
+    assert len(_log(out)) == 1
+    assert main(_arguments(pannuke, recipe, out, "--resume")) == 0
 
-    expected, found = _weights(whole), _weights(killed)
+    expected, found = _weights(run), _weights(out)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert [row["epoch"] for row in _log(killed)] == ["0", "1"]
+    assert [row["epoch"] for row in _log(out)] == ["0", "1"]
 
 
 def _log(out: Path) -> list[dict[str, str]]:
@@ -83,35 +90,33 @@ def _log(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_its_log_its_pictures_and_its_weights(
-    pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "run"
-
-    assert main(_arguments(pannuke, recipe, out)) == 0
-
-    assert [row["epoch"] for row in _log(out)] == ["0", "1"]
-    assert all(0 <= float(row["val_pq"]) <= 1 for row in _log(out))
+def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path) -> None:
+    assert [row["epoch"] for row in _log(run)] == ["0", "1"]
+    assert all(0 <= float(row["val_pq"]) <= 1 for row in _log(run))
     for picture in ("curves.png", "examples.png"):
-        assert cv2.imread(str(out / picture)).std() > 1
-    assert list((out / "tensorboard").rglob("events.*"))
-    captured = capsys.readouterr()
-    assert captured.out == f"Wrote {out / 'weights.npz'}.\n"
-    assert "4/4" in captured.err
+        assert cv2.imread(str(run / picture)).std() > 1
+    assert list((run / "tensorboard").rglob("events.*"))
+    settings = json.loads((run / "settings.json").read_text())
+    assert (settings["training"], settings["validation"]) == (3, 3)
 
-    assert main(_arguments(pannuke, recipe, out)) == 1
+
+def test_a_run_is_not_overwritten(
+    run: Path, pannuke: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(pannuke, recipe, run)) == 1
+
     assert capsys.readouterr().err == (
-        f"train: {out} holds a run already: go on with it by --resume, or name another --out.\n"
+        f"train: {run} holds a run already: go on with it by --resume, or name another --out.\n"
     )
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(
     pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
-    recipe.write_text(recipe.read_text().replace("clipnorm = 2.0", "").replace("2e-3", "1e30"))
+    steep = tmp_path / "steep.toml"
+    steep.write_text(recipe.read_text().replace("clipnorm = 2.0", "").replace("2e-3", "1e30"))
 
-    assert main(_arguments(pannuke, recipe, out)) == 1
+    assert main(_arguments(pannuke, steep, tmp_path / "run")) == 1
 
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("train: The loss is nan at step ")
