@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -307,6 +308,35 @@ def test_a_bad_request_fails_alone(
             assert "min_area must be a whole number" in answer.message()
         else:
             assert answer.ravel().tolist() == [1, 3, 0]
+
+
+def metrics(server: TritonServer) -> dict[str, float]:
+    """Values of the metrics endpoint by name and labels."""
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    }
+
+
+def test_metrics_count_nuclei_and_time_patches(
+    client: triton.InferenceServerClient, server: TritonServer, maps: dict[str, np.ndarray]
+) -> None:
+    before = metrics(server)
+    infer(client, "nuclei_postprocess", maps, ["nuclei_count"])
+    infer(client, "nuclei_postprocess", maps, ["class_probs"])  # no nuclei are looked for
+    refusal(client, "nuclei_postprocess", maps, ["nuclei"], {"min_area": -1})
+    after = metrics(server)
+    names = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
+    added = [
+        after[key] - before[key] for key in (f'tsfd_nuclei_total{{class="{n}"}}' for n in names)
+    ]
+    assert added == [2, 1, 1, 0, 0]
+    count, seconds = "tsfd_postprocess_seconds_count", "tsfd_postprocess_seconds_sum"
+    assert after[count] - before[count] == 3
+    assert after[seconds] > before[seconds]
+    assert after['tsfd_postprocess_seconds_bucket{le="+Inf"}'] == after[count]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import instances
 
 _INPUTS = ("class_probs", "boundary_prob")
+_CLASSES = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
+_CLASS_COLUMN = instances.COLUMNS.index("class")
+_SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
 
 
 class TritonPythonModel:
@@ -29,6 +33,7 @@ class TritonPythonModel:
         _refuse_corrupting_numpy()
         instances.warm_up()
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._metrics = Metrics()
 
     def execute(self, requests: list) -> list:
         """Spread the patches of all requests over the cores; return one response each, in order.
@@ -36,13 +41,16 @@ class TritonPythonModel:
         A bad request gets an error of its own and leaves the others alone.
         """
         jobs = [self._begin(request) for request in requests]
-        return [
+        responses = [
             job if isinstance(job, pb_utils.InferenceResponse) else _finish(job) for job in jobs
         ]
+        self._metrics.record([job for job in jobs if isinstance(job, Job)])
+        return responses
 
     def finalize(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and withdraw the metrics."""
         self._pool.shutdown()
+        del self._metrics
 
     def _begin(self, request: pb_utils.InferenceRequest) -> Job | pb_utils.InferenceResponse:
         try:
@@ -57,7 +65,7 @@ class TritonPythonModel:
         if not outputs <= inputs.keys():
             with_contours = not outputs.isdisjoint({"contours", "nuclei"})
             patches = [
-                self._pool.submit(instances.extract, *maps, parameters, with_contours=with_contours)
+                self._pool.submit(_extract, *maps, parameters, with_contours)
                 for maps in zip(*inputs.values(), strict=True)
             ]
         return Job(outputs, inputs, patches)
@@ -65,11 +73,60 @@ class TritonPythonModel:
 
 @dataclass(frozen=True)
 class Job:
-    """One request under way: names of its outputs, its inputs and its patches."""
+    """One request under way: names of its outputs, its inputs and its patches.
+
+    A patch gives its `instances.Instances` and the seconds that these took.
+    """
 
     outputs: set[str]
     inputs: dict[str, np.ndarray]
     patches: list[Future]
+
+
+class Metrics:
+    """What Triton's metrics endpoint shows of this model; Triton drops them with the object."""
+
+    def __init__(self) -> None:
+        self._families = (
+            pb_utils.MetricFamily(
+                name="tsfd_nuclei_total",
+                description="Nuclei found, by class",
+                kind=pb_utils.MetricFamily.COUNTER,
+            ),
+            pb_utils.MetricFamily(
+                name="tsfd_postprocess_seconds",
+                description="Time of one thread from the probabilities of a patch to its nuclei",
+                kind=pb_utils.MetricFamily.HISTOGRAM,
+            ),
+        )
+        nuclei, seconds = self._families
+        self._nuclei = [nuclei.Metric(labels={"class": name}) for name in _CLASSES]
+        self._seconds = seconds.Metric(labels={}, buckets=_SECONDS)
+
+    def record(self, jobs: list[Job]) -> None:
+        """Add the patches of answered requests; those that failed are left out."""
+        patches = [patch.result() for job in jobs for patch in job.patches if not patch.exception()]
+        classes = [found.nuclei[:, _CLASS_COLUMN].astype(np.int64) for found, _ in patches]
+        if not classes:
+            return
+        for metric, count in zip(
+            self._nuclei, np.bincount(np.concatenate(classes), minlength=6)[1:], strict=True
+        ):
+            if count:
+                metric.increment(int(count))
+        for _, seconds in patches:
+            self._seconds.observe(seconds)
+
+
+def _extract(
+    class_probs: np.ndarray,
+    boundary_prob: np.ndarray,
+    parameters: instances.Parameters,
+    with_contours: bool,
+) -> tuple[instances.Instances, float]:
+    started = time.perf_counter()
+    found = instances.extract(class_probs, boundary_prob, parameters, with_contours=with_contours)
+    return found, time.perf_counter() - started
 
 
 def _parameters(request: pb_utils.InferenceRequest) -> instances.Parameters:
@@ -89,7 +146,7 @@ def _parameters(request: pb_utils.InferenceRequest) -> instances.Parameters:
 
 def _finish(job: Job) -> pb_utils.InferenceResponse:
     try:
-        patches = [patch.result() for patch in job.patches]
+        patches = [patch.result()[0] for patch in job.patches]
     except ValueError as error:
         return _refusal(error)
     makers = {
