@@ -23,6 +23,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.grappler import tf_optimizer
 from tf2onnx import tfonnx
 
+from conversion import rewrites
 from conversion.contract import INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.errors import ConversionError
 
@@ -53,7 +54,11 @@ def convert(saved_model: Path) -> onnx.ModelProto:
     graph, names = _freeze(saved_model)
     graph = _fold(graph, list(names))
     graph = _tensordots_to_convolutions(graph, list(names))
-    return _optimise(_translate(graph, names))
+    model = _optimise(_translate(graph, names))
+    rewrites.upsampling_to_convolutions(model)
+    rewrites.transposes_to_outputs(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _freeze(saved_model: Path) -> tuple[graph_pb2.GraphDef, dict[str, str]]:
@@ -207,5 +212,4 @@ def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
     optimised.producer_name = "tsfd-triton"
     for value in (*optimised.graph.input, *optimised.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
-    onnx.checker.check_model(optimised, full_check=True)
     return optimised

@@ -1,0 +1,132 @@
+"""Rewrites of an ONNX graph that change how it computes, not what.
+
+`upsampling_to_convolutions`: runtimes have no fast kernel for a transposed convolution with few
+output channels. With stride 2 and a kernel of 3, each output pixel sees at most 2 x 2 input pixels,
+so an ordinary 2 x 2 convolution computes the four phases of the output as channels, and a
+depth-to-space puts them in place.
+
+`transposes_to_outputs`: what follows the last convolution (bias, softmax, rounding) does not care
+where the channels stand. Moved behind the cast to uint8, the transpose moves a quarter of the
+bytes, and softmax runs over planes instead of over groups of six.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+_CHANNELS_LAST = [0, 2, 3, 1]
+_PHASES = 4
+
+
+def upsampling_to_convolutions(model: onnx.ModelProto) -> None:
+    """Replace every 3 x 3 transposed convolution of stride 2, in place."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for index, node in enumerate(graph.node):
+        if node.op_type != "ConvTranspose" or not _doubles(node):
+            continue
+        kernel = numpy_helper.to_array(weights[node.input[1]])
+        name = node.output[0]
+        graph.initializer.append(numpy_helper.from_array(_phases(kernel), f"{name}/phases"))
+        inputs = [node.input[0], f"{name}/phases"]
+        if len(node.input) > 2:
+            bias = np.repeat(numpy_helper.to_array(weights[node.input[2]]), _PHASES)
+            graph.initializer.append(numpy_helper.from_array(bias, f"{name}/bias"))
+            inputs.append(f"{name}/bias")
+        node.CopyFrom(
+            helper.make_node(
+                "Conv", inputs, [f"{name}/planes"], kernel_shape=[2, 2], pads=[1, 1, 0, 0]
+            )
+        )
+        graph.node.insert(
+            index + 1,
+            helper.make_node("DepthToSpace", [f"{name}/planes"], [name], blocksize=2, mode="CRD"),
+        )
+    _drop_unused_weights(graph)
+
+
+def _doubles(node: onnx.NodeProto) -> bool:
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return (
+        found.get("strides") == [2, 2]
+        and found.get("kernel_shape") == [3, 3]
+        and found.get("pads") == [0, 0, 1, 1]
+        and found.get("group", 1) == 1
+        and found.get("dilations", [1, 1]) == [1, 1]
+    )
+
+
+def _phases(kernel: np.ndarray) -> np.ndarray:
+    """Kernel [in, out, 3, 3] of the transposed convolution -> [4 * out, in, 2, 2]."""
+    # Even rows of the output see input rows i - 1 (by tap 2) and i (by tap 0), odd ones i (tap 1).
+    taps = np.zeros((2, 2, 3), kernel.dtype)  # phase, row of the new kernel, tap
+    taps[0, 0, 2] = taps[0, 1, 0] = taps[1, 1, 1] = 1
+    phases = np.einsum("iokl,amk,bnl->oabimn", kernel, taps, taps)
+    return np.ascontiguousarray(phases.reshape(-1, kernel.shape[0], 2, 2))
+
+
+def transposes_to_outputs(model: onnx.ModelProto) -> None:
+    """Move transposes to channels-last behind the pixelwise nodes that follow them, in place."""
+    graph = model.graph
+    for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
+        chain = _pixelwise_chain(graph, transpose)
+        if not chain:
+            continue
+        last = chain[-1]
+        result = last.output[0]
+        chain[0].input[list(chain[0].input).index(transpose.output[0])] = transpose.input[0]
+        for node in chain:
+            _to_channels_first(graph, node)
+        last.output[0] = f"{result}/channels_first"
+        graph.node.remove(transpose)
+        moved = helper.make_node("Transpose", [last.output[0]], [result], perm=_CHANNELS_LAST)
+        graph.node.insert(list(graph.node).index(last) + 1, moved)
+
+
+def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Nodes after the transpose that work on each pixel by itself, up to the cast to uint8."""
+    if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
+        return []
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    chain: list[onnx.NodeProto] = []
+    tensor = transpose.output[0]
+    while True:
+        users = [node for node in graph.node if tensor in node.input]
+        if len(users) != 1:
+            return []
+        (node,) = users
+        others = [name for name in node.input if name != tensor]
+        if node.op_type in ("Add", "Mul"):
+            # A vector of the channels, or a scalar.
+            if any(name not in weights or len(weights[name].dims) > 1 for name in others):
+                return []
+        elif node.op_type == "Softmax":
+            if helper.get_attribute_value(node.attribute[0]) not in (-1, 3):
+                return []
+        elif node.op_type not in ("Round", "Cast"):
+            return []
+        chain.append(node)
+        tensor = node.output[0]
+        if node.op_type == "Cast":
+            return chain
+
+
+def _to_channels_first(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    if node.op_type == "Softmax":
+        node.attribute[0].i = 1
+        return
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for number, name in enumerate(node.input):
+        if name in weights and len(weights[name].dims) == 1:
+            vector = numpy_helper.to_array(weights[name]).reshape(-1, 1, 1)
+            node.input[number] = f"{name}/channels_first"
+            graph.initializer.append(numpy_helper.from_array(vector, node.input[number]))
+    _drop_unused_weights(graph)
+
+
+def _drop_unused_weights(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
