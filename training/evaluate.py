@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from training import report, scorecard, served
-from training.annotated import DataError, Dataset
+from training.annotated import DataError, Dataset, hold_back
 from training.evaluation import Evaluation, Segment, evaluate
 from training.manifest import read_manifest
 from training.pannuke import PanNukeFold, find_folds
@@ -110,6 +110,13 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
         data, split = PanNukeFold(folds[arguments.fold]), f"fold {arguments.fold}"
     else:
         data, split = read_manifest(arguments.manifest, arguments.split), arguments.split
+        if arguments.held_back:
+            data, split = hold_back(data)[1], f"{split}, held back"
+            if not data.entries:
+                raise EvaluationError(
+                    f"Nothing is held back of the split {arguments.split!r}: its sets have fewer "
+                    "than eight groups each."
+                )
     entries = data.entries
     if arguments.set is not None:
         entries = tuple(entry for entry in entries if entry.source == arguments.set)
@@ -191,6 +198,11 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--pannuke", type=Path, metavar="DIR", help="folder with PanNuke's folds")
     parser.add_argument("--fold", type=int, help="fold of PanNuke")
     parser.add_argument("--split", default="test", help="of the manifest (default: %(default)s)")
+    parser.add_argument(
+        "--held-back",
+        action="store_true",
+        help="of the split only the images that training.train validates with",
+    )
     parser.add_argument("--set", help="only this data set of the manifest")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
     source = parser.add_mutually_exclusive_group()

@@ -189,6 +189,10 @@ def test_images_are_the_same_alone_and_among_others(manifest: Path) -> None:
         ),
         (["--manifest", "{manifest}", "--split", "train"], "{manifest}/manifest.json lists no"),
         (
+            ["--manifest", "{manifest}", "--held-back"],
+            "Nothing is held back of the split 'test': its sets have fewer than eight groups each.",
+        ),
+        (
             ["--manifest", "{manifest}", "--set", "kumar"],
             "The split 'test' has no set 'kumar'; it has fields.",
         ),
