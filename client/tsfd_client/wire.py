@@ -25,6 +25,8 @@ CHANNEL_ARGUMENTS = [
 ]
 
 _FULL_QUEUE = "maximum queue size"
+_NO_MEMORY = "Unable to open shared memory region"
+_FORGOTTEN = "Unable to find shared memory region"  # the server has been restarted
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
 _BLANK = 215
@@ -63,8 +65,8 @@ class TileResult:
     tissue_probs: np.ndarray
 
 
-def inputs(tiles: np.ndarray) -> list[triton.InferInput]:
-    """The request's input for tiles uint8 [N, 256, 256, 3], 1 <= N <= 32."""
+def image_input(tiles: np.ndarray) -> triton.InferInput:
+    """The request's input for tiles uint8 [N, 256, 256, 3], 1 <= N <= 32, without its data."""
     if (
         tiles.dtype != np.uint8
         or tiles.shape[1:] != (TILE, TILE, 3)
@@ -74,19 +76,27 @@ def inputs(tiles: np.ndarray) -> list[triton.InferInput]:
             f"Tiles must be uint8 [1 to {MAX_BATCH}, {TILE}, {TILE}, 3], not {tiles.dtype} "
             f"{list(tiles.shape)}."
         )
-    tensor = triton.InferInput("image", tiles.shape, "UINT8")
-    tensor.set_data_from_numpy(tiles)
-    return [tensor]
+    return triton.InferInput("image", tiles.shape, "UINT8")
+
+
+def inputs(tiles: np.ndarray) -> list[triton.InferInput]:
+    """The request's input with the tiles in it."""
+    return [image_input(tiles).set_data_from_numpy(tiles)]
 
 
 def outputs() -> list[triton.InferRequestedOutput]:
-    """The outputs a segmentation needs."""
+    """The outputs a segmentation needs, the instance maps first."""
     return [triton.InferRequestedOutput(name) for name in WANTED]
 
 
 def decode(answer: triton.InferResult) -> list[TileResult]:
     """Split an answer into its tiles."""
-    maps, nuclei, counts, tissues = (answer.as_numpy(name) for name in WANTED)
+    return split(answer.as_numpy(WANTED[0]), answer)
+
+
+def split(maps: np.ndarray, answer: triton.InferResult) -> list[TileResult]:
+    """Split instance maps uint16 [N, 256, 256] and the rest of an answer into tiles."""
+    nuclei, counts, tissues = (answer.as_numpy(name) for name in WANTED[1:])
     return [
         TileResult(maps[i], nuclei[i, : int(counts[i, 0])], tissues[i]) for i in range(len(maps))
     ]
@@ -109,7 +119,8 @@ def wait_before_retry(
     waited, patience
         Seconds since the first try, and how long to go on.
     """
-    if error.status() != "StatusCode.UNAVAILABLE" or waited >= patience:
+    worth_it = error.status() == "StatusCode.UNAVAILABLE" or _FORGOTTEN in str(error.message())
+    if not worth_it or waited >= patience:
         raise explain(error, url) from error
     return min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)
 
@@ -131,6 +142,11 @@ def explain(error: triton.InferenceServerException, url: str) -> TsfdError:
         return ServerUnavailableError(
             f"The server at {url} did not answer in time: it is overloaded, or the timeout is too "
             "short."
+        )
+    if _NO_MEMORY in message:
+        return ServerError(
+            f"The server at {url} cannot open this machine's shared memory: transport='shm' is for "
+            "a server on the same machine; use transport='grpc'."
         )
     if status == "NOT_FOUND" or "unknown model" in message:
         return ServerError(f"The server at {url} does not serve {MODEL}: {message}")

@@ -147,11 +147,15 @@ def test_no_server(image: np.ndarray, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == f"tsfd: {sentence}\n"
 
 
-def test_server_killed_in_the_middle(repository: Path) -> None:
+@pytest.mark.parametrize("transport", ["grpc", "shm"])
+def test_server_killed_in_the_middle(repository: Path, transport: str) -> None:
     large = np.tile(generate(512, 512, nuclei=100, seed=8).image, (6, 6, 1))
     errors: list[Exception] = []
     first = threading.Event()
-    with TritonServer(repository) as doomed, Client(doomed.grpc_url, retry_for=2) as client:
+    with (
+        TritonServer(repository) as doomed,
+        Client(doomed.grpc_url, retry_for=2, transport=transport) as client,
+    ):
 
         def segment() -> None:
             try:
@@ -170,6 +174,7 @@ def test_server_killed_in_the_middle(repository: Path) -> None:
 
     assert len(errors) == 1
     assert str(errors[0]).startswith(f"No Triton server answers at {doomed.grpc_url}:")
+    assert list(Path("/dev/shm").glob(f"tsfd_client_{os.getpid()}_*")) == []
 
 
 def test_command_line(

@@ -1,0 +1,130 @@
+"""Tiles and instance maps through memory shared with a server on the same machine.
+
+Each request under way has a region of its own: tiles in front, instance maps behind. What is small
+or of unknown size (nuclei, counts, tissues) travels in the answer itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from threading import Condition
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import shared_memory as system
+
+from tsfd_client import wire
+from tsfd_client.contract import MAX_BATCH, TILE
+from tsfd_client.wire import TileResult
+
+_MAP_BYTES = TILE * TILE * 2
+_MAPS_AT = MAX_BATCH * TILE * TILE * 3
+_REGION_BYTES = _MAPS_AT + MAX_BATCH * _MAP_BYTES
+"""10.5 MB, of which only the pages that a request uses are ever allocated."""
+
+_IN_USE = "in use"
+_PATIENCE = 5.0  # seconds for requests under way when the client is closed
+
+
+class Region:
+    """Memory for one request of up to 32 tiles, registered with the server."""
+
+    def __init__(self, connection: triton.InferenceServerClient, headers: dict | None) -> None:
+        self._connection = connection
+        self._headers = headers
+        self._name = f"tsfd_client_{os.getpid()}_{secrets.token_hex(6)}"
+        self._memory = system.create_shared_memory_region(
+            self._name, self._name, _REGION_BYTES, create_only=True
+        )
+        try:
+            connection.register_system_shared_memory(
+                self._name, f"/{self._name}", _REGION_BYTES, headers=headers
+            )
+        except BaseException:
+            system.destroy_shared_memory_region(self._memory)
+            raise
+
+    def inputs(self, tiles: np.ndarray) -> list[triton.InferInput]:
+        """Write tiles, uint8 [N, 256, 256, 3], and return the request's input."""
+        tensor = wire.image_input(tiles)
+        system.set_shared_memory_region(self._memory, [tiles])
+        tensor.set_shared_memory(self._name, tiles.nbytes)
+        return [tensor]
+
+    def outputs(self, count: int) -> list[triton.InferRequestedOutput]:
+        """The outputs of a segmentation of `count` tiles."""
+        maps, *others = wire.outputs()
+        maps.set_shared_memory(self._name, count * _MAP_BYTES, _MAPS_AT)
+        return [maps, *others]
+
+    def decode(self, answer: triton.InferResult, count: int) -> list[TileResult]:
+        """Split an answer into its tiles; they do not refer to the region any more."""
+        shape = (count, TILE, TILE)
+        maps = system.get_contents_as_numpy(self._memory, np.uint16, shape, _MAPS_AT).copy()
+        return wire.split(maps, answer)
+
+    def release(self, patience: float = 0.0) -> None:
+        """Unregister and remove the memory, whatever has become of the server.
+
+        Parameters
+        ----------
+        patience
+            Seconds to go on trying while the server still uses it.
+        """
+        system.destroy_shared_memory_region(self._memory)
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._connection.unregister_system_shared_memory(
+                    self._name, headers=self._headers, client_timeout=_PATIENCE
+                )
+                return
+            except triton.InferenceServerException as error:
+                if _IN_USE not in str(error.message()) or time.monotonic() >= until:
+                    return  # the server is gone, or keeps its side until it stops
+            time.sleep(0.02)
+
+
+class Regions:
+    """The regions of one client, as many as it has had requests under way at a time."""
+
+    def __init__(self, connection: triton.InferenceServerClient, headers: dict | None) -> None:
+        self._connection = connection
+        self._headers = headers
+        self._idle: list[Region] = []
+        self._busy = 0
+        self._closed = False
+        self._change = Condition()
+
+    @contextlib.contextmanager
+    def region(self) -> Iterator[Region]:
+        """A region for one request. After an error it is given up: the server may yet write."""
+        with self._change:
+            self._busy += 1
+            region = self._idle.pop() if self._idle else None
+        kept = False
+        try:
+            region = region or Region(self._connection, self._headers)
+            yield region
+            kept = not self._closed
+        finally:
+            if region and not kept:
+                region.release()
+            with self._change:
+                self._busy -= 1
+                if kept:
+                    self._idle.append(region)
+                self._change.notify()
+
+    def close(self) -> None:
+        """Remove all regions, after the requests under way or some seconds."""
+        with self._change:
+            self._closed = True
+            self._change.wait_for(lambda: not self._busy, _PATIENCE)
+            idle, self._idle = self._idle, []
+        for region in idle:
+            region.release(_PATIENCE)

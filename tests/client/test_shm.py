@@ -1,0 +1,82 @@
+"""The client through shared memory: the same results, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from deploy.server import TritonServer
+from tsfd_client import Client, ServerError, Settings
+from tsfd_client.wire import explain
+
+
+def left_behind() -> list[Path]:
+    return list(Path("/dev/shm").glob(f"tsfd_client_{os.getpid()}_*"))
+
+
+def registered(server: TritonServer) -> list[str]:
+    with triton.InferenceServerClient(server.grpc_url) as connection:
+        return list(connection.get_system_shared_memory_status(as_json=True).get("regions", {}))
+
+
+def test_several_threads_get_what_plain_grpc_gives(
+    server: TritonServer, patches: np.ndarray
+) -> None:
+    batches = [patches[:4], patches[4:5], patches[8:14], patches[-1:]] * 2
+    with Client(server.grpc_url) as plain, Client(server.grpc_url, transport="shm") as shared:
+        expected = [plain.segment_tiles(batch) for batch in batches[:4]] * 2
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(shared.segment_tiles, batches))
+        assert 1 <= len(left_behind()) <= 4
+        assert len(registered(server)) == len(left_behind())
+
+    for some, others in zip(expected, found, strict=True):
+        for one, other in zip(some, others, strict=True):
+            np.testing.assert_array_equal(one.instance_map, other.instance_map)
+            np.testing.assert_array_equal(one.nuclei, other.nuclei)
+            np.testing.assert_array_equal(one.tissue_probs, other.tissue_probs)
+    assert left_behind() == []
+    assert registered(server) == []
+
+
+def test_a_refused_request_leaves_no_region(server: TritonServer, patches: np.ndarray) -> None:
+    with Client(server.grpc_url, transport="shm") as client:
+        with pytest.raises(ServerError, match="min_area must be a whole number"):
+            client.segment_tiles(patches[:1], settings=Settings(min_area=-1))
+        assert left_behind() == []
+        assert registered(server) == []
+
+
+def test_a_server_that_has_forgotten_the_regions_is_asked_again(
+    server: TritonServer, patches: np.ndarray
+) -> None:
+    with Client(server.grpc_url, transport="shm") as client:
+        before = client.segment_tiles(patches[:1])
+        with triton.InferenceServerClient(server.grpc_url) as connection:
+            connection.unregister_system_shared_memory()  # as a restart does
+        after = client.segment_tiles(patches[:1])
+    np.testing.assert_array_equal(before[0].instance_map, after[0].instance_map)
+    assert left_behind() == []
+
+
+def test_a_server_on_another_machine_is_named(server: TritonServer) -> None:
+    with (
+        triton.InferenceServerClient(server.grpc_url) as connection,
+        pytest.raises(InferenceServerException) as caught,
+    ):
+        connection.register_system_shared_memory("elsewhere", "/on_another_machine", 64)
+    assert str(explain(caught.value, "far:8001")) == (
+        "The server at far:8001 cannot open this machine's shared memory: transport='shm' is for "
+        "a server on the same machine; use transport='grpc'."
+    )
+
+
+def test_unknown_transport() -> None:
+    with pytest.raises(ValueError, match=r"^transport must be grpc or shm, not 'http'\.$"):
+        Client("localhost:9", transport="http")
