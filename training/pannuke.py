@@ -13,6 +13,7 @@ overlap.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -44,8 +45,9 @@ def find_folds(folder: Path) -> dict[int, Path]:
         If there is none, or two with the same number.
     """
     folds: dict[int, Path] = {}
-    rooms = (path for name in ("images", "masks") for path in folder.rglob(name))
-    for fold in sorted({room.parent for room in rooms if room.is_dir()}):
+    # Not Path.rglob, which does not follow links: large data is often linked to.
+    walk = os.walk(folder, followlinks=True)
+    for fold in sorted(Path(room) for room, names, _ in walk if {"images", "masks"} & set(names)):
         number = _number(fold)
         if number is None:
             continue

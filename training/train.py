@@ -63,7 +63,7 @@ def train(
     Parameters
     ----------
     training, validation
-        Images to learn from, and images to score after every epoch.
+        Images to learn from, and images to score after every epoch (none if there are none).
     recipe
         How.
     minutes
@@ -119,6 +119,7 @@ def train(
     progress = Progress(
         steps=None if minutes else epochs * steps, steps_per_epoch=steps, schedule=schedule
     )
+    held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
     try:
         network.fit(
@@ -141,10 +142,7 @@ def train(
                 Checkpoint(state, schedule),
                 *(averaged if network.optimizer.use_ema else []),
                 SaveWeights(recipe.network, out / "weights.npz"),
-                Validate(
-                    [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))],
-                    out / "examples.png",
-                ),
+                *([Validate(held, out / "examples.png")] if held else []),
                 keras.callbacks.CSVLogger(out / "log.csv", append=True),
                 keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
                 Curves(out / "log.csv", out / "curves.png"),
