@@ -51,9 +51,9 @@ def find_folds(folder: Path) -> dict[int, Path]:
         number = _number(fold)
         if number is None:
             continue
-        if number in folds:
+        if number in folds and folds[number].resolve() != fold.resolve():
             raise DataError(f"Fold {number} lies in {folds[number]} and in {fold}: remove one.")
-        folds[number] = fold
+        folds.setdefault(number, fold)
     if not folds:
         raise DataError(
             f"{folder} holds no fold of PanNuke: expected Fold 1/images/fold1/images.npy and so on."
