@@ -1,0 +1,100 @@
+"""Sweep of batch sizes on a running Triton server: ``python -m bench.gpu --url host:8001``.
+
+Meant for a GPU host (`make bench-gpu`), works with any server of the model repository. For the
+network alone and for the ensemble, batches of 1 to 32 patches; of the ensemble also the share of
+time that the post-processing takes. Writes ``gpu.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+
+from bench.load import Stages, closed_loop
+from bench.machine import machine
+from loadtest.patches import patches
+from tsfd_client import Client, TsfdError
+
+_BATCHES = (1, 2, 4, 8, 16, 32)
+_OUTPUTS = {
+    "tsfd_net": ("class_probs", "boundary_prob", "tissue_probs"),
+    "nuclei_segmentation": ("instance_map", "nuclei", "nuclei_count", "tissue_probs"),
+}
+
+
+def measure(
+    url: str, *, batches: tuple[int, ...] = _BATCHES, concurrency: int = 4, seconds: float = 10.0
+) -> list[dict[str, object]]:
+    """One row per model and batch size."""
+    rows = []
+    with triton.InferenceServerClient(url) as connection:
+        for model in _OUTPUTS:
+            for batch in batches:
+                tiles = np.resize(patches(), (batch, 256, 256, 3))
+                _send(connection, model, tiles)
+                stages = Stages(connection)
+                load = closed_loop(
+                    lambda _, model=model, tiles=tiles: _send(connection, model, tiles),
+                    concurrency=concurrency,
+                    batch=batch,
+                    seconds=seconds,
+                )
+                times = stages.stop()
+                row = {"model": model, "batch": batch, **asdict(load)}
+                row["stages"] = {name: asdict(stage) for name, stage in times.items()}
+                if model == "nuclei_segmentation":
+                    compute = {name: stage.compute_ms for name, stage in times.items()}
+                    share = compute["nuclei_postprocess"] / sum(compute.values())
+                    row["postprocess_share"] = round(share, 3)
+                rows.append(row)
+    return rows
+
+
+def _send(connection: triton.InferenceServerClient, model: str, tiles: np.ndarray) -> None:
+    image = triton.InferInput("image", tiles.shape, "UINT8").set_data_from_numpy(tiles)
+    outputs = [triton.InferRequestedOutput(name) for name in _OUTPUTS[model]]
+    connection.infer(model, [image], outputs=outputs)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--url", default="localhost:8001", help="default: %(default)s")
+    parser.add_argument("--concurrency", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=10, help="for each row")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    arguments = parser.parse_args(argv)
+    try:
+        with Client(arguments.url, retry_for=0) as client:
+            client.check()
+        rows = measure(arguments.url, concurrency=arguments.concurrency, seconds=arguments.seconds)
+    except (TsfdError, triton.InferenceServerException) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "gpu.json"
+    figures = {"url": arguments.url, "client_machine": machine(), "rows": rows}
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"{'model':<20} {'batch':>5} {'patches/s':>10} {'median ms':>10} {'post-processing':>16}")
+    for row in rows:
+        share = f"{row['postprocess_share']:.1%}" if "postprocess_share" in row else ""
+        print(
+            f"{row['model']:<20} {row['batch']:>5} {row['patches_per_second']:>10} "
+            f"{row['median_ms']:>10} {share:>16}"
+        )
+    print(f"All figures: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

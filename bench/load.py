@@ -1,0 +1,127 @@
+"""Closed-loop load on a Triton server, and where its time went."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tritonclient.grpc as triton
+
+from tsfd_client.contract import MODEL
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a closed loop achieved.
+
+    Attributes
+    ----------
+    patches
+        Patches of all requests, those begun within the time.
+    patches_per_second
+        `patches` by the time until the last answer.
+    median_ms, p95_ms
+        Latency of a request.
+    """
+
+    patches: int
+    patches_per_second: float
+    median_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Mean times of one model as Triton counts them.
+
+    Attributes
+    ----------
+    queue_ms
+        A request's wait.
+    compute_ms
+        A patch's share of the time that its batch took. The network's CPU profile begins a batch
+        before the last one is done, and Triton sees its time only until the last patch begins.
+    """
+
+    queue_ms: float
+    compute_ms: float
+
+
+def closed_loop(
+    send: Callable[[int], None], *, concurrency: int, batch: int, seconds: float
+) -> Load:
+    """Call `send` from `concurrency` threads, each again as soon as it returns.
+
+    Parameters
+    ----------
+    send
+        Sends one request of `batch` patches and waits for its answer; given a running number.
+
+    Raises
+    ------
+    Exception
+        The first that `send` raised.
+    """
+    latencies: list[float] = []
+    failures: list[Exception] = []
+    started = time.perf_counter()
+
+    def run(number: int) -> None:
+        while not failures and (begun := time.perf_counter()) - started < seconds:
+            try:
+                send(number)
+            except Exception as error:
+                failures.append(error)
+                return
+            latencies.append(time.perf_counter() - begun)
+            number += concurrency
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    elapsed = time.perf_counter() - started
+    median, p95 = np.percentile(latencies, (50, 95)) * 1000
+    patches = batch * len(latencies)
+    return Load(patches, round(patches / elapsed, 2), round(median, 1), round(p95, 1))
+
+
+class Stages:
+    """Times of the models from now to `stop`, from Triton's statistics."""
+
+    def __init__(self, connection: triton.InferenceServerClient) -> None:
+        self._connection = connection
+        self._before = self._read()
+
+    def _read(self) -> dict[str, np.ndarray]:
+        """Requests, their nanoseconds in the queue, patches, nanoseconds of batches, by model."""
+        found = {}
+        for model in self._connection.get_inference_statistics().model_stats:
+            requests = model.inference_stats
+            batches = model.batch_stats
+            compute = sum(
+                part.ns
+                for batch in batches
+                for part in (batch.compute_input, batch.compute_infer, batch.compute_output)
+            )
+            patches = sum(batch.batch_size * batch.compute_infer.count for batch in batches)
+            found[model.name] = np.array(
+                [requests.success.count, requests.queue.ns, patches, compute]
+            )
+        return found
+
+    def stop(self) -> dict[str, Stage]:
+        """Times of each model that ran since the object was made; the ensemble is none."""
+        stages = {}
+        for name, after in self._read().items():
+            requests, queue, patches, compute = after - self._before[name]
+            if name != MODEL and patches:
+                queue_ms, compute_ms = queue / requests / 1e6, compute / patches / 1e6
+                stages[name] = Stage(round(queue_ms, 2), round(compute_ms, 2))
+        return stages

@@ -1,0 +1,149 @@
+"""Served ensemble against the bare CPU runtime: ``python -m bench.serving``, part of `make bench`.
+
+Starts the server and keeps 1, 2, 4 and 8 requests of 4 patches under way, over gRPC and over shared
+memory, with the client on the same cores; before and after that OpenVINO runs alone in this
+process. Writes ``serving.json`` (throughput, ratio, time per stage, CPU time per process) and
+``serving.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import psutil
+import tritonclient.grpc as triton
+
+from bench.load import Load, Stages, closed_loop
+from bench.machine import machine
+from deploy.server import ARTEFACT, ServerError, TritonServer
+from deploy.setup import ROOT
+from loadtest.__main__ import bare_rate
+from loadtest.patches import patches
+from tsfd_client import Client, TsfdError
+
+_CONCURRENCY = (1, 2, 4, 8)
+_BATCH = 4
+
+
+def measure(
+    server: TritonServer, *, concurrency: tuple[int, ...] = _CONCURRENCY, seconds: float = 10.0
+) -> list[dict[str, object]]:
+    """One row per transport and number of requests under way."""
+    tiles = patches()
+    rows = []
+    with triton.InferenceServerClient(server.grpc_url) as connection:
+        for transport in ("grpc", "shm"):
+            with Client(server.grpc_url, transport=transport) as client:
+                client.segment_tiles(tiles[:_BATCH])
+                for requests in concurrency:
+                    before, stages = _cpu_seconds(server.pid), Stages(connection)
+                    load = _load(client, tiles, requests, seconds)
+                    after = _cpu_seconds(server.pid)
+                    rows.append(
+                        {
+                            "transport": transport,
+                            "concurrency": requests,
+                            **asdict(load),
+                            "stages": {name: asdict(s) for name, s in stages.stop().items()},
+                            "cpu_ms_per_patch": {
+                                name: round(1000 * (after[name] - before[name]) / load.patches, 2)
+                                for name in after
+                            },
+                        }
+                    )
+    return rows
+
+
+def _load(client: Client, tiles: np.ndarray, requests: int, seconds: float) -> Load:
+    def send(number: int) -> None:
+        first = number * _BATCH % len(tiles)
+        client.segment_tiles(tiles[first : first + _BATCH])
+
+    return closed_loop(send, concurrency=requests, batch=_BATCH, seconds=seconds)
+
+
+def _cpu_seconds(server: int) -> dict[str, float]:
+    """CPU time so far of this process, of the server and of its models' processes."""
+    processes = {"client": psutil.Process(os.getpid()), "tritonserver": psutil.Process(server)}
+    for child in processes["tritonserver"].children(recursive=True):
+        model = next((Path(a).parts[-3] for a in child.cmdline() if a.endswith("model.py")), None)
+        if model:
+            processes[model] = child
+    return {name: sum(p.cpu_times()[:2]) for name, p in processes.items()}
+
+
+def plot(figures: dict[str, object], path: Path) -> None:
+    """Throughput by concurrency, with the bare runtime's as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for transport, label in (("grpc", "gRPC"), ("shm", "shared memory")):
+        rows = [row for row in figures["served"] if row["transport"] == transport]
+        axes.plot(
+            [r["concurrency"] for r in rows],
+            [r["patches_per_second"] for r in rows],
+            "o-",
+            label=label,
+        )
+    axes.axhline(figures["bare_patches_per_second"], color="grey", ls="--", label="bare OpenVINO")
+    axes.set(xlabel=f"requests of {_BATCH} patches under way", ylabel="patches per second")
+    axes.set_ylim(0, None)
+    axes.legend()
+    figure.suptitle(f"{figures['machine']['cpu']}, {figures['machine']['cores']} cores")
+    figure.savefig(path, dpi=110)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.serving",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, default=10, help="for each row")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    arguments = parser.parse_args(argv)
+    model = ROOT / "model_repository" / ARTEFACT
+    if not model.is_file():
+        print(f"bench: {model} is missing: run `make convert`.", file=sys.stderr)
+        return 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        bare = bare_rate(model)
+        with TritonServer() as server:
+            rows = measure(server, seconds=arguments.seconds)
+        bare = max(bare, bare_rate(model))  # the better one: other work may have disturbed a run
+    except (ServerError, TsfdError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    best = {
+        transport: max(r["patches_per_second"] for r in rows if r["transport"] == transport)
+        for transport in ("grpc", "shm")
+    }
+    figures = {
+        "machine": machine(),
+        "bare_patches_per_second": round(bare, 2),
+        "ratio": round(best["grpc"] / bare, 3),
+        "ratio_shm": round(best["shm"] / bare, 3),
+        "served": rows,
+    }
+    path = arguments.out / "serving.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    plot(figures, path.with_suffix(".png"))
+    print(
+        f"bare {bare:.1f} patches/s, served over gRPC {best['grpc']:.1f} (ratio "
+        f"{figures['ratio']}), over shared memory {best['shm']:.1f} ({figures['ratio_shm']}); all "
+        f"in {path}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

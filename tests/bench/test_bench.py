@@ -1,0 +1,80 @@
+"""The benchmarks run and report what they promise; their times are not judged here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import gpu, postprocess, serving
+from bench.authors import split
+from bench.machine import machine
+from deploy.server import TritonServer
+
+
+def test_machine_is_described() -> None:
+    described = machine()
+    assert set(described) == {"cpu", "cores", "gpu", "date"}
+    assert described["cores"] >= 1
+    assert described["cpu"]
+
+
+def test_post_processing(tmp_path: Path) -> None:
+    figures = postprocess.measure(counts=(0, 40), sides=(256, 512), seconds=0)
+    assert figures["patch"]["nuclei"] == 30
+    assert [point["nuclei"] for point in figures["by_nuclei"]] == [0, 40]
+    assert [point["nuclei"] for point in figures["by_side"]] == [30, 120]
+    assert figures["ratio_vs_reference"] > 0
+    postprocess.plot(figures, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def test_the_most_crowded_field_has_its_nuclei() -> None:
+    maps = postprocess.scene(1024, 2000, radius=10)
+    assert len(postprocess.instances.extract(*maps).nuclei) == 2000
+
+
+def test_the_yardstick_finds_the_nuclei_of_the_reference_method() -> None:
+    maps = postprocess.scene(256, 30)
+    yardstick, _ = split(*maps)
+    parameters = postprocess.instances.Parameters(method="reference", min_area=22)
+    ours = postprocess.instances.extract(*maps, parameters).instance_map
+    assert len(np.unique(yardstick)) == len(np.unique(ours)) == 31
+    assert np.mean((yardstick > 0) == (ours > 0)) > 0.99
+
+
+def test_serving(server: TritonServer, tmp_path: Path) -> None:
+    rows = serving.measure(server, concurrency=(2,), seconds=1)
+    assert [row["transport"] for row in rows] == ["grpc", "shm"]
+    for row in rows:
+        assert row["patches_per_second"] > 0
+        assert set(row["stages"]) == {"tsfd_net", "nuclei_postprocess"}
+        assert set(row["cpu_ms_per_patch"]) == {
+            "client",
+            "tritonserver",
+            "tsfd_net",
+            "nuclei_postprocess",
+        }
+    figures = {"machine": machine(), "bare_patches_per_second": 1.0, "served": rows}
+    serving.plot(figures, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def test_sweep(server: TritonServer) -> None:
+    rows = gpu.measure(server.grpc_url, batches=(1, 3), concurrency=1, seconds=0.1)
+    assert [(row["model"], row["batch"]) for row in rows] == [
+        ("tsfd_net", 1),
+        ("tsfd_net", 3),
+        ("nuclei_segmentation", 1),
+        ("nuclei_segmentation", 3),
+    ]
+    assert all(0 < row["postprocess_share"] < 1 for row in rows[2:])
+
+
+def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main(["--url", "localhost:9", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "bench: No Triton server answers at localhost:9: check the address, or start one with "
+        "`make serve`.\n"
+    )
