@@ -6,8 +6,9 @@ so an ordinary 2 x 2 convolution computes the four phases of the output as chann
 depth-to-space puts them in place.
 
 `transposes_to_outputs`: what follows the last convolution (bias, softmax, rounding) does not care
-where the channels stand. Moved behind the cast to uint8, the transpose moves a quarter of the
-bytes, and softmax runs over planes instead of over groups of six.
+where the channels stand. With the transpose moved behind it, softmax runs over planes instead of
+over groups of six. The transpose stays before the cast to uint8, a type that TensorRT takes for
+outputs alone.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def transposes_to_outputs(model: onnx.ModelProto) -> None:
 
 
 def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Nodes after the transpose that work on each pixel by itself, up to the cast to uint8."""
+    """Nodes after the transpose that work on each pixel by itself, if a cast follows them."""
     if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
         return []
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -105,12 +106,12 @@ def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[
         elif node.op_type == "Softmax":
             if helper.get_attribute_value(node.attribute[0]) not in (-1, 3):
                 return []
-        elif node.op_type not in ("Round", "Cast"):
+        elif node.op_type == "Cast":
+            return chain
+        elif node.op_type != "Round":
             return []
         chain.append(node)
         tensor = node.output[0]
-        if node.op_type == "Cast":
-            return chain
 
 
 def _to_channels_first(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:

@@ -66,7 +66,7 @@ def test_another_transposed_convolution_is_left_alone() -> None:
     assert [node.op_type for node in model.graph.node] == ["ConvTranspose"]
 
 
-def test_a_transpose_moves_behind_the_cast() -> None:
+def test_a_transpose_moves_to_the_cast() -> None:
     rng = np.random.default_rng(0)
     weights = {
         "bias": rng.normal(size=6).astype(np.float32),
@@ -86,7 +86,7 @@ def test_a_transpose_moves_behind_the_cast() -> None:
 
     transposes_to_outputs(model)
 
-    assert [node.op_type for node in model.graph.node][-2:] == ["Cast", "Transpose"]
+    assert [node.op_type for node in model.graph.node][-2:] == ["Transpose", "Cast"]
     assert np.abs(_run(model, x).astype(int) - expected).max() <= 1
 
 
@@ -94,5 +94,5 @@ def test_the_converted_network_is_rewritten(model: onnx.ModelProto) -> None:
     producers = {output: node for node in model.graph.node for output in node.output}
 
     assert not any(node.op_type == "ConvTranspose" for node in model.graph.node)
-    assert producers["class_probs"].op_type == "Transpose"
-    assert producers[producers["class_probs"].input[0]].op_type == "Cast"
+    assert producers["class_probs"].op_type == "Cast"
+    assert producers[producers["class_probs"].input[0]].op_type == "Transpose"
