@@ -23,7 +23,7 @@ from bench.load import Load, Stages, closed_loop
 from bench.machine import machine
 from deploy.server import ARTEFACT, ServerError, TritonServer
 from deploy.setup import ROOT
-from loadtest.__main__ import bare_rate
+from loadtest.bare import best_rate
 from loadtest.patches import patches
 from tsfd_client import Client, TsfdError
 
@@ -116,10 +116,10 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:
-        bare = bare_rate(model)
+        bare = best_rate(model)
         with TritonServer() as server:
             rows = measure(server, seconds=arguments.seconds)
-        bare = max(bare, bare_rate(model))  # the better one: other work may have disturbed a run
+        bare = max(bare, best_rate(model))  # the better one: other work may have disturbed a run
     except (ServerError, TsfdError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

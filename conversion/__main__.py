@@ -63,8 +63,6 @@ def _convert(arguments: argparse.Namespace) -> None:
     for path, content in files.items():
         install.write(path, content)
         print(f"Installed {path} ({len(content) / 1e6:.1f} MB).")
-    if arguments.measure:
-        _measure(model, tiles, out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,11 +78,6 @@ def _parser() -> argparse.ArgumentParser:
         "--targets",
         metavar="LIST",
         help=f"some of {','.join(TARGETS)}; default: those this machine can do",
-    )
-    parser.add_argument(
-        "--measure",
-        action="store_true",
-        help="also time OpenVINO and ONNX Runtime and write cpu_runtimes.json",
     )
     return parser
 
@@ -165,8 +158,8 @@ def _check_parity(
     reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
     forms = (
         ("ONNX", runtimes.onnx_runtime, model, parity.FLOAT32),
-        ("FP16 ONNX", runtimes.onnx_runtime, half, parity.FLOAT16),
-        ("CPU target (OpenVINO)", runtimes.openvino, model, parity.FLOAT32),
+        ("FP16 ONNX", runtimes.onnx_runtime, half, parity.HALF),
+        ("CPU target (OpenVINO)", runtimes.openvino, model, parity.HALF),
     )
     results = []
     for name, load, path, tolerance in forms:
@@ -204,14 +197,6 @@ def _build_plan(half: Path, out: Path, folder: Path) -> dict[Path, bytes]:
     sidecar = engine.sidecar(trt, device, graph, built)
     plan = folder / "model.plan"
     return {plan: built, plan.with_name("model.plan.json"): sidecar.to_json().encode()}
-
-
-def _measure(model: Path, tiles: np.ndarray, out: Path) -> None:
-    timings = runtimes.measure(model, tiles)
-    for timing in timings:
-        print(f"{timing.runtime}, batch {timing.batch}: {timing.ms_per_tile} ms per tile")
-    content = json.dumps([asdict(timing) for timing in timings], indent=2) + "\n"
-    install.write(out / "cpu_runtimes.json", content.encode())
 
 
 if __name__ == "__main__":

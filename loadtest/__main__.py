@@ -15,42 +15,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from deploy.server import ARTEFACT, ServerError, TritonServer
 from deploy.setup import ROOT
-from loadtest.patches import patches
-
-
-def bare_rate(model: Path, seconds: float = 4.0) -> float:
-    """Patches per second of OpenVINO alone on `model`, in this process, on all cores.
-
-    The best of its ways: all cores on one batch, a batch per stream, a patch per stream. Computed
-    in float32 with known sizes, as the server does.
-    """
-    ways = (("LATENCY", 4), ("THROUGHPUT", 4), ("THROUGHPUT", 1))
-    return max(_bare_rate(model, hint, batch, seconds) for hint, batch in ways)
-
-
-def _bare_rate(model: Path, hint: str, batch: int, seconds: float) -> float:
-    import openvino
-
-    tiles = patches()
-    network = openvino.Core().read_model(model)
-    network.reshape({"image": [batch, *tiles.shape[1:]]})
-    settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
-    queue = openvino.AsyncInferQueue(openvino.compile_model(network, "CPU", settings))
-    for _ in range(len(queue)):
-        queue.start_async({"image": tiles[:batch]})
-    queue.wait_all()
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        first = done % len(tiles)
-        queue.start_async({"image": tiles[first : first + batch]})
-        done += batch
-    queue.wait_all()
-    return done / (time.perf_counter() - started)
+from loadtest.bare import best_rate
 
 
 def run_locust(url: str, *, users: int, batch: int, seconds: float, out: Path) -> dict[str, float]:
@@ -145,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         log = arguments.out / "locust.log"
         print(f"loadtest: No request was answered: the reason is in {log}.", file=sys.stderr)
         return 1
-    bare = bare_rate(model)
+    bare = best_rate(model)
     ratio = result["patches_per_second"] / bare
     summary = result | {"bare_patches_per_second": bare, "ratio": ratio}
     summary = {k: round(v, 3) for k, v in summary.items()}

@@ -24,7 +24,6 @@ def _arguments(saved_model: Path, repository: Path, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.usefixtures("untrained_tolerance")
 def test_cpu_target_installs_and_reports(
     saved_model: Path,
     model: onnx.ModelProto,
@@ -46,7 +45,6 @@ def test_cpu_target_installs_and_reports(
     assert all(entry["failures"] == [] for entry in report)
 
 
-@pytest.mark.usefixtures("untrained_tolerance")
 def test_parity_failure_installs_nothing(
     saved_model: Path,
     model: onnx.ModelProto,

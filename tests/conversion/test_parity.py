@@ -26,24 +26,23 @@ def _file(model: onnx.ModelProto, folder: Path) -> Path:
     return path
 
 
-def test_the_test_network_follows_the_image(reference: Outputs) -> None:
-    tissue, white = reference["class_probs"][0], reference["class_probs"][-2]
-
-    assert np.abs(tissue.astype(int) - white).mean() > 10
-
-
-@pytest.mark.parametrize("load", [runtimes.onnx_runtime, runtimes.openvino])
-def test_float32_forms_agree(
-    load: object, model: onnx.ModelProto, reference: Outputs, tmp_path: Path
+@pytest.mark.parametrize(
+    ("load", "tolerance"),
+    [(runtimes.onnx_runtime, parity.FLOAT32), (runtimes.openvino, parity.HALF)],
+)
+def test_forms_agree(
+    load: object,
+    tolerance: parity.Tolerance,
+    model: onnx.ModelProto,
+    reference: Outputs,
+    tmp_path: Path,
 ) -> None:
     found = parity.outputs(load(_file(model, tmp_path)), parity.tiles())
 
-    result = parity.compare(
-        "ONNX", reference, found, parity.FLOAT32, parity.load_instances(REPOSITORY)
-    )
+    result = parity.compare("ONNX", reference, found, tolerance, parity.load_instances(REPOSITORY))
     blanks = np.abs(found["class_probs"][-2:].astype(int) - reference["class_probs"][-2:])
 
-    assert max(result.mean_difference.values()) <= parity.FLOAT32.mean_difference
+    assert result.failures == ()
     assert result.nuclei_reference > 50
     # No stain is rounded in a blank tile, so nothing but arithmetic differs.
     assert blanks.max() <= 1
@@ -52,7 +51,6 @@ def test_float32_forms_agree(
 def test_a_tampered_weight_fails(
     model: onnx.ModelProto,
     reference: Outputs,
-    untrained_tolerance: parity.Tolerance,
     tmp_path: Path,
 ) -> None:
     tampered = onnx.ModelProto()
@@ -63,7 +61,7 @@ def test_a_tampered_weight_fails(
 
     def compared(form: onnx.ModelProto) -> parity.Parity:
         found = parity.outputs(runtimes.onnx_runtime(_file(form, tmp_path)), parity.tiles())
-        return parity.compare("ONNX", reference, found, untrained_tolerance, instances)
+        return parity.compare("ONNX", reference, found, parity.FLOAT32, instances)
 
     assert compared(model).failures == ()
     assert compared(tampered).failures

@@ -1,0 +1,120 @@
+"""Time of the network on this machine's CPU: ``python -m bench.network``, part of `make bench`.
+
+OpenVINO in float32 and in the processor's fastest precision, in batches and patch by patch, and
+ONNX Runtime for scale. Writes ``network.json`` and ``network.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from bench.machine import machine
+from deploy.server import ARTEFACT
+from deploy.setup import ROOT
+from loadtest import bare
+from loadtest.patches import patches
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Throughput of one way to run the network on all cores.
+
+    Attributes
+    ----------
+    way
+        Runtime, precision and batch.
+    patches_per_second
+        In a closed loop; its inverse is not a latency where several streams run.
+    """
+
+    way: str
+    patches_per_second: float
+
+
+def measure(model: Path, *, seconds: float = 6.0) -> list[Rate]:
+    """Time every way for some seconds; the last one is how the server runs the network."""
+    fastest = _fastest_precision()
+    ways = (
+        ("OpenVINO f32, open batch of 4", "LATENCY", -1, "f32"),
+        ("OpenVINO f32, batch of 4", "LATENCY", 4, "f32"),
+        ("OpenVINO f32, a patch per stream", "THROUGHPUT", 1, "f32"),
+        (f"OpenVINO {fastest}, batch of 4", "LATENCY", 4, None),
+        (f"OpenVINO {fastest}, a patch per stream", "THROUGHPUT", 1, None),
+    )
+    rates = [
+        Rate(f"ONNX Runtime f32, batch of {batch}", _onnx_runtime(model, batch, seconds))
+        for batch in (1, 4)
+    ]
+    for way, hint, batch, precision in ways:
+        found = bare.rate(model, hint, batch, seconds=seconds, precision=precision)
+        rates.append(Rate(way, round(found, 2)))
+    return rates
+
+
+def _fastest_precision() -> str:
+    import openvino
+
+    return openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+
+
+def _onnx_runtime(model: Path, batch: int, seconds: float) -> float:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    tiles = patches()
+    session.run(None, {"image": tiles[:batch]})
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        first = done % len(tiles)
+        session.run(None, {"image": tiles[first : first + batch]})
+        done += batch
+    return round(done / (time.perf_counter() - started), 2)
+
+
+def plot(figures: dict[str, object], path: Path) -> None:
+    """Bars of patches per second."""
+    from matplotlib.figure import Figure
+
+    rows = figures["rates"][::-1]
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh([row["way"] for row in rows], [row["patches_per_second"] for row in rows])
+    axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.margins(x=0.12)
+    axes.set(xlabel="patches per second")
+    figure.suptitle(f"{figures['machine']['cpu']}, {figures['machine']['cores']} cores")
+    figure.savefig(path, dpi=110)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.network",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, default=ROOT / "model_repository" / ARTEFACT)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    arguments = parser.parse_args(argv)
+    if not arguments.model.is_file():
+        print(f"bench: {arguments.model} is missing: run `make convert`.", file=sys.stderr)
+        return 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rates = measure(arguments.model)
+    figures = {"machine": machine(), "rates": [asdict(rate) for rate in rates]}
+    path = arguments.out / "network.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    plot(figures, path.with_suffix(".png"))
+    for rate in rates:
+        print(f"{rate.way:<45} {rate.patches_per_second:>7.1f} patches/s")
+    print(f"All figures: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
