@@ -39,7 +39,7 @@ class EvaluationError(Exception):
 
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
     """What segments, and the fields of `Subject` that describe it."""
 
     segment: Segment
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         data, split = _read(arguments)
         with Client(arguments.server) if arguments.server else nullcontext() as client:
             network = (
-                _served(client, settings) if client else _in_process(arguments.weights, settings)
+                _served(client, settings) if client else in_process(arguments.weights, settings)
             )
             evaluation = evaluate(data, network.segment, by_tissue=arguments.pannuke is not None)
         subject = Subject(
@@ -128,9 +128,9 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
     return Dataset(entries[: arguments.limit]), split
 
 
-def _served(client: Client, settings: Settings) -> _Network:
+def _served(client: Client, settings: Settings) -> Network:
     client.check()
-    return _Network(
+    return Network(
         segment=partial(served.segment_all, client, settings=settings),
         description={
             "weights": f"server {client.url}",
@@ -142,7 +142,21 @@ def _served(client: Client, settings: Settings) -> _Network:
     )
 
 
-def _in_process(path: Path, settings: Settings) -> _Network:
+def in_process(path: Path, settings: Settings) -> Network:
+    """A weights file as what segments, in this process.
+
+    Parameters
+    ----------
+    path
+        Weights file.
+    settings
+        None stands for the default of `instances.Parameters`.
+
+    Raises
+    ------
+    EvaluationError
+        If the file cannot be used, or a setting is out of range.
+    """
     # Here, because a server's scores need no Keras.
     import keras
 
@@ -155,7 +169,7 @@ def _in_process(path: Path, settings: Settings) -> _Network:
         network, preset = weights.load(path)
     except (ValueError, weights.WeightsError) as error:
         raise EvaluationError(str(error)) from error
-    return _Network(
+    return Network(
         segment=partial(segment_all, network, parameters=parameters),
         description={
             "weights": path.name,

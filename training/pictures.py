@@ -21,7 +21,8 @@ def draw_curves(log: Path, path: Path) -> None:
     """Draw every column of a run's ``log.csv`` over the epochs, as a PNG."""
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name != "epoch"]
+    # Keras logs columns of "NA" where no image validates.
+    names = [name for name, value in rows[0].items() if name != "epoch" and value != "NA"]
     figure = matplotlib.figure.Figure(figsize=(4 * len(names), 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axes.plot([int(row["epoch"]) + 1 for row in rows], [float(row[name]) for row in rows])

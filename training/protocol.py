@@ -16,23 +16,25 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from math import nan
+from math import isnan, nan
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
-from training import scorecard, weights
+from training import scorecard
 from training.annotated import DataError, Dataset, Entry, hold_back
 from training.callbacks import TrainingError
 from training.checkpoint import CheckpointError
+from training.evaluate import EvaluationError, in_process
 from training.evaluation import evaluate
 from training.pannuke import SOURCE, PanNukeFold, find_folds
 from training.recipe import Recipe, RecipeError, read
 from training.scorecard import Subject
 from training.scoring import Estimate, Scores
-from training.segment import segment_all
 from training.train import SEED, train
+from training.weights import WeightsError
+from tsfd_client.wire import Settings
 
 ROTATION = ((1, 2, 3), (2, 1, 3), (3, 2, 1))
 """Folds to train on, to validate with and to score, of the three official splits."""
@@ -89,9 +91,9 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         print(f"{split.name}: {len(split.training):,} patches, scored on {len(split.test):,}.")
         resume = (folder / "checkpoint.npz").exists()
         train(split.training, split.validation, recipe, folder, resume=resume)
-        network, preset = weights.load(folder / "weights.npz")
-        evaluation = evaluate(split.test, partial(segment_all, network), by_tissue=True)
-        subject = _subject(split.name, str(folder / "weights.npz"), preset)
+        network = in_process(folder / "weights.npz", Settings())
+        evaluation = evaluate(split.test, network.segment, by_tissue=True)
+        subject = Subject(data=SOURCE, split=split.name, **network.description)
         note = evaluation.groups.note
         scorecard.write(
             evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json"
@@ -104,7 +106,8 @@ def mean(runs: Sequence[Scores]) -> Scores:
     """Mean of every score over the runs, without intervals."""
 
     def over(estimates: Sequence[Estimate]) -> Estimate:
-        return Estimate(float(np.nanmean([e.value for e in estimates])), nan, nan)
+        values = [e.value for e in estimates if not isnan(e.value)]
+        return Estimate(fmean(values) if values else nan, nan, nan)
 
     def named(part: str) -> dict[str, list]:
         rows = defaultdict(list)
@@ -141,18 +144,6 @@ def mean(runs: Sequence[Scores]) -> Scores:
     )
 
 
-def _subject(split: str, name: str, preset: str) -> Subject:
-    return Subject(
-        data=SOURCE,
-        split=split,
-        weights=name,
-        sha256=None,
-        preset=preset,
-        settings={},
-        versions={},
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -176,7 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     except (
         RecipeError,
         DataError,
-        weights.WeightsError,
+        WeightsError,
+        EvaluationError,
         CheckpointError,
         TrainingError,
         ImportError,
@@ -188,7 +180,15 @@ def main(argv: list[str] | None = None) -> int:
         print("protocol: stopped; the same command goes on from the last epoch.", file=sys.stderr)
         return 130
     title = f"mean of {len(runs)} splits" if len(runs) > 1 else "random 80/20"
-    subject = _subject(title, f"recipe {arguments.recipe}", recipe.network)
+    subject = Subject(
+        data=SOURCE,
+        split=title,
+        weights=f"recipe {arguments.recipe}",
+        sha256=None,
+        preset=recipe.network,
+        settings={},
+        versions={},
+    )
     print("\n\n".join(table.text() for table in scorecard.tables(mean(runs), subject)))
     return 0
 

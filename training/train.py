@@ -93,7 +93,7 @@ def train(
     keras.utils.set_random_seed(SEED)
     keras.config.set_dtype_policy(recipe.precision)
     _prepare_backend()
-    network = _network(recipe, start)
+    network = _network(recipe, start, resume)
     steps = recipe.steps_per_epoch or _steps_of_one_pass(training, recipe.batch_size)
     network.compile(
         optimizer=make_optimizer(recipe),
@@ -153,14 +153,14 @@ def train(
         progress.close()
 
 
-def _network(recipe: Recipe, start: Path | None) -> keras.Model:
-    if start is not None:
+def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
+    if start is not None and not resume:
         network, preset = weights.load(start)
         if preset != recipe.network:
             raise WeightsError(f"{start} is of the {preset} network, not of {recipe.network}.")
     else:
         network = build(recipe.network)
-        if recipe.start == "imagenet":
+        if recipe.start == "imagenet" and not resume:
             imagenet.initialise(network)
     for layer in network.layers:
         if isinstance(layer, BatchNormalization):

@@ -24,7 +24,7 @@ def pannuke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Every class occurs in the first patch of a fold, ids have gaps, and the first neoplastic nucleus
     reaches over its neighbourhood, nuclei of other classes included.
     """
-    folder = tmp_path_factory.mktemp("pannuke")
+    folder = tmp_path_factory.mktemp("data") / "PanNuke"
     for fold in (1, 2, 3):
         patches = [_patch(n, seed=10 * fold + i) for i, n in enumerate(NUCLEI_OF_PATCHES)]
         images = folder / f"Fold {fold}" / "images" / f"fold{fold}"

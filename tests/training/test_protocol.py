@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,8 +63,11 @@ def test_a_protocol_ends_in_the_papers_table(
         tf.config.run_functions_eagerly(False)
 
     printed = capsys.readouterr().out
-    assert "TSFD-Net    0.504  0.638" in printed
-    assert (tmp_path / "runs" / "random" / "metrics.json").is_file()
+    assert re.search(r"TSFD-Net +0\.504 +0\.638\n", printed)
+    assert re.search(r"recipe .*short\.toml, random 80/20 +\d\.\d{3} +\d\.\d{3}\n", printed)
+    result = json.loads((tmp_path / "runs" / "random" / "metrics.json").read_text())
+    assert len(result["sha256"]) == 64
+    assert result["settings"]["method"] == "watershed"
 
 
 def test_a_missing_fold_is_named(
