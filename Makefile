@@ -32,8 +32,8 @@ build/saved_model/saved_model.pb: $(WEIGHTS) $(wildcard training/*.py) | $(VENV)
 
 export: build/saved_model/saved_model.pb  ## weights -> build/saved_model
 
-convert: build/saved_model/saved_model.pb | setup  ## SavedModel -> engines in model_repository
-	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS))
+convert: build/saved_model/saved_model.pb | setup  ## SavedModel -> engines; INT8=images for INT8
+	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) $(if $(INT8),--int8 "$(INT8)")
 
 $(ENGINE): build/saved_model/saved_model.pb $(wildcard conversion/*.py) | setup
 	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS))

@@ -1,11 +1,12 @@
 """Convert a SavedModel and install it into the model repository.
 
     python -m conversion --saved-model build/saved_model --repository model_repository \
-        --targets cpu,check,tensorrt --out build/conversion
+        --targets cpu,check,tensorrt --int8 IMAGES --out build/conversion
 
 Targets: ``cpu`` installs model.onnx for machines with no GPU, ``check`` has TensorRT-RTX build an
-engine with no GPU, ``tensorrt`` builds and installs model.plan for this machine's GPU. Nothing is
-installed unless every form of the network agrees with the SavedModel and every target is built.
+engine with no GPU, ``tensorrt`` builds and installs model.plan for this machine's GPU. With --int8
+the dense convolutions compute in INT8 on both. Nothing is installed unless every form of the
+network agrees with the SavedModel and every target is built.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -26,8 +27,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from conversion import engine, install, parity, runtimes
 from conversion.errors import ConversionError
+from conversion.int8 import calibration_patches, to_int8
 
 TARGETS = ("cpu", "check", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The ONNX files: the SavedModel's own float32, and what CPU and TensorRT are given."""
+
+    precision: str
+    tolerance: parity.Tolerance
+    float32: Path
+    cpu: Path
+    tensorrt: Path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,16 +63,16 @@ def _convert(arguments: argparse.Namespace) -> None:
     out = _output_folder(arguments.out)
     _report_misfit(folder / "model.plan")
 
-    model, half = _write_onnx(arguments.saved_model, out)
-    tiles = parity.tiles()
-    _check_parity(arguments.saved_model, model, half, tiles, instances)
+    patches = calibration_patches(arguments.int8) if arguments.int8 else None
+    forms = _write_onnx(arguments.saved_model, out, patches)
+    _check_parity(arguments.saved_model, forms, instances)
     files: dict[Path, bytes] = {}
     if "check" in targets:
-        _build_check(half)
+        _build_check(forms)
     if "tensorrt" in targets:
-        files |= _build_plan(half, out, folder)
+        files |= _build_plan(forms.tensorrt, out, folder)
     if "cpu" in targets:
-        files[folder / "model.onnx"] = model.read_bytes()
+        files[folder / "model.onnx"] = forms.cpu.read_bytes()
     for path, content in files.items():
         install.write(path, content)
         print(f"Installed {path} ({len(content) / 1e6:.1f} MB).")
@@ -74,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--saved-model", type=Path, default=Path("build/saved_model"))
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--out", type=Path, default=Path("build/conversion"))
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="IMAGES",
+        help="compute in INT8; folder of H&E images of 0.25 mpp to calibrate with",
+    )
     parser.add_argument(
         "--targets",
         metavar="LIST",
@@ -138,37 +157,44 @@ def _report_misfit(plan: Path) -> None:
         print(line)
 
 
-def _write_onnx(saved_model: Path, out: Path) -> tuple[Path, Path]:
+def _write_onnx(saved_model: Path, out: Path, patches: np.ndarray | None) -> Forms:
+    """Convert, to INT8 if there are patches to calibrate it with."""
     from conversion.fp16 import to_fp16
     from conversion.to_onnx import convert  # TensorFlow takes seconds to import
 
     start = time.perf_counter()
-    model = convert(saved_model)
-    half = to_fp16(model)
-    paths = out / "model.onnx", out / "model.fp16.onnx"
-    for path, form in zip(paths, (model, half), strict=True):
-        install.write(path, form.SerializeToString())
+    model, path = convert(saved_model), out / "model.onnx"
+    if patches is None:
+        forms = Forms("FP16", parity.HALF, path, path, out / "model.fp16.onnx")
+    else:
+        quantised = out / "model.int8.onnx", out / "model.int8.fp16.onnx"
+        forms = Forms("INT8", parity.INT8, path, *quantised)
+    install.write(path, model.SerializeToString())
+    if patches is not None:
+        print(f"Calibrating INT8 with {len(patches)} patches.")
+        model = to_int8(model, patches)
+        install.write(forms.cpu, model.SerializeToString())
+    install.write(forms.tensorrt, to_fp16(model).SerializeToString())
     print(f"Converted {saved_model} to ONNX in {time.perf_counter() - start:.0f} s.")
-    return paths
+    return forms
 
 
-def _check_parity(
-    saved_model: Path, model: Path, half: Path, tiles: np.ndarray, instances: ModuleType
-) -> None:
+def _check_parity(saved_model: Path, forms: Forms, instances: ModuleType) -> None:
+    tiles = parity.tiles()
     reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
-    forms = (
-        ("ONNX", runtimes.onnx_runtime, model, parity.FLOAT32),
-        ("FP16 ONNX", runtimes.onnx_runtime, half, parity.HALF),
-        ("CPU target (OpenVINO)", runtimes.openvino, model, parity.HALF),
+    checks = (
+        ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
+        (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
+        ("CPU target (OpenVINO)", runtimes.openvino, forms.cpu, forms.tolerance),
     )
     results = []
-    for name, load, path, tolerance in forms:
+    for name, load, path, tolerance in checks:
         found = parity.outputs(load(path), tiles)
         results.append(parity.compare(name, reference, found, tolerance, instances))
         print(results[-1].line())
     if results[0].nuclei_reference <= len(tiles):
         print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
-    report = model.with_name("parity.json")
+    report = forms.float32.with_name("parity.json")
     install.write(report, (json.dumps([asdict(r) for r in results], indent=2) + "\n").encode())
     failures = [f"{r.form}: {failure}" for r in results for failure in r.failures]
     if failures:
@@ -178,17 +204,17 @@ def _check_parity(
         )
 
 
-def _build_check(half: Path) -> None:
+def _build_check(forms: Forms) -> None:
     start = time.perf_counter()
-    built = engine.build(engine.tensorrt_rtx(), half.read_bytes())
+    built = engine.build(engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
     print(
-        f"TensorRT-RTX accepts the FP16 graph: engine of {len(built) / 1e6:.1f} MB in "
+        f"TensorRT-RTX accepts the {forms.precision} graph: engine of {len(built) / 1e6:.1f} MB in "
         f"{time.perf_counter() - start:.0f} s."
     )
 
 
-def _build_plan(half: Path, out: Path, folder: Path) -> dict[Path, bytes]:
-    trt, device, graph = engine.tensorrt(), engine.gpu(), half.read_bytes()
+def _build_plan(model: Path, out: Path, folder: Path) -> dict[Path, bytes]:
+    trt, device, graph = engine.tensorrt(), engine.gpu(), model.read_bytes()
     # Timings of one version and GPU type are worthless to another.
     cache = out / f"timing-{trt.__version__}-{device.compute_capability}.cache"
     start = time.perf_counter()

@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         foreground_threshold=arguments.foreground_threshold,
         boundary_threshold=arguments.boundary_threshold,
         min_area=arguments.min_area,
+        min_confidence=arguments.min_confidence,
         method=arguments.method,
     )
     try:
@@ -234,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--foreground-threshold", type=float, metavar="P")
     parser.add_argument("--boundary-threshold", type=float, metavar="P")
     parser.add_argument("--min-area", type=int, metavar="PIXELS")
+    parser.add_argument("--min-confidence", type=float, metavar="P")
     parser.add_argument("--method", choices=("watershed", "reference"))
     return parser
 

@@ -39,6 +39,7 @@ def _segment(client: Client, arguments: argparse.Namespace) -> int:
         foreground_threshold=arguments.foreground_threshold,
         boundary_threshold=arguments.boundary_threshold,
         min_area=arguments.min_area,
+        min_confidence=arguments.min_confidence,
         method=arguments.method,
     )
     folders: dict[Path, Path] = {}
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--foreground-threshold", type=float, metavar="P")
     segment.add_argument("--boundary-threshold", type=float, metavar="P")
     segment.add_argument("--min-area", type=int, metavar="PIXELS")
+    segment.add_argument("--min-confidence", type=float, metavar="P")
     segment.add_argument("--method", choices=("watershed", "reference"))
     return parser
 

@@ -42,6 +42,8 @@ class Settings:
         Probabilities in (0, 1).
     min_area
         Smallest nucleus, pixels at 0.25 mpp.
+    min_confidence
+        Smallest mean foreground probability of a nucleus, in [0, 1).
     method
         ``"watershed"`` or ``"reference"`` (the steps of TSFD-Net's authors).
     """
@@ -49,6 +51,7 @@ class Settings:
     foreground_threshold: float | None = None
     boundary_threshold: float | None = None
     min_area: int | None = None
+    min_confidence: float | None = None
     method: str | None = None
 
     def parameters(self) -> dict[str, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import onnx
 import pytest
 
+from conversion import engine
 from conversion.fp16 import to_fp16
 from conversion.to_onnx import convert
 from training import weights
@@ -32,6 +34,15 @@ def model(saved_model: Path) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     return to_fp16(model)
+
+
+@pytest.fixture(scope="session")
+def rtx() -> ModuleType:
+    """NVIDIA's parser and builder that need no GPU."""
+    found = engine.tensorrt_rtx()
+    if found is None:
+        pytest.skip(f"TensorRT-RTX is not installed ({engine.INSTALL_CHECK})")
+    return found
 
 
 @pytest.fixture

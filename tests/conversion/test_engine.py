@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import ModuleType
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from conversion import engine
 from conversion.engine import Gpu, Sidecar, build, misfit
 from conversion.errors import ConversionError
 
-needs_rtx = pytest.mark.skipif(
-    engine.tensorrt_rtx() is None,
-    reason=f"TensorRT-RTX is not installed ({engine.INSTALL_CHECK})",
-)
 HOPPER = Gpu("NVIDIA H200", "9.0")
 
 
-@needs_rtx
-def test_the_fp16_graph_builds(half: onnx.ModelProto) -> None:
-    built = build(engine.tensorrt_rtx(), half.SerializeToString())
+def test_the_fp16_graph_builds(half: onnx.ModelProto, rtx: ModuleType) -> None:
+    built = build(rtx, half.SerializeToString())
 
     assert 5_000_000 < len(built) < 40_000_000
 
 
-@needs_rtx
-def test_a_graph_that_tensorrt_refuses_fails_with_the_node_named(half: onnx.ModelProto) -> None:
+def test_a_graph_that_tensorrt_refuses_fails_with_the_node_named(
+    half: onnx.ModelProto, rtx: ModuleType
+) -> None:
     graph = onnx.ModelProto()
     graph.CopyFrom(half)
     softmax = next(node for node in graph.graph.node if node.op_type == "Softmax")
@@ -38,11 +34,10 @@ def test_a_graph_that_tensorrt_refuses_fails_with_the_node_named(half: onnx.Mode
     with pytest.raises(
         ConversionError, match=r"TensorRT-RTX [\d.]+ refuses the graph: the_culprit"
     ):
-        build(engine.tensorrt_rtx(), graph.SerializeToString())
+        build(rtx, graph.SerializeToString())
 
 
-@needs_rtx
-def test_mixed_types_are_refused(tmp_path: Path) -> None:
+def test_mixed_types_are_refused(rtx: ModuleType) -> None:
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 256, 256, 3])
     output = helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["N", 256, 256, 3])
     nodes = [
@@ -56,7 +51,7 @@ def test_mixed_types_are_refused(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ConversionError, match="TensorRT-RTX"):
-        build(engine.tensorrt_rtx(), graph.SerializeToString())
+        build(rtx, graph.SerializeToString())
 
 
 @pytest.fixture

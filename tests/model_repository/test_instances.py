@@ -263,18 +263,34 @@ def test_nuclei_at_the_border_reach_it() -> None:
     assert result.nuclei[1, 2:6].tolist() == [50, 11, 60, 30]
 
 
+def test_faint_nuclei_go_by_their_mean_foreground() -> None:
+    truth = np.zeros((64, 64), np.int32)
+    truth[4:14, 4:14], truth[30:40, 30:40] = 1, 2
+    class_probs, boundary_prob = probabilities(truth)
+    boundary_prob[:] = 0
+    half = np.zeros_like(truth, bool)
+    half[30:35, 30:40] = True
+    class_probs[half, 0], class_probs[half, 1] = 102, 153  # 0.6: a mean of 0.8 with the other half
+
+    assert extract(class_probs, boundary_prob).nuclei.shape[0] == 2
+    stricter = extract(class_probs, boundary_prob, Parameters(min_confidence=0.81))
+    assert np.array_equal(stricter.instance_map, truth == 1)
+    reference = Parameters(min_confidence=0.81, method="reference")
+    assert extract(class_probs, boundary_prob, reference).nuclei.shape[0] == 2
+
+
 @BOTH
 def test_specks_go_and_min_area_is_inclusive(method: str) -> None:
     truth = np.zeros((64, 64), np.int32)
     truth[4:6, 4:6] = 1  # 4 pixels
-    truth[20:26, 20:26] = 2  # 36 pixels
+    truth[20:27, 20:27] = 2  # 49 pixels
     class_probs, boundary_prob = probabilities(truth)
     boundary_prob[:] = 0
     found = extract(class_probs, boundary_prob, Parameters(method=method))
     assert np.array_equal(found.instance_map, truth == 2)
-    kept = extract(class_probs, boundary_prob, Parameters(min_area=36, method=method))
+    kept = extract(class_probs, boundary_prob, Parameters(min_area=49, method=method))
     assert len(kept.nuclei) == 1
-    gone = extract(class_probs, boundary_prob, Parameters(min_area=37, method=method))
+    gone = extract(class_probs, boundary_prob, Parameters(min_area=50, method=method))
     assert len(gone.nuclei) == 0
 
 

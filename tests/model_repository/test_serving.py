@@ -164,6 +164,7 @@ def test_any_choice_of_outputs(
     ("sent", "parameters"),
     [
         ({"min_area": 430}, instances.Parameters(min_area=430)),
+        ({"min_confidence": 0.97}, instances.Parameters(min_confidence=0.97)),
         ({"foreground_threshold": 0.9}, instances.Parameters(foreground_threshold=0.9)),
         ({"boundary_threshold": "0.25"}, instances.Parameters(boundary_threshold=0.25)),
         ({"method": "reference"}, instances.Parameters(method="reference")),
@@ -190,11 +191,12 @@ BAD_PARAMETERS = [
     ({"boundary_threshold": "high"}, "boundary_threshold must be a number, not 'high'."),
     ({"min_area": -1}, "min_area must be a whole number of pixels >= 0, not -1."),
     ({"min_area": True}, "min_area must be a whole number of pixels >= 0, not True."),
+    ({"min_confidence": 1}, "min_confidence must be a number from 0 to below 1, not 1."),
     ({"method": "magic"}, "method must be one of watershed, reference, not 'magic'."),
     (
         {"min_aera": 30},
         "Unknown request parameter 'min_aera': known are foreground_threshold, "
-        "boundary_threshold, min_area, method.",
+        "boundary_threshold, min_area, min_confidence, method.",
     ),
 ]
 

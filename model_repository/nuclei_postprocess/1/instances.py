@@ -74,6 +74,9 @@ class Parameters:
     min_area
         Smallest nucleus in pixels. The reference method applies it to the objects of each class
         before it splits them, as its authors do.
+    min_confidence
+        Smallest mean of a nucleus' foreground probability (1 - background), in [0, 1). The
+        reference method does without.
     method
         ``"watershed"``: marker-controlled watershed on the boundary probability.
         ``"reference"``: the post-processing of TSFD-Net's authors.
@@ -84,9 +87,10 @@ class Parameters:
         If a value is outside its range.
     """
 
-    foreground_threshold: float = 0.5
+    foreground_threshold: float = 0.55
     boundary_threshold: float = 0.5
-    min_area: int = 20
+    min_area: int = 40
+    min_confidence: float = 0.8
     method: str = "watershed"
 
     def __post_init__(self) -> None:
@@ -99,6 +103,9 @@ class Parameters:
         area = self.min_area
         if isinstance(area, bool) or not isinstance(area, Integral) or area < 0:
             raise ValueError(f"min_area must be a whole number of pixels >= 0, not {area!r}.")
+        least = self.min_confidence
+        if isinstance(least, bool) or not isinstance(least, Real) or not 0 <= least < 1:
+            raise ValueError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}.")
 
@@ -164,14 +171,17 @@ def extract(
     min_area = int(parameters.min_area)
     if parameters.method == "watershed":
         labels, classes = _watershed(class_probs, boundary_prob, foreground_level, boundary_level)
+        areas = _areas(labels, classes.size)
+        _drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
     else:
         labels, classes = _reference(
             class_probs, boundary_prob, foreground_level, boundary_level, min_area
         )
         min_area = 0  # applied already, before the split
+        areas = _areas(labels, classes.size)
 
-    areas = _areas(labels, classes.size)
-    count = int(np.count_nonzero(areas[1:] >= max(min_area, 1)))
+    min_area = max(min_area, 1)  # labels without a pixel are no nuclei
+    count = int(np.count_nonzero(areas[1:] >= min_area))
     if count > _MAX_INSTANCES:
         raise ValueError(
             f"The image holds {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map "
@@ -384,6 +394,22 @@ def _areas(labels, size):
         if label > 0:
             areas[label] += 1
     return areas
+
+
+@numba.njit(**_COMPILE)
+def _drop_faint(class_probs, labels, areas, level):
+    """Set to 0 the areas of labels whose mean foreground (of 255) is below the level."""
+    height, width = class_probs.shape[:2]
+    sums = np.zeros(areas.size, np.int64)
+    for y in range(height):
+        p = (y + 1) * (width + 2)
+        for x in range(width):
+            p += 1
+            if labels[p] > 0:
+                sums[labels[p]] += 255 - class_probs[y, x, 0]
+    for label in range(1, areas.size):
+        if sums[label] < level * areas[label]:
+            areas[label] = 0
 
 
 @numba.njit(**_COMPILE)

@@ -1,0 +1,142 @@
+"""Float32 ONNX -> ONNX whose dense convolutions compute in INT8, by explicit Q/DQ nodes.
+
+TensorRT takes its INT8 from such nodes alone; OpenVINO and ONNX Runtime understand them too.
+Symmetric scales, one per output channel for weights and one per tensor for activations, measured on
+images of the user's. Convolutions of fewer than 16 channels (stem, squeeze-excite, heads) and
+depthwise ones stay as they are: INT8 would cost accuracy there and save little.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from conversion.contract import INPUT, TILE
+from conversion.errors import ConversionError
+
+_MOST_PATCHES = 64
+_FEWEST_CHANNELS = 16
+_OPSET = 19  # the first in which scales may be float16
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def to_int8(model: onnx.ModelProto, patches: np.ndarray) -> onnx.ModelProto:
+    """Return a copy of a float32 model with Q/DQ nodes around its dense convolutions.
+
+    Parameters
+    ----------
+    model
+        As `conversion.to_onnx.convert` makes it; left as it is.
+    patches
+        uint8 [N, 256, 256, 3], what the network will see; their activations set the scales.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The same tensors in and out; float32 between the Q/DQ nodes, for `conversion.fp16.to_fp16`.
+    """
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    for number, node in enumerate(named.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(named, source)
+        quantize_static(
+            source,
+            target,
+            _Patches(patches),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=_dense_convolutions(named.graph),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                # TensorRT has no INT32 biases, and fuses what follows a convolution into it.
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+        quantised = onnx.load(target)
+    quantised = onnx.version_converter.convert_version(quantised, _OPSET)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def calibration_patches(folder: Path) -> np.ndarray:
+    """Patches of the images in a folder, evenly spread over them.
+
+    Parameters
+    ----------
+    folder
+        Holds H&E images of 0.25 mpp, each at least 256 pixels high and wide.
+
+    Returns
+    -------
+    np.ndarray
+        uint8 [N, 256, 256, 3], RGB, at most 64.
+
+    Raises
+    ------
+    ConversionError
+        If there is no such folder or no image in it that can be used.
+    """
+    if not folder.is_dir():
+        raise ConversionError(f"There is no folder {folder}: name one of H&E images with --int8.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
+    patches = [patch for path in paths for patch in _cut(path)]
+    if not patches:
+        raise ConversionError(
+            f"{folder} holds no image of at least {TILE} x {TILE} pixels "
+            f"({', '.join(_IMAGES)}): INT8 needs some to measure its scales."
+        )
+    chosen = np.linspace(0, len(patches) - 1, min(len(patches), _MOST_PATCHES)).astype(int)
+    return np.stack([patches[i] for i in chosen])
+
+
+def _cut(path: Path) -> Iterator[np.ndarray]:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ConversionError(f"{path} cannot be read as an image: repair it or take it away.")
+    for y in range(0, image.shape[0] - TILE + 1, TILE):
+        for x in range(0, image.shape[1] - TILE + 1, TILE):
+            yield image[y : y + TILE, x : x + TILE]
+
+
+def _dense_convolutions(graph: onnx.GraphProto) -> list[str]:
+    """Names of the ungrouped convolutions of enough channels on both sides."""
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    names = []
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if groups == 1 and min(weights[node.input[1]][:2]) >= _FEWEST_CHANNELS:
+            names.append(node.name)
+    return names
+
+
+class _Patches(CalibrationDataReader):
+    """Hands ONNX Runtime one patch after another."""
+
+    def __init__(self, patches: np.ndarray) -> None:
+        self._left = iter(patches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        patch = next(self._left, None)
+        return None if patch is None else {INPUT: patch[None]}

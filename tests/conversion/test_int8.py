@@ -1,0 +1,92 @@
+"""The INT8 graph: what is quantised, how close it stays, and that TensorRT accepts it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from conversion import engine, parity, runtimes
+from conversion.__main__ import main
+from conversion.errors import ConversionError
+from conversion.fp16 import to_fp16
+from conversion.int8 import calibration_patches, to_int8
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+@pytest.fixture(scope="module")
+def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
+    return to_fp16(to_int8(model, parity.tiles()[:6]))
+
+
+def test_dense_convolutions_alone_are_quantised(quantised: onnx.ModelProto) -> None:
+    producers = {name: node for node in quantised.graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in quantised.graph.initializer}
+    seen: Counter[bool] = Counter()
+    for node in quantised.graph.node:
+        if node.op_type != "Conv":
+            continue
+        sources = [producers.get(name) for name in node.input[:2]]
+        integer = all(source and source.op_type == "DequantizeLinear" for source in sources)
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        weight = sources[1].input[0] if integer else node.input[1]
+        assert integer == (groups == 1 and min(constants[weight].dims[:2]) >= 16), node.name
+        seen[integer] += 1
+    assert min(seen[True], seen[False]) > 30
+    points = [n for n in quantised.graph.node if n.op_type == "QuantizeLinear"]
+    assert all(not np.any(onnx.numpy_helper.to_array(constants[n.input[2]])) for n in points)
+
+
+def test_int8_stays_close(quantised: onnx.ModelProto, saved_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "int8.onnx"
+    onnx.save(quantised, path)
+    tiles = parity.tiles()
+    reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
+    found = parity.outputs(runtimes.onnx_runtime(path), tiles)
+
+    result = parity.compare(
+        "INT8", reference, found, parity.INT8, parity.load_instances(REPOSITORY)
+    )
+
+    assert result.failures == ()
+    assert result.panoptic_quality < 1
+
+
+def test_the_int8_graph_builds(quantised: onnx.ModelProto, rtx: ModuleType) -> None:
+    assert len(engine.build(rtx, quantised.SerializeToString())) > 3_000_000
+
+
+def test_patches_are_cut_from_all_images(tmp_path: Path) -> None:
+    for shade in range(3):
+        image = np.full((600, 300, 3), (0, 0, 80 * shade), np.uint8)  # BGR
+        cv2.imwrite(str(tmp_path / f"{shade}.png"), image)
+
+    patches = calibration_patches(tmp_path)
+
+    assert patches.shape == (6, 256, 256, 3)
+    assert patches[:, 0, 0].tolist() == [[s, 0, 0] for s in (0, 0, 80, 80, 160, 160)]
+
+
+def test_a_folder_without_images(
+    tmp_path: Path, saved_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((100, 300, 3), np.uint8))
+    arguments = ["--saved-model", str(saved_model), "--repository", str(REPOSITORY)]
+    arguments += ["--out", str(tmp_path / "out"), "--targets", "cpu", "--int8"]
+
+    assert main([*arguments, str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"conversion: {tmp_path} holds no image of at least 256 x 256 pixels (.png, .jpg, .jpeg, "
+        ".tif, .tiff): INT8 needs some to measure its scales.\n"
+    )
+    with pytest.raises(ConversionError, match="There is no folder nowhere"):
+        calibration_patches(Path("nowhere"))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ConversionError, match=r"broken.png cannot be read as an image"):
+        calibration_patches(tmp_path)
