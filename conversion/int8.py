@@ -51,6 +51,8 @@ def to_int8(model: onnx.ModelProto, patches: np.ndarray) -> onnx.ModelProto:
     named.CopyFrom(model)
     for number, node in enumerate(named.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
+    # The graph is optimised; without this mark ONNX Runtime advises to do so.
+    onnx.helper.set_model_props(named, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(named, source)

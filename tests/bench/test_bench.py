@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import gpu, postprocess, serving
+from bench import gpu, network, postprocess, serving
 from bench.authors import split
 from bench.machine import machine
-from deploy.server import TritonServer
+from deploy.server import ARTEFACT, TritonServer
 
 
 def test_machine_is_described() -> None:
@@ -42,6 +43,15 @@ def test_the_yardstick_finds_the_nuclei_of_the_reference_method() -> None:
     ours = postprocess.instances.extract(*maps, parameters).instance_map
     assert len(np.unique(yardstick)) == len(np.unique(ours)) == 31
     assert np.mean((yardstick > 0) == (ours > 0)) > 0.99
+
+
+def test_network(repository: Path, tmp_path: Path) -> None:
+    rates = network.measure(repository / ARTEFACT, seconds=0.2)
+    assert len({rate.way for rate in rates}) == len(rates) == 9
+    assert all(rate.patches_per_second > 0 for rate in rates)
+    figures = {"machine": machine(), "rates": [asdict(rate) for rate in rates]}
+    network.plot(figures, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0
 
 
 def test_serving(server: TritonServer, tmp_path: Path) -> None:

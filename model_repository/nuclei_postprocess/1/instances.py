@@ -12,6 +12,7 @@ Outside the server, put this folder on ``sys.path`` and ``import instances``.
 """
 
 import sys
+import threading
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Final
@@ -170,7 +171,9 @@ def extract(
     boundary_level = int(255 * parameters.boundary_threshold)
     min_area = int(parameters.min_area)
     if parameters.method == "watershed":
-        labels, classes = _watershed(class_probs, boundary_prob, foreground_level, boundary_level)
+        scratch = _scratch.arrays((boundary_prob.shape[0] + 2) * (boundary_prob.shape[1] + 2))
+        levels = foreground_level, boundary_level
+        labels, classes = _watershed(class_probs, boundary_prob, *levels, *scratch)
         areas = _areas(labels, classes.size)
         _drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
     else:
@@ -251,13 +254,50 @@ def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.nda
 # neighbours of the pixel with index p are p - stride, p - 1, p + 1 and p + stride.
 
 
+class _Scratch(threading.local):
+    """Memory of a thread, used again from call to call: to map it anew costs as much as the work.
+
+    What images of more than 2 megapixels need is not kept.
+    """
+
+    _MOST_KEPT = 1 << 21
+
+    def __init__(self) -> None:
+        self._kept = self._allocate(0)
+
+    def arrays(self, size: int) -> tuple[np.ndarray, ...]:
+        """`_watershed`'s labels, relief, queue, following and wave_of, with anything in them."""
+        if size > self._MOST_KEPT:
+            return self._allocate(size)
+        if size > self._kept[0].size:
+            self._kept = self._allocate(size)
+        return tuple(array[:size] for array in self._kept)
+
+    @staticmethod
+    def _allocate(size: int) -> tuple[np.ndarray, ...]:
+        types = (np.int32, np.uint8, np.int32, np.int32, np.int32)
+        return tuple(np.empty(size, dtype) for dtype in types)
+
+
+_scratch = _Scratch()
+
+
 @numba.njit(**_COMPILE)
-def _watershed(class_probs, boundary_prob, foreground_level, boundary_level):
+def _watershed(
+    class_probs,
+    boundary_prob,
+    foreground_level,
+    boundary_level,
+    labels,
+    relief,
+    queue,
+    following,
+    wave_of,
+):
     """Split the foreground: interiors become seeds, which grow along low boundary probability."""
     height, width = boundary_prob.shape
     stride = width + 2
-    labels = np.full((height + 2) * stride, _FRAME, np.int32)
-    relief = np.zeros(labels.size, np.uint8)
+    labels[:] = _FRAME
     for y in range(height):
         p = (y + 1) * stride + 1
         for x in range(width):
@@ -271,9 +311,8 @@ def _watershed(class_probs, boundary_prob, foreground_level, boundary_level):
                 labels[p] = _RIM
             p += 1
 
-    queue = np.empty(labels.size, np.int32)
     strengths = _seed(labels, relief, queue, stride)
-    _grow(labels, relief, strengths, stride)
+    _grow(labels, relief, strengths, following, wave_of, stride)
     count = strengths.size - 1
     for p in range(stride, labels.size - stride):  # foreground without any seed
         if labels[p] == _RIM:
@@ -321,21 +360,26 @@ def _seed(labels, relief, queue, stride):
 
 
 @numba.njit(**_COMPILE)
-def _grow(labels, relief, strengths, stride):
+def _grow(labels, relief, strengths, following, wave_of, stride):
     """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
     Pixels are queued once. Those reached in the same wave go to the strongest of the seeds that
     reach them, so that the outcome does not depend on the order in which pixels are visited.
     """
-    following = np.full(labels.size, -1, np.int32)  # the queues are linked lists
     first = np.full(256, -1, np.int32)
     last = np.full(256, -1, np.int32)
-    wave_of = np.zeros(labels.size, np.int32)
     wave = 1
     for p in range(stride, labels.size - stride):
-        if labels[p] > 0:
+        if labels[p] <= 0:
+            continue
+        wave_of[p] = wave
+        if (
+            labels[p - stride] == _RIM
+            or labels[p - 1] == _RIM
+            or labels[p + 1] == _RIM
+            or labels[p + stride] == _RIM
+        ):
             _append(p, 0, following, first, last)
-            wave_of[p] = wave
     for level in range(256):
         current = 0
         p = first[level]
@@ -357,6 +401,8 @@ def _grow(labels, relief, strengths, stride):
 
 @numba.njit(**_COMPILE)
 def _append(p, level, following, first, last):
+    """Put a pixel at the end of its level's queue, a linked list."""
+    following[p] = -1
     if first[level] < 0:
         first[level] = p
     else:
