@@ -193,7 +193,10 @@ def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Data
     """
     if (data / "manifest.json").is_file():
         return hold_back(read_manifest(data, "train"))
-    folds = find_folds(data)
+    try:
+        folds = find_folds(data)
+    except DataError as error:
+        raise DataError(f"There is no {data / 'manifest.json'}, and {error}") from error
     missing = {*train_folds, validation_fold} - folds.keys()
     if missing:
         raise DataError(f"{data} has no fold {min(missing)}, only {', '.join(map(str, folds))}.")

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,31 @@ def test_a_full_disk_loses_no_earlier_checkpoint(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]
     assert checkpoint.restore(network, path) == (3, 1.5)
+
+
+def test_a_folder_without_data_is_named(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(tmp_path, recipe, tmp_path / "run")) == 1
+
+    assert capsys.readouterr().err == (
+        f"train: There is no {tmp_path}/manifest.json, and {tmp_path} holds no fold of PanNuke: "
+        "expected Fold 1/images/fold1/images.npy and so on.\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_needs_no_imagenet_package(
+    run: Path, pannuke: Path, recipe: Path, tmp_path: Path
+) -> None:
+    longer = tmp_path / "longer.toml"
+    text = recipe.read_text().replace('"random"', '"imagenet"')
+    longer.write_text(text.replace("epochs = 2", "epochs = 3"))
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+
+    assert main(_arguments(pannuke, longer, out, "--resume")) == 0
+    assert [row["epoch"] for row in _log(out)] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
