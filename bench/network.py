@@ -35,7 +35,7 @@ class Rate:
     way
         Runtime, precision and batch.
     patches_per_second
-        In a closed loop; its inverse is not a latency where several streams run.
+        In a closed loop; its inverse is not a latency where a patch has a stream of its own.
     """
 
     way: str
@@ -57,6 +57,7 @@ def measure(model: Path, *, seconds: float = 6.0) -> list[Rate]:
             ("f32, batch of 4", model, "LATENCY", 4, "f32"),
             ("f32, a patch per stream", model, "THROUGHPUT", 1, "f32"),
             ("INT8 and f32, a patch per stream", int8, "THROUGHPUT", 1, "f32"),
+            (f"{fastest}, one patch at a time", model, "LATENCY", 1, None),
             (f"{fastest}, batch of 4", model, "LATENCY", 4, None),
             (f"{fastest}, a patch per stream (served)", model, "THROUGHPUT", 1, None),
             (f"INT8 and {fastest}, a patch per stream", int8, "THROUGHPUT", 1, None),

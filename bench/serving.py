@@ -79,11 +79,11 @@ def _cpu_seconds(server: int) -> dict[str, float]:
 
 
 def plot(figures: dict[str, object], path: Path) -> None:
-    """Throughput by concurrency, with the bare runtime's as a line."""
+    """Throughput by concurrency beside the bare runtime's, and where the CPU time goes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes, stages = figure.subplots(1, 2)
     for transport, label in (("grpc", "gRPC"), ("shm", "shared memory")):
         rows = [row for row in figures["served"] if row["transport"] == transport]
         axes.plot(
@@ -96,6 +96,12 @@ def plot(figures: dict[str, object], path: Path) -> None:
     axes.set(xlabel=f"requests of {_BATCH} patches under way", ylabel="patches per second")
     axes.set_ylim(0, None)
     axes.legend()
+    best = max(figures["served"], key=lambda row: row["patches_per_second"])
+    spent = best["cpu_ms_per_patch"]
+    bars = stages.barh(list(spent), list(spent.values()))
+    stages.bar_label(bars, fmt="%.1f", padding=3)
+    stages.margins(x=0.12)
+    stages.set(xlabel="CPU milliseconds per patch")
     figure.suptitle(f"{figures['machine']['cpu']}, {figures['machine']['cores']} cores")
     figure.savefig(path, dpi=110)
 

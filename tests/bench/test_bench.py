@@ -47,7 +47,7 @@ def test_the_yardstick_finds_the_nuclei_of_the_reference_method() -> None:
 
 def test_network(repository: Path, tmp_path: Path) -> None:
     rates = network.measure(repository / ARTEFACT, seconds=0.2)
-    assert len({rate.way for rate in rates}) == len(rates) == 9
+    assert len({rate.way for rate in rates}) == len(rates) == 10
     assert all(rate.patches_per_second > 0 for rate in rates)
     figures = {"machine": machine(), "rates": [asdict(rate) for rate in rates]}
     network.plot(figures, tmp_path / "plot.png")
