@@ -27,12 +27,13 @@ def _file(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("load", "tolerance"),
-    [(runtimes.onnx_runtime, parity.FLOAT32), (runtimes.openvino, parity.HALF)],
+    ("load", "tolerance", "levels"),
+    [(runtimes.onnx_runtime, parity.FLOAT32, 1), (runtimes.openvino, parity.HALF, 10)],
 )
 def test_forms_agree(
     load: object,
     tolerance: parity.Tolerance,
+    levels: int,
     model: onnx.ModelProto,
     reference: Outputs,
     tmp_path: Path,
@@ -44,8 +45,8 @@ def test_forms_agree(
 
     assert result.failures == ()
     assert result.nuclei_reference > 50
-    # No stain is rounded in a blank tile, so nothing but arithmetic differs.
-    assert blanks.max() <= 1
+    # No stain is rounded in a blank tile, so nothing but arithmetic differs (of 255 levels).
+    assert np.abs(blanks).max() <= levels
 
 
 def test_a_tampered_weight_fails(
