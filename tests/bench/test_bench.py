@@ -12,6 +12,7 @@ from bench import gpu, network, postprocess, serving
 from bench.authors import split
 from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
+from deploy.setup import ROOT
 
 
 def test_machine_is_described() -> None:
@@ -66,6 +67,11 @@ def test_serving(server: TritonServer, tmp_path: Path) -> None:
             "tsfd_net",
             "nuclei_postprocess",
         }
+    (turn,) = serving.compare(
+        server, ROOT / "model_repository" / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1
+    )
+    assert turn.keys() == {"bare", "grpc"}
+    assert min(turn.values()) > 0
     figures = {"machine": machine(), "bare_patches_per_second": 1.0, "served": rows}
     serving.plot(figures, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 0
