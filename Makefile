@@ -61,9 +61,9 @@ bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:800
 check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
 
-train: | $(VENV)/.ready  ## DATA=folder PRESET=lite|full|paper MINUTES=x OUT=runs/lite RESUME=1
+train: | $(VENV)/.ready  ## DATA=folder PRESET=lite|full|paper EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
-		--recipe $(PRESET) --out "$(OUT)" $(if $(MINUTES),--minutes $(MINUTES)) \
+		--recipe $(PRESET) --out "$(OUT)" $(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(RESUME),--resume)
 
 evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x, or on PanNuke's FOLD=3

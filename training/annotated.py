@@ -10,9 +10,12 @@ how large it is and how to load it. Splits and sampling look at the entries alon
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +24,10 @@ from training.labels import CLASSES
 MPP = 0.25
 """Scale of the network's tiles, micrometres per pixel."""
 
-_VALIDATION_SHARE = 1 / 8
+_HELD_SHARE = 1 / 8
+_HOLDERS = 3  # groups with a class, of which one can be spared
+_STRETCH = 200  # images in which one stretch is held back, where slides are not known
+_REPORTING, _CHOOSING, _GAP = 25, 18, 4  # images of a stretch
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {
@@ -58,6 +64,9 @@ class Annotated:
         Patient or slide.
     name
         File name of the image relative to the folder of the data, or ``"fold1/123"``.
+    guessed
+        bool [n + 1], whether borders with touching nuclei were put there by a watershed and not
+        by the annotators, by instance id.
     channels
         PanNuke only: uint16 [H, W, 5], the instance map of each class on its own, in which nuclei
         of different classes may overlap; ids 1..n per channel.
@@ -70,6 +79,7 @@ class Annotated:
     source: str
     group: str
     name: str
+    guessed: np.ndarray | None = None
     channels: np.ndarray | None = None
 
 
@@ -83,6 +93,10 @@ class Entry:
         Height and width in pixels, at 0.25 mpp.
     load
         Reads the image.
+    checksum
+        Of image and labels, where both were read already.
+    classes
+        Classes of nuclei that can be of one class only, where labels were read already.
     """
 
     name: str
@@ -91,6 +105,22 @@ class Entry:
     tissue: int | None
     shape: tuple[int, int]
     load: Callable[[], Annotated]
+    checksum: int | None = None
+    classes: frozenset[int] = frozenset()
+
+
+def fingerprints(data: Dataset) -> dict[str, str]:
+    """By set, how many images it has and a hash of what they are: another one is other data."""
+    seen: dict[str, Any] = {}
+    count: Counter[str] = Counter()
+    for entry in data.entries:
+        count[entry.source] += 1
+        known = (entry.name, entry.group, entry.tissue, entry.shape, entry.checksum)
+        seen.setdefault(entry.source, hashlib.sha256()).update(repr(known).encode())
+    return {
+        source: f"{count[source]} images, {digest.hexdigest()[:12]}"
+        for source, digest in sorted(seen.items())
+    }
 
 
 class Dataset(Sequence[Annotated]):
@@ -112,24 +142,78 @@ class Dataset(Sequence[Annotated]):
         return Dataset(self.entries + other.entries)
 
 
-def hold_back(data: Dataset) -> tuple[Dataset, Dataset]:
-    """Split into images to train on and images to validate with.
+@dataclass(frozen=True)
+class Split:
+    """Data to learn from, and what is held back of it.
 
-    Of every set an eighth of the groups (rounded down) validates. Which ones depends on their
-    names alone: the same data always splits in the same way.
+    Attributes
+    ----------
+    training
+        To learn from.
+    choosing
+        To choose a recipe and thresholds by.
+    reporting
+        To score what was chosen.
     """
-    groups: dict[str, set[str]] = {}
+
+    training: Dataset
+    choosing: Dataset
+    reporting: Dataset
+
+    @property
+    def held_back(self) -> Dataset:
+        """All that is held back."""
+        return self.choosing + self.reporting
+
+
+def hold_back(data: Dataset) -> Split:
+    """Split into images to train on, to choose settings by and to report.
+
+    Of every set an eighth of the groups (rounded down) is held back, by turns to report and to
+    choose, and one more to report for each class that none of them holds though three groups of
+    the set do. Which ones depends on their names: the same data always splits in the same way.
+    A large set in which every image is a group of its own does not tell its slides, and images
+    that follow each other may be of one: there stretches of the list are held back, and images on
+    either side of a stretch belong to no part.
+    """
+    sets: dict[str, list[Entry]] = {}
     for entry in data.entries:
-        groups.setdefault(entry.source, set()).add(entry.group)
-    held = {
-        (source, group)
-        for source, names in groups.items()
-        for group in sorted(names, key=lambda name: zlib.crc32(name.encode()))[
-            : int(len(names) * _VALIDATION_SHARE)
-        ]
-    }
-    training = Dataset(e for e in data.entries if (e.source, e.group) not in held)
-    return training, Dataset(e for e in data.entries if (e.source, e.group) in held)
+        sets.setdefault(entry.source, []).append(entry)
+    parts: dict[str, list[Entry]] = {"training": [], "choosing": [], "reporting": [], "": []}
+    for entries in sets.values():
+        classes: dict[str, frozenset[int]] = {}
+        for entry in entries:
+            classes[entry.group] = classes.get(entry.group, frozenset()) | entry.classes
+        slides_known = len(classes) < len(entries) or len(entries) < _STRETCH
+        of_group = _by_name(classes) if slides_known else _by_stretch(entries)
+        for entry in entries:
+            parts[of_group.get(entry.group, "training")].append(entry)
+    return Split(*(Dataset(parts[name]) for name in ("training", "choosing", "reporting")))
+
+
+def _by_name(classes: dict[str, frozenset[int]]) -> dict[str, str]:
+    """Part of the groups that are held back, by the classes of each group."""
+    shuffled = sorted(classes, key=lambda name: zlib.crc32(name.encode()))
+    held = shuffled[: int(len(shuffled) * _HELD_SHARE)]
+    parts = {group: ("reporting", "choosing")[n % 2] for n, group in enumerate(held)}
+    for class_id in range(1, len(CLASSES)):
+        holders = [group for group in shuffled if class_id in classes[group]]
+        if len(holders) >= _HOLDERS and not parts.keys() & set(holders):
+            parts[holders[0]] = "reporting"
+    return parts
+
+
+def _by_stretch(entries: list[Entry]) -> dict[str, str]:
+    """Part of the groups that are held back; no part for the gaps."""
+    stretch = ("reporting",) * _REPORTING + ("choosing",) * _CHOOSING + ("",) * _GAP
+    parts = {}
+    for number, entry in enumerate(entries):
+        place = number % _STRETCH
+        if place < len(stretch):
+            parts[entry.group] = stretch[place]
+        elif place >= _STRETCH - _GAP:
+            parts[entry.group] = ""
+    return parts
 
 
 def id_problem(ids: np.ndarray) -> str | None:

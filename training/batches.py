@@ -18,7 +18,7 @@ from training.preprocess import TILE
 _NO_INSTANCE = 65535
 
 
-def boundaries(instances: np.ndarray) -> np.ndarray:
+def boundaries(instances: np.ndarray, guessed: np.ndarray | None = None) -> np.ndarray:
     """Outlines the boundary head learns.
 
     Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``,
@@ -28,11 +28,14 @@ def boundaries(instances: np.ndarray) -> np.ndarray:
     ----------
     instances
         uint16 [H, W].
+    guessed
+        bool by instance id: nuclei whose borders with each other are no annotator's.
 
     Returns
     -------
     uint8 [H, W]
-        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away.
+        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away and is no
+        guess.
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
@@ -43,6 +46,8 @@ def boundaries(instances: np.ndarray) -> np.ndarray:
     highest = cv2.dilate(instances, near)
     lowest = cv2.erode(np.where(instances > 0, instances, np.uint16(_NO_INSTANCE)), near)
     between = outlines & (lowest < highest)
+    if guessed is not None:
+        between[between] = ~(guessed[lowest[between]] & guessed[highest[between]])
     return outlines.astype(np.uint8) + between
 
 
@@ -82,8 +87,9 @@ class Batches(keras.utils.PyDataset):
         A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
     augmentation
         Name in `AUGMENTATIONS`.
-    first_epoch
-        Epoch to go on from: a training that resumes there gets the batches it would have had.
+    first_step
+        Step to go on from: a training that resumes there gets the batches it would have had. The
+        epoch it lies in is cut short.
     balance_classes
         Draw images with rare classes more often; see `class_weights`. Reads every image once.
     """
@@ -96,7 +102,7 @@ class Batches(keras.utils.PyDataset):
         steps: int,
         seed: int,
         augmentation: str,
-        first_epoch: int = 0,
+        first_step: int = 0,
         balance_classes: bool = False,
     ) -> None:
         super().__init__(workers=2, max_queue_size=8)
@@ -105,8 +111,9 @@ class Batches(keras.utils.PyDataset):
         self._steps = steps
         self._seed = seed
         self._cut = AUGMENTATIONS[augmentation]
-        self._epoch = first_epoch
-        # Square root: a large set counts more than a small one, but does not drown it.
+        self._epoch, self._skipped = divmod(first_step, steps)
+        # By area, so that small images do not drown large ones. Square root: a large set counts
+        # more than a small one, but does not drown it either.
         area = Counter()
         for entry in data.entries:
             area[entry.source] += math.prod(entry.shape)
@@ -116,13 +123,14 @@ class Batches(keras.utils.PyDataset):
         self._probability = weight / weight.sum()
 
     def __len__(self) -> int:
-        return self._steps
+        return self._steps - self._skipped
 
     def on_epoch_end(self) -> None:
         self._epoch += 1
+        self._skipped = 0
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rng = np.random.default_rng((self._seed, self._epoch, index))
+        rng = np.random.default_rng((self._seed, self._epoch, self._skipped + index))
         chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
         image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
         allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
@@ -132,7 +140,7 @@ class Batches(keras.utils.PyDataset):
             annotated = self._data[number]
             image[row], instances = self._cut(annotated, rng)
             allowed[row, ..., 0] = annotated.allowed[instances]
-            outlines[row, ..., 0] = boundaries(instances)
+            outlines[row, ..., 0] = boundaries(instances, annotated.guessed)
             if annotated.tissue is not None:
                 tissue[row, annotated.tissue] = 1
         return image, {

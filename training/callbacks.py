@@ -1,9 +1,11 @@
-"""What happens around the steps of a training: schedule, checkpoints, validation, progress."""
+"""What happens around the steps of a training: checkpoints, validation, progress."""
 
 from __future__ import annotations
 
 import math
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,93 +18,95 @@ from training.metrics import panoptic_quality
 from training.pictures import draw_curves, draw_examples
 from training.segment import segment_all
 
+_LOOK = 10  # steps between two looks at the loss: each waits for the device
+_SECONDS_BETWEEN_CHECKPOINTS = 600
+
 
 class TrainingError(Exception):
     """The training cannot go on; the message says why and what is left."""
 
 
-class Schedule(keras.callbacks.Callback):
-    """Linear warm-up and cosine decay of the learning rate, over steps or over minutes.
-
-    Parameters
-    ----------
-    peak
-        Highest learning rate.
-    warm_up
-        Share of the training in which the rate rises to it.
-    steps
-        Length of the training.
-    minutes
-        Length on the clock instead; the training stops when they are over.
-    """
-
-    def __init__(self, *, peak: float, warm_up: float, steps: int, minutes: float | None) -> None:
-        super().__init__()
-        self._peak = peak
-        self._warm_up = warm_up
-        self._steps = steps
-        self._limit = None if minutes is None else 60 * minutes
-        self.seconds = 0.0
-        self._compiled = False
-        self._began = 0.0
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        self._began = time.monotonic()
-        done = self.done
-        rising = min(1.0, done / self._warm_up) if self._warm_up else 1.0
-        self.model.optimizer.learning_rate.assign(
-            self._peak * max(0.01, rising * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))))
-        )
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # The first step compiles for minutes; the time given is time to train.
-        if self._compiled:
-            self.seconds += time.monotonic() - self._began
-        self._compiled = True
-        if self._limit is not None and self.done >= 1:
-            self.model.stop_training = True
-
-    @property
-    def done(self) -> float:
-        """Share of the training that is over."""
-        if self._limit is not None:
-            return self.seconds / self._limit
-        return int(self.model.optimizer.iterations) / self._steps
+class Stopped(Exception):
+    """The process was asked to end; the state of the training is saved."""
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raise `TrainingError` at the first loss that is not a number, before anything is saved."""
+    """Raise `TrainingError` when the loss is not a number, before anything is saved."""
 
-    def __init__(self, steps_per_epoch: int, kept: Path) -> None:
+    def __init__(self, kept: Path) -> None:
         super().__init__()
-        self._steps_per_epoch = steps_per_epoch
         self._kept = kept
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if math.isfinite(logs["loss"]):
+        # Keras' logs are means since the epoch began: a NaN stays, and each look waits for the
+        # device.
+        if batch % _LOOK == 0:
+            self._check(logs["loss"])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._check(logs["loss"])
+
+    def _check(self, loss: float) -> None:
+        if math.isfinite(loss):
             return
-        kept = f"{self._kept} is of epoch {self._epoch}" if self._epoch else "nothing was saved yet"
+        kept = f"{self._kept} is as before" if self._kept.exists() else "nothing was saved yet"
         raise TrainingError(
-            f"The loss is {logs['loss']} at step {self._epoch * self._steps_per_epoch + batch + 1} "
-            f"(epoch {self._epoch + 1}, batch {batch + 1}); {kept}. Lower the recipe's "
-            "learning_rate and go on from there with --resume."
+            f"The loss is {loss} by step {int(self.model.optimizer.iterations)}; {kept}. Lower the "
+            "recipe's learning_rate and begin a new run, from the last weights by --start."
         )
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Write the whole state after every epoch; comes before the moving average is swapped in."""
+    """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    def __init__(self, path: Path, schedule: Schedule) -> None:
+    Comes after `StopOnNaN` and before the moving average is swapped in. SIGTERM and SIGINT end the
+    training after the step at hand: the state is saved and `Stopped` is raised.
+
+    Parameters
+    ----------
+    path
+        File to replace.
+    run
+        What the checkpoint belongs to; see `checkpoint.save`.
+    """
+
+    def __init__(self, path: Path, run: dict) -> None:
         super().__init__()
         self._path = path
-        self._schedule = schedule
+        self._run = run
+        self._asked = False
+        self._handlers: dict[signal.Signals, object] = {}
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._saved = time.monotonic()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self._ask)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
+        """Give the signals back; `fit` does not end a training that an exception ends."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        due = time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS
+        if (due or self._asked) and math.isfinite(logs["loss"]):
+            self._save()
+        if self._asked:
+            raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        checkpoint.save(self.model, epoch + 1, self._schedule.seconds, self._path)
+        self._save()
+
+    def _save(self) -> None:
+        checkpoint.save(self.model, self._run, self._path)
+        self._saved = time.monotonic()
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
 
 
 class SaveWeights(keras.callbacks.Callback):
@@ -154,23 +158,20 @@ class Curves(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """A bar over the whole training, with loss, rate, time left and the last validation's PQ."""
 
-    def __init__(self, *, steps: int | None, steps_per_epoch: int, schedule: Schedule) -> None:
+    def __init__(self, *, steps: int, done: int, schedule: Callable) -> None:
         super().__init__()
-        self._steps_per_epoch = steps_per_epoch
         self._schedule = schedule
-        self._bar = tqdm(total=steps, unit="step", smoothing=0.05)
+        self._bar = tqdm(total=steps, initial=done, unit="step", smoothing=0.05)
         self._shown: dict[str, str] = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._shown["epoch"] = str(epoch + 1)
-        self._bar.n = self._bar.last_print_n = epoch * self._steps_per_epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._shown["loss"] = f"{logs['loss']:.3f}"
-        self._shown["rate"] = f"{float(self.model.optimizer.learning_rate):.1e}"
-        if self._bar.total is None:  # trained by the clock
-            self._shown["done"] = f"{self._schedule.done:.0%}"
-        self._bar.set_postfix(self._shown, refresh=False)
+        if batch % _LOOK == 0:
+            self._shown["loss"] = f"{logs['loss']:.3f}"
+            self._shown["rate"] = f"{float(self._schedule(self._bar.n)):.1e}"
+            self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

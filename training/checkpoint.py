@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 
-_EPOCHS = "epochs"
-_SECONDS = "seconds"
+_RUN = "run"
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be written or read; the message says what to do."""
 
 
-def save(network: keras.Model, epochs: int, seconds: float, path: Path) -> None:
+def save(network: keras.Model, run: dict, path: Path) -> None:
     """Write weights, optimiser and random states, replacing `path` only when complete.
 
     Parameters
     ----------
     network
         Compiled and built.
-    epochs, seconds
-        How long it was trained.
+    run
+        What the training goes by, two levels of names with values that JSON knows: one that
+        differs cannot go on from here.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def save(network: keras.Model, epochs: int, seconds: float, path: Path) -> None:
     arrays = {str(n): keras.ops.convert_to_numpy(v.value) for n, v in enumerate(_state(network))}
     partial = path.with_suffix(".partial.npz")
     try:
-        np.savez(partial, **arrays, **{_EPOCHS: np.array(epochs), _SECONDS: np.array(seconds)})
+        np.savez(partial, **arrays, **{_RUN: np.array(json.dumps(run))})
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -43,37 +45,53 @@ def save(network: keras.Model, epochs: int, seconds: float, path: Path) -> None:
         ) from error
 
 
-def restore(network: keras.Model, path: Path) -> tuple[int, float]:
+def restore(network: keras.Model, run: dict, path: Path) -> int:
     """Give `network` the state of a checkpoint.
 
     Returns
     -------
-    int, float
-        Epochs done, and the seconds they took.
+    int
+        Steps done.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged or of another network or optimiser.
+        If the file is damaged, of another network or optimiser, or its run differs from `run`.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        epochs, seconds = int(arrays.pop(_EPOCHS)), float(arrays.pop(_SECONDS))
+        of_file = json.loads(str(arrays.pop(_RUN)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint, or damaged: delete it and start the run again."
         ) from error
+    differences = list(_differences(of_file, run))
+    if differences:
+        raise CheckpointError(
+            f"{path} is of another run: {'; '.join(differences)}. Go on as it was begun, or name "
+            f"another --out and begin from its weights by --start {path.with_name('weights.npz')}."
+        )
     state = _state(network)
     values = [arrays[key] for key in sorted(arrays, key=int)]
     if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
         raise CheckpointError(
-            f"{path} is of another network or optimiser: go on with the recipe it was begun with, "
+            f"{path} is of another network or optimiser: go on with the version it was begun with, "
             "or name another --out."
         )
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
-    return epochs, seconds
+    return int(network.optimizer.iterations)
+
+
+def _differences(old: dict, new: dict) -> Iterator[str]:
+    # Through JSON, which knows no tuples.
+    new = json.loads(json.dumps(new))
+    for part in sorted(old.keys() | new.keys()):
+        before, now = old.get(part, {}), new.get(part, {})
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                yield f"{part} {key} was {before.get(key)!r} and is {now.get(key)!r}"
 
 
 def _state(network: keras.Model) -> list[keras.Variable]:

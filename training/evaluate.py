@@ -112,7 +112,10 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
     else:
         data, split = read_manifest(arguments.manifest, arguments.split), arguments.split
         if arguments.held_back:
-            data, split = hold_back(data)[1], f"{split}, held back"
+            data, split = (
+                getattr(hold_back(data), arguments.held_back),
+                f"{split}, {arguments.held_back}",
+            )
             if not data.entries:
                 raise EvaluationError(
                     f"Nothing is held back of the split {arguments.split!r}: its sets have fewer "
@@ -215,8 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", help="of the manifest (default: %(default)s)")
     parser.add_argument(
         "--held-back",
-        action="store_true",
-        help="of the split only the images that training.train validates with",
+        choices=("choosing", "reporting", "held_back"),
+        help="of the split only images that training.train holds back",
     )
     parser.add_argument("--set", help="only this data set of the manifest")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")

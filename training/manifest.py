@@ -3,7 +3,8 @@
 The manifest is a list of objects, one per image, with ``image`` and ``masks`` (files, relative to
 the manifest), ``set``, ``split``, ``tissue`` (one of `TISSUES`, or null), ``group`` (patient or
 slide) and ``mpp``. A masks file is an npz with ``instances`` [H, W] (0 is background, ids 1..n)
-and ``label`` [n], the name of each instance's label: one of `ALLOWED`.
+and ``label`` [n], the name of each instance's label: one of `ALLOWED`. It may hold ``split`` bool
+[n], true where the border with a touching nucleus is a guess.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import cv2
 import numpy as np
 
 from training.annotated import ALLOWED, MPP, Annotated, DataError, Dataset, Entry, id_problem
-from training.labels import TISSUES
+from training.labels import CLASSES, TISSUES
 
 MANIFEST = "manifest.json"
 
@@ -65,6 +66,11 @@ def _in_memory(annotated: Annotated) -> Entry:
         tissue=annotated.tissue,
         shape=annotated.instances.shape,
         load=lambda: annotated,
+        checksum=zlib.crc32(
+            annotated.image,
+            zlib.crc32(annotated.instances, zlib.crc32(annotated.allowed)),
+        ),
+        classes=frozenset(c for c in range(1, len(CLASSES)) if 1 << c in annotated.allowed),
     )
 
 
@@ -154,37 +160,42 @@ def examine(folder: Path, entry: dict) -> Examined:
     if bgr is None:
         problems.append(f"{image} is {'not an image' if image.is_file() else 'missing'}.")
     try:
-        instances, labels = _load_masks(masks)
+        instances, labels, guessed = _load_masks(masks)
     except DataError as error:
         return Examined((*problems, str(error)))
-    problems += [f"{masks}: {problem}." for problem in _mask_problems(instances, labels)]
+    problems += [f"{masks}: {problem}." for problem in _mask_problems(instances, labels, guessed)]
     if bgr is not None and instances.ndim == 2 and instances.shape != bgr.shape[:2]:
         problems.append(
             f"{masks} has {_size(instances)} pixels but its image {entry['image']} {_size(bgr)}."
         )
     if problems:
         return Examined(tuple(problems))
-    return Examined((), _annotated(entry, bgr, instances, labels.tolist()), tuple(labels.tolist()))
+    annotated = _annotated(entry, bgr, instances, labels.tolist(), guessed)
+    return Examined((), annotated, tuple(labels.tolist()))
 
 
-def _load_masks(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_masks(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} is missing.")
     try:
         with np.load(path, allow_pickle=False) as masks:
-            return masks["instances"], masks["label"]
+            labels = masks["label"]
+            guessed = masks["split"] if "split" in masks else np.zeros(labels.shape, bool)
+            return masks["instances"], labels, guessed
     except KeyError as error:
         raise DataError(f"{path} is an npz without 'instances' or without 'label'.") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not an npz of plain numbers and text.") from error
 
 
-def _mask_problems(instances: np.ndarray, labels: np.ndarray) -> Iterator[str]:
+def _mask_problems(instances: np.ndarray, labels: np.ndarray, guessed: np.ndarray) -> Iterator[str]:
     if labels.ndim != 1 or (labels.size and labels.dtype.kind != "U"):
         yield f"'label' must be text [n], not {labels.dtype} {list(labels.shape)}"
     else:
         for label in sorted(set(labels.tolist()) - set(ALLOWED)):
             yield f"the label {label!r} is unknown; known are {', '.join(ALLOWED)}"
+    if guessed.shape != labels.shape or guessed.dtype != bool:
+        yield f"'split' must be bool [n], not {guessed.dtype} {list(guessed.shape)}"
     if instances.ndim != 2 or instances.dtype.kind not in "uif":
         yield f"'instances' must be numbers [H, W], not {instances.dtype} {list(instances.shape)}"
         return
@@ -203,7 +214,9 @@ def _size(array: np.ndarray) -> str:
     return f"{array.shape[0]} x {array.shape[1]}"
 
 
-def _annotated(entry: dict, bgr: np.ndarray, instances: np.ndarray, labels: list[str]) -> Annotated:
+def _annotated(
+    entry: dict, bgr: np.ndarray, instances: np.ndarray, labels: list[str], guessed: np.ndarray
+) -> Annotated:
     instances = instances.astype(np.uint16)
     scale = entry["mpp"] / MPP
     if scale != 1:
@@ -220,4 +233,5 @@ def _annotated(entry: dict, bgr: np.ndarray, instances: np.ndarray, labels: list
         source=entry["set"],
         group=entry["group"],
         name=entry["image"],
+        guessed=np.concatenate([[False], guessed]),
     )

@@ -71,7 +71,8 @@ def random_split(folds: dict[int, Dataset]) -> Iterator[Split]:
         cut = round(len(entries) * _TEST_SHARE)
         test += [entries[i] for i in order[:cut]]
         training += [entries[i] for i in order[cut:]]
-    yield Split("random", *hold_back(Dataset(training)), Dataset(test))
+    held = hold_back(Dataset(training))
+    yield Split("random", held.training, held.held_back, Dataset(test))
 
 
 PROTOCOLS = {"rotation": rotation, "random": random_split}

@@ -6,11 +6,13 @@ recipe = read("my/recipe.toml")
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from training.augment import AUGMENTATIONS
 from training.losses import LOSSES
@@ -49,8 +51,9 @@ class Recipe:
     epochs, steps_per_epoch, batch_size
         Length of the training; without `steps_per_epoch` an epoch draws as many pixels as the data
         has.
-    learning_rate, warm_up
-        Peak of the cosine schedule, and the share of the training in which the rate rises to it.
+    learning_rate, warm_up, decay
+        The rate rises to `learning_rate` over the first `warm_up` epochs, is held, and falls to 0
+        over the last `decay` epochs.
     statistics_momentum
         Of the moving averages in the batch normalisation.
     optimizer
@@ -67,6 +70,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     warm_up: float
+    decay: float
     statistics_momentum: float
     optimizer: dict
     steps_per_epoch: int | None = None
@@ -106,20 +110,65 @@ def read(name: str) -> Recipe:
         value = values.get(key, 1)
         if not isinstance(value, (int, float)) or value <= 0:
             raise RecipeError(f"{path}: {key} must be a number above 0, not {value!r}.")
+    for key in ("warm_up", "decay"):
+        if not isinstance(values[key], (int, float)) or values[key] < 0:
+            raise RecipeError(f"{path}: {key} must be a number of epochs, not {values[key]!r}.")
     recipe = Recipe(**values)
     try:
-        make_optimizer(recipe)
+        make_optimizer(recipe, recipe.learning_rate)
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"{path}: Keras refuses the optimizer: {error}") from error
     return recipe
 
 
-def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """The recipe's optimiser at its peak learning rate."""
-    arguments = {key: value for key, value in recipe.optimizer.items() if key != "name"}
-    return keras.optimizers.get(
-        {
-            "class_name": recipe.optimizer["name"],
-            "config": {"learning_rate": recipe.learning_rate, **arguments},
-        }
+class WarmUpHoldDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly, is held, and falls to 0 by half a cosine.
+
+    Keras' own schedules fall from the end of the warm-up on. A rate that is held lets a training
+    be prolonged for as long as its end is not decided (Hägele et al. 2024, "Scaling laws and
+    compute-optimal training beyond fixed training durations").
+
+    Parameters
+    ----------
+    peak
+        Highest rate.
+    warm_up, decay
+        Steps in which the rate rises and falls.
+    steps
+        Length of the training; the decay ends there.
+    """
+
+    def __init__(self, *, peak: float, warm_up: float, decay: float, steps: int) -> None:
+        self._peak = peak
+        self._warm_up = max(1.0, warm_up)
+        self._decay = max(1.0, decay)
+        self._steps = steps
+
+    def __call__(self, step):
+        """Rate of a step, counted from 0; a scalar."""
+        step = ops.cast(step, "float32")
+        rising = ops.minimum(1.0, (step + 1.0) / self._warm_up)
+        left = ops.clip((self._steps - step) / self._decay, 0.0, 1.0)
+        return self._peak * rising * (0.5 - 0.5 * ops.cos(math.pi * left))
+
+
+def make_schedule(recipe: Recipe, steps_per_epoch: int) -> WarmUpHoldDecay:
+    """The recipe's learning rate, by step."""
+    return WarmUpHoldDecay(
+        peak=recipe.learning_rate,
+        warm_up=recipe.warm_up * steps_per_epoch,
+        decay=recipe.decay * steps_per_epoch,
+        steps=recipe.epochs * steps_per_epoch,
     )
+
+
+def make_optimizer(
+    recipe: Recipe, learning_rate: float | WarmUpHoldDecay
+) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser."""
+    arguments = {key: value for key, value in recipe.optimizer.items() if key != "name"}
+    optimizer = keras.optimizers.get(
+        {"class_name": recipe.optimizer["name"], "config": {"learning_rate": 0.0, **arguments}}
+    )
+    optimizer.learning_rate = learning_rate
+    return optimizer

@@ -16,21 +16,21 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
 
 from training import checkpoint, imagenet, weights
-from training.annotated import DataError, Dataset, hold_back
+from training.annotated import DataError, Dataset, fingerprints, hold_back
 from training.batches import Batches
 from training.callbacks import (
     Checkpoint,
     Curves,
     Progress,
     SaveWeights,
-    Schedule,
     StopOnNaN,
+    Stopped,
     TrainingError,
     Validate,
 )
@@ -41,7 +41,7 @@ from training.network import build
 from training.normalization import BatchNormalization
 from training.pannuke import PanNukeFold, find_folds
 from training.preprocess import TILE
-from training.recipe import Recipe, RecipeError, make_optimizer, read
+from training.recipe import Recipe, RecipeError, make_optimizer, make_schedule, read
 from training.weights import WeightsError
 
 SEED = 0
@@ -54,7 +54,6 @@ def train(
     recipe: Recipe,
     out: Path,
     *,
-    minutes: float | None = None,
     start: Path | None = None,
     resume: bool = False,
 ) -> None:
@@ -66,12 +65,11 @@ def train(
         Images to learn from, and images to score after every epoch (none if there are none).
     recipe
         How.
-    minutes
-        Train for this long instead of the recipe's epochs.
     start
         Weights file to begin with instead of the recipe's start.
     resume
-        Go on from the checkpoint in `out`.
+        Go on from the checkpoint in `out`. Of the recipe only `epochs` and `decay`, which decide
+        the end, may have changed.
 
     Raises
     ------
@@ -80,6 +78,8 @@ def train(
     CheckpointError, TrainingError
         If a checkpoint cannot be read or written, `out` holds another run, or the loss is no
         longer a number.
+    Stopped
+        If the process was asked to end; the checkpoint holds what was done.
     """
     state = out / "checkpoint.npz"
     if state.exists() and not resume:
@@ -95,62 +95,69 @@ def train(
     _prepare_backend()
     network = _network(recipe, start, resume)
     steps = recipe.steps_per_epoch or _steps_of_one_pass(training, recipe.batch_size)
+    schedule = make_schedule(recipe, steps)
     network.compile(
-        optimizer=make_optimizer(recipe),
+        optimizer=make_optimizer(recipe, schedule),
         loss=LOSSES[recipe.losses],
         jit_compile=keras.backend.backend() == "jax",
     )
-    schedule = Schedule(
-        peak=recipe.learning_rate,
-        warm_up=recipe.warm_up,
-        steps=recipe.epochs * steps,
-        minutes=minutes,
-    )
+    run = _run(recipe, training)
     done = 0
     if resume:
-        done, schedule.seconds = checkpoint.restore(network, state)
+        done = checkpoint.restore(network, run, state)
     else:
         (out / "log.csv").unlink(missing_ok=True)
-        settings = {"recipe": asdict(recipe), "minutes": minutes, "seed": SEED}
+        settings = {"recipe": asdict(recipe), "seed": SEED}
         settings |= {"start": str(start or recipe.start), "backend": keras.backend.backend()}
         settings |= {"training": len(training), "validation": len(validation)}
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    epochs = recipe.epochs if minutes is None else sys.maxsize
-    progress = Progress(
-        steps=None if minutes else epochs * steps, steps_per_epoch=steps, schedule=schedule
+    batches = Batches(
+        training,
+        batch_size=recipe.batch_size,
+        steps=steps,
+        seed=SEED,
+        augmentation=recipe.augmentation,
+        balance_classes=recipe.balance_classes,
+        first_step=done,
     )
+    saved = Checkpoint(state, run)
+    progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
     held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    callbacks = [
+        StopOnNaN(state),
+        saved,
+        *(averaged if network.optimizer.use_ema else []),
+        SaveWeights(recipe.network, out / "weights.npz"),
+        *([Validate(held, out / "examples.png")] if held else []),
+        keras.callbacks.CSVLogger(out / "log.csv", append=True),
+        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+        Curves(out / "log.csv", out / "curves.png"),
+        progress,
+    ]
+    epoch = done // steps
+    # Keras counts the batches of an epoch once: one that was begun is a training of its own.
+    ends = [epoch + 1] if done % steps else []
     try:
-        network.fit(
-            Batches(
-                training,
-                batch_size=recipe.batch_size,
-                steps=steps,
-                seed=SEED,
-                augmentation=recipe.augmentation,
-                balance_classes=recipe.balance_classes,
-                first_epoch=done,
-            ),
-            initial_epoch=done,
-            epochs=epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                StopOnNaN(steps, state),
-                schedule,
-                Checkpoint(state, schedule),
-                *(averaged if network.optimizer.use_ema else []),
-                SaveWeights(recipe.network, out / "weights.npz"),
-                *([Validate(held, out / "examples.png")] if held else []),
-                keras.callbacks.CSVLogger(out / "log.csv", append=True),
-                keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-                Curves(out / "log.csv", out / "curves.png"),
-                progress,
-            ],
-        )
+        for end in [*ends, recipe.epochs]:
+            network.fit(
+                batches,
+                initial_epoch=epoch,
+                epochs=end,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
+            epoch = end
     finally:
+        saved.restore_handlers()
         progress.close()
+
+
+def _run(recipe: Recipe, training: Dataset) -> dict:
+    """What a checkpoint belongs to: all that decides the outcome but the end of the training."""
+    how = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
+    return {"recipe": how, "data": fingerprints(training), "": {"seed": SEED}}
 
 
 def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
@@ -192,7 +199,8 @@ def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Data
         If neither is there, or a fold is missing.
     """
     if (data / "manifest.json").is_file():
-        return hold_back(read_manifest(data, "train"))
+        split = hold_back(read_manifest(data, "train"))
+        return split.training, split.choosing
     try:
         folds = find_folds(data)
     except DataError as error:
@@ -218,12 +226,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--validation-fold", type=int, default=2, metavar="N", help="of PanNuke")
     parser.add_argument("--recipe", default="lite", help="paper, full, lite or a .toml file")
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
-    parser.add_argument("--minutes", type=float, help="train for this long, whatever the epochs")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="end here instead of where the recipe says; a run that resumes may end elsewhere",
+    )
     parser.add_argument("--start", type=Path, metavar="FILE", help="weights file to begin with")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     arguments = parser.parse_args(argv)
     try:
         recipe = read(arguments.recipe)
+        if arguments.epochs is not None:
+            recipe = replace(recipe, epochs=arguments.epochs)
         training, validation = load(
             arguments.data, arguments.train_folds, arguments.validation_fold
         )
@@ -232,7 +247,6 @@ def main(argv: list[str] | None = None) -> int:
             validation,
             recipe,
             arguments.out,
-            minutes=arguments.minutes,
             start=arguments.start,
             resume=arguments.resume,
         )
@@ -247,8 +261,8 @@ def main(argv: list[str] | None = None) -> int:
     ) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("train: stopped; --resume goes on from the last epoch.", file=sys.stderr)
+    except (KeyboardInterrupt, Stopped):
+        print("train: stopped; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
     print(f"Wrote {arguments.out / 'weights.npz'}.")
     return 0
