@@ -27,7 +27,7 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
 	@touch $@
 
-build/saved_model/saved_model.pb: $(WEIGHTS) $(wildcard training/*.py) | $(VENV)/.ready
+build/saved_model/saved_model.pb: $(WEIGHTS) $(wildcard training/*.py training/model/*.py) | $(VENV)/.ready
 	@$(RUN) -m training.export --weights $(WEIGHTS) --out build/saved_model
 
 export: build/saved_model/saved_model.pb  ## weights -> build/saved_model

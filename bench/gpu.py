@@ -18,7 +18,7 @@ import tritonclient.grpc as triton
 
 from bench.load import Stages, closed_loop
 from bench.machine import machine
-from loadtest.patches import patches
+from samples.patches import patches
 from tsfd_client import Client, TsfdError
 
 _BATCHES = (1, 2, 4, 8, 16, 32)

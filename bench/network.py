@@ -19,11 +19,11 @@ import onnx
 import onnxruntime
 
 from bench.machine import machine
+from conversion import bare
 from conversion.int8 import to_int8
 from deploy.server import ARTEFACT
 from deploy.setup import ROOT
-from loadtest import bare
-from loadtest.patches import patches
+from samples.patches import patches
 
 
 @dataclass(frozen=True)

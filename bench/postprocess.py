@@ -15,14 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import instances
 import numpy as np
 
 from bench.authors import split
 from bench.machine import machine
-from deploy.setup import ROOT
-
-sys.path.insert(0, str(ROOT / "model_repository/nuclei_postprocess/1"))
-import instances
 
 _COUNTS = (0, 50, 100, 250, 500, 1000, 1500, 2000)
 _COUNTED_SIDE = 1024

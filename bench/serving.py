@@ -23,10 +23,10 @@ import tritonclient.grpc as triton
 
 from bench.load import Load, Stages, closed_loop
 from bench.machine import machine
+from conversion.bare import best_rate
 from deploy.server import ARTEFACT, ServerError, TritonServer
 from deploy.setup import ROOT
-from loadtest.bare import best_rate
-from loadtest.patches import patches
+from samples.patches import patches
 from tsfd_client import Client, TsfdError
 
 _CONCURRENCY = (1, 2, 4, 8)

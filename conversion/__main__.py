@@ -19,7 +19,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -58,14 +57,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _convert(arguments: argparse.Namespace) -> None:
     folder = install.version_folder(arguments.repository)
-    instances = parity.load_instances(arguments.repository)
     targets = _targets(arguments.targets)
     out = _output_folder(arguments.out)
     _report_misfit(folder / "model.plan")
 
     patches = calibration_patches(arguments.int8) if arguments.int8 else None
     forms = _write_onnx(arguments.saved_model, out, patches)
-    _check_parity(arguments.saved_model, forms, instances)
+    _check_parity(arguments.saved_model, forms)
     files: dict[Path, bytes] = {}
     if "check" in targets:
         _build_check(forms)
@@ -179,7 +177,7 @@ def _write_onnx(saved_model: Path, out: Path, patches: np.ndarray | None) -> For
     return forms
 
 
-def _check_parity(saved_model: Path, forms: Forms, instances: ModuleType) -> None:
+def _check_parity(saved_model: Path, forms: Forms) -> None:
     tiles = parity.tiles()
     reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
     checks = (
@@ -190,7 +188,7 @@ def _check_parity(saved_model: Path, forms: Forms, instances: ModuleType) -> Non
     results = []
     for name, load, path, tolerance in checks:
         found = parity.outputs(load(path), tiles)
-        results.append(parity.compare(name, reference, found, tolerance, instances))
+        results.append(parity.compare(name, reference, found, tolerance))
         print(results[-1].line())
     if results[0].nuclei_reference <= len(tiles):
         print("The SavedModel finds next to no nuclei here: agreement of instances says little.")

@@ -6,19 +6,15 @@ synthetic H&E field, and white and black blanks.
 
 from __future__ import annotations
 
-import importlib
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
+import instances
 import numpy as np
 from skimage import data
 
 from conversion.contract import OUTPUTS, TILE
-from conversion.errors import ConversionError
 from conversion.runtimes import Outputs, Runner
-from demo.synthetic import generate
+from samples.synthetic import generate
 
 _AT_A_TIME = 2  # tiles, to stay small in memory
 
@@ -91,9 +87,7 @@ def outputs(run: Runner, images: np.ndarray) -> Outputs:
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
 
 
-def compare(
-    form: str, reference: Outputs, found: Outputs, tolerance: Tolerance, instances: ModuleType
-) -> Parity:
+def compare(form: str, reference: Outputs, found: Outputs, tolerance: Tolerance) -> Parity:
     """Compare outputs with the SavedModel's.
 
     Parameters
@@ -104,13 +98,11 @@ def compare(
         As `outputs` returns them.
     tolerance
         What is allowed.
-    instances
-        The module that turns probabilities into instances, of `load_instances`.
     """
     differences = {name: _difference(reference[name], found[name]) for name in OUTPUTS}
     largest = {name: float(np.max(values)) for name, values in differences.items()}
     mean = {name: float(np.mean(values)) for name, values in differences.items()}
-    ours, theirs = _instance_maps(found, instances), _instance_maps(reference, instances)
+    ours, theirs = _instance_maps(found), _instance_maps(reference)
     count, count_reference = (sum(int(m.max()) for m in maps) for maps in (ours, theirs))
     quality = _panoptic_quality(theirs, ours)
 
@@ -133,28 +125,6 @@ def compare(
     return Parity(form, largest, mean, count, count_reference, quality, tuple(failures))
 
 
-def load_instances(repository: Path) -> ModuleType:
-    """The served instance extraction, out of the model repository.
-
-    Raises
-    ------
-    ConversionError
-        If the repository has none.
-    """
-    folder = repository / "nuclei_postprocess" / "1"
-    if not (folder / "instances.py").is_file():
-        raise ConversionError(
-            f"{folder}/instances.py is missing: name the project's model repository with "
-            "--repository."
-        )
-    # Under this very name, as its compiled functions are cached by module name.
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        return importlib.import_module("instances")
-    finally:
-        sys.path.pop(0)
-
-
 def _quarters(image: np.ndarray) -> list[np.ndarray]:
     return [image[y : y + TILE, x : x + TILE] for y in (0, TILE) for x in (0, TILE)]
 
@@ -164,7 +134,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
 
 
-def _instance_maps(found: Outputs, instances: ModuleType) -> list[np.ndarray]:
+def _instance_maps(found: Outputs) -> list[np.ndarray]:
     pairs = zip(found["class_probs"], found["boundary_prob"], strict=True)
     return [instances.extract(c, b, with_contours=False).instance_map for c, b in pairs]
 

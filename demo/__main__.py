@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo import histology
-from demo.synthetic import generate
 from deploy.server import ServerError, TritonServer
-from training.metrics import panoptic_quality
+from samples import histology
+from samples.synthetic import generate
+from training.evaluation.panoptic_quality import panoptic_quality
 from tsfd_client import Client, TsfdError, read_image, save
 from tsfd_client.contract import MPP
 

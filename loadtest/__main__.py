@@ -17,9 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conversion.bare import best_rate
 from deploy.server import ARTEFACT, ServerError, TritonServer
 from deploy.setup import ROOT
-from loadtest.bare import best_rate
 
 
 def run_locust(url: str, *, users: int, batch: int, seconds: float, out: Path) -> dict[str, float]:

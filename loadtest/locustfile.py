@@ -16,7 +16,7 @@ import numpy as np
 from locust import User, events, task
 from locust.env import Environment
 
-from loadtest.patches import expected_counts, patches
+from samples.patches import patches
 from tsfd_client import Client, ServerError, TsfdError
 
 grpc_gevent.init_gevent()  # without it gRPC blocks all users of the process
@@ -34,6 +34,11 @@ def _learn_answers(environment: Environment, **_: object) -> None:
             environment.expected = expected_counts(client, environment.tiles)
     except TsfdError as error:
         sys.exit(f"loadtest: {error}")
+
+
+def expected_counts(client: Client, tiles: np.ndarray) -> list[int]:
+    """Nuclei in each patch, one request after the other."""
+    return [len(client.segment_tiles(tile[None])[0].nuclei) for tile in tiles]
 
 
 def _address(environment: Environment) -> str:

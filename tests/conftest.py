@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.synthetic import generate
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT, find_environment
+from samples.synthetic import generate
 
 
 @pytest.fixture(scope="session")

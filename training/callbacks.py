@@ -12,11 +12,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from training import checkpoint, weights
-from training.annotated import Annotated
-from training.metrics import panoptic_quality
+from training import checkpoint
+from training.data.annotated import Annotated
+from training.evaluation.in_process import segment_all
+from training.evaluation.panoptic_quality import panoptic_quality
+from training.model import weights
 from training.pictures import draw_curves, draw_examples
-from training.segment import segment_all
 
 _LOOK = 10  # steps between two looks at the loss: each waits for the device
 _SECONDS_BETWEEN_CHECKPOINTS = 600

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.annotated import MPP, Annotated, DataError
-from training.labels import CLASSES, TISSUES
-from training.manifest import MANIFEST, entry_problems, examine, listing_problems, read_entries
-from training.pannuke import PanNukeFold, find_folds, fold_problems
+from training.data.annotated import MPP, Annotated, DataError
+from training.data.manifest import MANIFEST, entry_problems, examine, listing_problems, read_entries
+from training.data.pannuke import PanNukeFold, find_folds, fold_problems
+from tsfd_client.contract import CLASSES, TISSUES
 
 
 @dataclass

@@ -21,15 +21,16 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from training import report, scorecard, served
-from training.annotated import DataError, Dataset, hold_back
-from training.evaluation import Evaluation, Segment, evaluate
-from training.manifest import read_manifest
-from training.pannuke import PanNukeFold, find_folds
-from training.scorecard import Subject
+from training.data.annotated import DataError, Dataset
+from training.data.hold_back import hold_back
+from training.data.manifest import read_manifest
+from training.data.pannuke import PanNukeFold, find_folds
+from training.evaluation import report, served
+from training.evaluation.run import Evaluation, Segment, evaluate
+from training.evaluation.tables import Subject, make_tables, write_scores
 from tsfd_client.client import Client
 from tsfd_client.errors import TsfdError
-from tsfd_client.wire import Settings
+from tsfd_client.settings import Settings
 
 OUT = Path("build/evaluation/metrics.json")
 
@@ -112,10 +113,8 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
     else:
         data, split = read_manifest(arguments.manifest, arguments.split), arguments.split
         if arguments.held_back:
-            data, split = (
-                getattr(hold_back(data), arguments.held_back),
-                f"{split}, {arguments.held_back}",
-            )
+            data = getattr(hold_back(data), arguments.held_back)
+            split += f", {arguments.held_back.replace('_', ' ')}"
             if not data.entries:
                 raise EvaluationError(
                     f"Nothing is held back of the split {arguments.split!r}: its sets have fewer "
@@ -164,8 +163,8 @@ def in_process(path: Path, settings: Settings) -> Network:
     # Here, because a server's scores need no Keras.
     import keras
 
-    from training import weights
-    from training.segment import instances, segment_all
+    from training.evaluation.in_process import instances, segment_all
+    from training.model import weights
 
     given = {name: value for name, value in vars(settings).items() if value is not None}
     try:
@@ -191,13 +190,13 @@ def _versions(*packages: str) -> dict[str, str]:
 
 def _present(evaluation: Evaluation, data: Dataset, subject: Subject, out: Path) -> None:
     """Print the tables, then write the files, so that a full disk loses no figure."""
-    tables = scorecard.tables(evaluation.scores, subject)
+    tables = make_tables(evaluation.scores, subject)
     print("\n\n".join(table.text() for table in tables))
     note = evaluation.groups.note
     if note:
         print(f"\n{note}")
     try:
-        scorecard.write(evaluation.scores, subject, evaluation.seconds, note, out)
+        write_scores(evaluation.scores, subject, evaluation.seconds, note, out)
         page = out.with_name("report.html")
         report.write(evaluation, data, subject, tables, page)
     except OSError as error:
@@ -218,8 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", help="of the manifest (default: %(default)s)")
     parser.add_argument(
         "--held-back",
-        choices=("choosing", "reporting", "held_back"),
-        help="of the split only images that training.train holds back",
+        nargs="?",
+        const="held_back",
+        choices=("choosing", "reporting"),
+        help="of the split only images that training.train holds back, all or one half",
     )
     parser.add_argument("--set", help="only this data set of the manifest")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")

@@ -17,9 +17,9 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from training import weights
-from training.network import PRESETS, build
-from training.preprocess import TILE
+from training.model import weights
+from training.model.network import PRESETS, build
+from training.model.preprocess import TILE
 
 
 class ExportError(Exception):
@@ -34,7 +34,7 @@ def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, k
     image
         uint8 [N, 256, 256, 3].
     network
-        As `training.network.build` makes it.
+        As `training.model.network.build` makes it.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def export(network: keras.Model, out: Path) -> None:
     Parameters
     ----------
     network
-        As `training.network.build` makes it, with its weights.
+        As `training.model.network.build` makes it, with its weights.
     out
         Folder to write.
 

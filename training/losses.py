@@ -12,7 +12,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from training.labels import CLASSES
+from tsfd_client.contract import CLASSES
 
 _EPSILON = 1e-6
 _BETWEEN_NUCLEI = 4.0
@@ -86,8 +86,8 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     Parameters
     ----------
     boundary
-        [N, H, W, 1], as `training.batches.boundaries` makes it: pixels that part two nuclei (2)
-        weigh more, for they are few and decide how many nuclei there are.
+        [N, H, W, 1], as `data.batches.boundaries` makes it: pixels that part two nuclei (2) weigh
+        more, for they are few and decide how many nuclei there are.
     logits
         float32 [N, H, W, 1].
     """

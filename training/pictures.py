@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 from skimage.segmentation import mark_boundaries
 
-from training.annotated import Annotated
+from training.data.annotated import Annotated
 
 _EXAMPLES = 4
 _CROP = 384

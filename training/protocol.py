@@ -22,19 +22,19 @@ from statistics import fmean
 
 import numpy as np
 
-from training import scorecard
-from training.annotated import DataError, Dataset, Entry, hold_back
 from training.callbacks import TrainingError
 from training.checkpoint import CheckpointError
+from training.data.annotated import DataError, Dataset, Entry
+from training.data.hold_back import hold_back
+from training.data.pannuke import SOURCE, PanNukeFold, find_folds
 from training.evaluate import EvaluationError, in_process
-from training.evaluation import evaluate
-from training.pannuke import SOURCE, PanNukeFold, find_folds
+from training.evaluation.run import evaluate
+from training.evaluation.scores import Estimate, Scores
+from training.evaluation.tables import Subject, make_tables, write_scores
+from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, read
-from training.scorecard import Subject
-from training.scoring import Estimate, Scores
 from training.train import SEED, train
-from training.weights import WeightsError
-from tsfd_client.wire import Settings
+from tsfd_client.settings import Settings
 
 ROTATION = ((1, 2, 3), (2, 1, 3), (3, 2, 1))
 """Folds to train on, to validate with and to score, of the three official splits."""
@@ -96,9 +96,7 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         evaluation = evaluate(split.test, network.segment, by_tissue=True)
         subject = Subject(data=SOURCE, split=split.name, **network.description)
         note = evaluation.groups.note
-        scorecard.write(
-            evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json"
-        )
+        write_scores(evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json")
         found.append(evaluation.scores)
     return found
 
@@ -190,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
         settings={},
         versions={},
     )
-    print("\n\n".join(table.text() for table in scorecard.tables(mean(runs), subject)))
+    print("\n\n".join(table.text() for table in make_tables(mean(runs), subject)))
     return 0
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from training.augment import AUGMENTATIONS
+from training.data.augment import AUGMENTATIONS
 from training.losses import LOSSES
-from training.network import PRESETS
+from training.model.network import PRESETS
 
 FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
@@ -39,13 +39,13 @@ class Recipe:
     Attributes
     ----------
     network
-        Preset of `training.network`.
+        Preset of `training.model.network`.
     precision
         Keras' dtype policy.
     start
         ``"random"``, or ``"imagenet"`` for the lite network's backbone.
     losses, augmentation
-        Names in `training.losses.LOSSES` and `training.augment.AUGMENTATIONS`.
+        Names in `training.losses.LOSSES` and `training.data.augment.AUGMENTATIONS`.
     balance_classes
         Whether patches with rare classes are drawn more often.
     epochs, steps_per_epoch, batch_size
@@ -112,7 +112,9 @@ def read(name: str) -> Recipe:
             raise RecipeError(f"{path}: {key} must be a number above 0, not {value!r}.")
     for key in ("warm_up", "decay"):
         if not isinstance(values[key], (int, float)) or values[key] < 0:
-            raise RecipeError(f"{path}: {key} must be a number of epochs, not {values[key]!r}.")
+            raise RecipeError(
+                f"{path}: {key} must be a number of epochs from 0 on, not {values[key]!r}."
+            )
     recipe = Recipe(**values)
     try:
         make_optimizer(recipe, recipe.learning_rate)

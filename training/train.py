@@ -21,9 +21,7 @@ from pathlib import Path
 
 import keras
 
-from training import checkpoint, imagenet, weights
-from training.annotated import DataError, Dataset, fingerprints, hold_back
-from training.batches import Batches
+from training import checkpoint
 from training.callbacks import (
     Checkpoint,
     Curves,
@@ -35,14 +33,18 @@ from training.callbacks import (
     Validate,
 )
 from training.checkpoint import CheckpointError
+from training.data.annotated import DataError, Dataset, fingerprints
+from training.data.batches import Batches
+from training.data.hold_back import hold_back
+from training.data.manifest import read_manifest
+from training.data.pannuke import PanNukeFold, find_folds
 from training.losses import LOSSES
-from training.manifest import read_manifest
-from training.network import build
-from training.normalization import BatchNormalization
-from training.pannuke import PanNukeFold, find_folds
-from training.preprocess import TILE
+from training.model import imagenet, weights
+from training.model.network import build
+from training.model.normalization import BatchNormalization
+from training.model.preprocess import TILE
+from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, make_optimizer, make_schedule, read
-from training.weights import WeightsError
 
 SEED = 0
 _VALIDATION_IMAGES = 256  # of a PanNuke fold of 2,500

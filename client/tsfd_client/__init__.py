@@ -4,13 +4,18 @@ with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, 0.25 micrometres per pixel
 """
 
-from tsfd_client.aio import AsyncClient
-from tsfd_client.client import Client
+from typing import TYPE_CHECKING
+
+from tsfd_client.assemble import TileResult
 from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError, TsfdError
 from tsfd_client.image import read_image
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.save import overlay, save, write_geojson
-from tsfd_client.wire import Settings, TileResult
+from tsfd_client.settings import Settings
+
+if TYPE_CHECKING:
+    from tsfd_client.aio import AsyncClient
+    from tsfd_client.client import Client
 
 __all__ = [
     "AsyncClient",
@@ -27,3 +32,16 @@ __all__ = [
     "save",
     "write_geojson",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # When first asked for: reading, stitching and writing do without gRPC.
+    if name == "Client":
+        from tsfd_client.client import Client
+
+        return Client
+    if name == "AsyncClient":
+        from tsfd_client.aio import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,10 +12,12 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 
 from tsfd_client import wire
+from tsfd_client.assemble import TileResult, assemble, batches
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.retry import explain, wait_before_retry
+from tsfd_client.settings import Settings
 from tsfd_client.tiling import Tile, tiling
-from tsfd_client.wire import Settings, TileResult
 
 
 class AsyncClient:
@@ -76,7 +78,7 @@ class AsyncClient:
                 MODEL, headers=self._headers, client_timeout=5
             )
         except triton.InferenceServerException as error:
-            raise wire.explain(error, self.url) from error
+            raise explain(error, self.url) from error
         wire.check_metadata(metadata, self.url)
 
     async def segment(
@@ -102,16 +104,14 @@ class AsyncClient:
             if progress:
                 progress(len(results), len(cut))
 
-        pending = [
-            asyncio.create_task(request(batch)) for batch in wire.batches(cut, self._batch_size)
-        ]
+        pending = [asyncio.create_task(request(batch)) for batch in batches(cut, self._batch_size)]
         try:
             await asyncio.gather(*pending)
         finally:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        return await asyncio.to_thread(wire.assemble, cut, results, image.shape[:2], mpp)
+        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp)
 
     async def segment_tiles(
         self, tiles: np.ndarray, *, settings: Settings | None = None
@@ -133,7 +133,7 @@ class AsyncClient:
                 )
                 return wire.decode(answer)
             except triton.InferenceServerException as error:
-                pause = wire.wait_before_retry(
+                pause = wait_before_retry(
                     error,
                     url=self.url,
                     attempt=attempt,

@@ -13,7 +13,7 @@ from tsfd_client.contract import MPP
 from tsfd_client.errors import TsfdError
 from tsfd_client.image import read_image
 from tsfd_client.save import save
-from tsfd_client.wire import Settings
+from tsfd_client.settings import Settings
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,11 +12,13 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client import wire
+from tsfd_client.assemble import TileResult, assemble, batches
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.retry import explain, wait_before_retry
+from tsfd_client.settings import Settings
 from tsfd_client.shm import Regions
 from tsfd_client.tiling import Tile, tiling
-from tsfd_client.wire import Settings, TileResult
 
 TRANSPORTS = ("grpc", "shm")
 
@@ -115,7 +117,7 @@ class Client:
                 MODEL, headers=self._headers, client_timeout=5
             )
         except triton.InferenceServerException as error:
-            raise wire.explain(error, self.url) from error
+            raise explain(error, self.url) from error
         wire.check_metadata(metadata, self.url)
 
     def segment(
@@ -149,7 +151,7 @@ class Client:
             given up.
         """
         cut = tiling(image, mpp)
-        requests = wire.batches(cut, self._batch_size)
+        requests = batches(cut, self._batch_size)
         results: list[tuple[Tile, TileResult]] = []
         waiting: dict[Future, list[Tile]] = {}
         pool = ThreadPoolExecutor(self._max_in_flight, thread_name_prefix="tsfd")
@@ -165,7 +167,7 @@ class Client:
                         progress(len(results), len(cut))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return wire.assemble(cut, results, image.shape[:2], mpp)
+        return assemble(cut, results, image.shape[:2], mpp)
 
     def segment_tiles(
         self, tiles: np.ndarray, *, settings: Settings | None = None
@@ -188,7 +190,7 @@ class Client:
             try:
                 return self._segment_tiles(tiles, parameters)
             except triton.InferenceServerException as error:
-                pause = wire.wait_before_retry(
+                pause = wait_before_retry(
                     error,
                     url=self.url,
                     attempt=attempt,

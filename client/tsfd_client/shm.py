@@ -18,8 +18,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import shared_memory as system
 
 from tsfd_client import wire
+from tsfd_client.assemble import TileResult
 from tsfd_client.contract import MAX_BATCH, TILE
-from tsfd_client.wire import TileResult
 
 _MAP_BYTES = TILE * TILE * 2
 _MAPS_AT = MAX_BATCH * TILE * TILE * 3

@@ -10,7 +10,6 @@ import tifffile
 from PIL import Image
 
 from tsfd_client import ImageError, read_image
-from tsfd_client.contract import CLASSES, TISSUES
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
@@ -76,10 +75,3 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"nothing of the kind")
         with pytest.raises(ImageError, match=f"{name} cannot be read as an image: "):
             read_image(tmp_path / name)
-
-
-def test_names_are_those_of_the_network() -> None:
-    from training import labels
-
-    assert labels.CLASSES == CLASSES
-    assert labels.TISSUES == TISSUES

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.synthetic import generate
 from deploy.server import TritonServer
+from samples.synthetic import generate
 from tsfd_client import (
     AsyncClient,
     Client,

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from deploy.server import TritonServer
 from tsfd_client import Client, ServerError, Settings
-from tsfd_client.wire import explain
+from tsfd_client.retry import explain
 
 
 def left_behind() -> list[Path]:

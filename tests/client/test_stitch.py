@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from demo.synthetic import generate
+from samples.synthetic import generate
 from tsfd_client.stitch import TileNuclei, stitch
 from tsfd_client.tiling import tiling
 

@@ -12,8 +12,8 @@ import pytest
 from conversion import engine
 from conversion.fp16 import to_fp16
 from conversion.to_onnx import convert
-from training import weights
 from training.export import export
+from training.model import weights
 
 ROOT = Path(__file__).parents[2]
 

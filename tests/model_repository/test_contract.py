@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from deploy.server import TritonServer
 from deploy.setup import ROOT
-from training.labels import CLASSES, TISSUES
+from tsfd_client.contract import CLASSES, TISSUES
 
 REPOSITORY = ROOT / "model_repository"
 CONFIGS = {

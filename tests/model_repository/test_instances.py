@@ -1,26 +1,22 @@
 """Instance extraction on probabilities whose nuclei are known."""
 
-import importlib.util
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import instances
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instances.reference import _thin
 from skimage.segmentation import find_boundaries
 
-from demo.synthetic import generate
-from training.metrics import panoptic_quality
+from samples.synthetic import generate
+from training.evaluation.panoptic_quality import panoptic_quality
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
-
-
-sys.path.insert(0, str(ROOT / "model_repository" / "nuclei_postprocess" / "1"))
-import instances  # noqa: E402 - a file in the model's version folder, as the server finds it
 
 Parameters, extract = instances.Parameters, instances.extract
 BOTH = pytest.mark.parametrize("method", instances.METHODS)
@@ -369,9 +365,9 @@ def test_thinning_leaves_one_pixel_lines() -> None:
     rng = np.random.default_rng(0)
     lines = cv2.GaussianBlur(rng.normal(size=(80, 90)), (0, 0), 4)
     mask = (np.abs(lines) < 0.4 * lines.std()).astype(np.uint8)
-    skeleton = instances._thin(mask)
+    skeleton = _thin(mask)
     assert (skeleton <= mask).all()
-    assert np.array_equal(instances._thin(skeleton), skeleton)
+    assert np.array_equal(_thin(skeleton), skeleton)
     squares = skeleton[1:, 1:] + skeleton[1:, :-1] + skeleton[:-1, 1:] + skeleton[:-1, :-1]
     assert squares.max() < 4
     # Zhang and Suen's conditions may delete a 2 x 2 square, but nothing larger.
@@ -384,15 +380,9 @@ def test_thinning_leaves_one_pixel_lines() -> None:
 def test_thinning_a_bar_leaves_its_middle() -> None:
     mask = np.zeros((9, 20), np.uint8)
     mask[2:7, 2:18] = 1
-    skeleton = instances._thin(mask)
+    skeleton = _thin(mask)
     assert set(np.nonzero(skeleton)[0]) == {4}
     assert skeleton.sum() >= 10
-
-
-def test_loading_under_another_name_is_refused() -> None:
-    spec = importlib.util.spec_from_file_location("elsewhere", instances.__file__)
-    with pytest.raises(ImportError, match=r"^instances\.py must be loaded as the module"):
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_warm_up_runs_both_methods() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import queue
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import instances
 import numpy as np
 import openvino
 import pytest
@@ -15,10 +15,6 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from deploy.server import TritonServer
-from deploy.setup import ROOT
-
-sys.path.insert(0, str(ROOT / "model_repository/nuclei_postprocess/1"))
-import instances
 
 ENSEMBLE = "nuclei_segmentation"
 NUCLEI = ["instance_map", "nuclei", "nuclei_count", "contours"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.synthetic import generate
+from samples.synthetic import generate
 
 TISSUES_OF_PATCHES = ("Breast", "Colon", "Bile-duct")
 """Tissue of each patch of a fold."""

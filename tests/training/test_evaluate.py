@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from conversion.parity import HALF
-from demo.synthetic import generate
 from deploy.server import TritonServer
 from deploy.setup import ROOT
-from training import served, weights
+from samples.synthetic import generate
+from training.data.manifest import read_manifest
 from training.evaluate import main
-from training.evaluation import evaluate
-from training.manifest import read_manifest
-from training.metrics import panoptic_quality
-from training.segment import segment, segment_all
+from training.evaluation import served
+from training.evaluation.in_process import segment, segment_all
+from training.evaluation.panoptic_quality import panoptic_quality
+from training.evaluation.run import evaluate
+from training.model import weights
 from tsfd_client import Client
 
 LITE = ROOT / "weights" / "lite.npz"

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from training.export import ExportError, export, main
-from training.network import build
+from training.model.network import build
 
 
 @pytest.fixture(scope="module")

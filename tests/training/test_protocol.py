@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from training.pannuke import PanNukeFold, find_folds
+from training.data.pannuke import PanNukeFold, find_folds
 from training.protocol import main, random_split, rotation
 from training.recipe import FOLDER
 

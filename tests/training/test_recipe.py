@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from training.recipe import FOLDER, RecipeError, make_optimizer, read
+from training.recipe import FOLDER, RecipeError, make_optimizer, make_schedule, read
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_complete(path: Path) -> None:
     recipe = read(path.stem)
 
-    assert float(make_optimizer(recipe).learning_rate) == pytest.approx(recipe.learning_rate)
+    schedule = make_schedule(recipe, steps_per_epoch=10)
+    assert make_optimizer(recipe, schedule).learning_rate == schedule(0)
 
 
 def test_the_papers_recipe_is_the_papers() -> None:
@@ -21,8 +23,23 @@ def test_the_papers_recipe_is_the_papers() -> None:
 
     assert (recipe.network, recipe.losses, recipe.augmentation) == ("paper",) * 3
     assert (recipe.epochs, recipe.learning_rate) == (150, 0.16)
-    assert recipe.warm_up * recipe.epochs == pytest.approx(3)
+    assert (recipe.warm_up, recipe.decay) == (3, 147)
     assert recipe.optimizer == {"name": "SGD", "momentum": 0.9}
+
+
+def test_the_rate_rises_is_held_and_falls_to_zero() -> None:
+    recipe = replace(read("lite"), epochs=100, warm_up=2, decay=10)
+    schedule = make_schedule(recipe, steps_per_epoch=10)
+    peak = pytest.approx(recipe.learning_rate)
+
+    rates = [float(schedule(step)) for step in range(1001)]
+
+    assert rates[0] == pytest.approx(recipe.learning_rate / 20)
+    assert rates[19] == peak
+    assert all(rate == peak for rate in rates[20:901])
+    assert rates[950] == pytest.approx(recipe.learning_rate / 2)
+    assert rates[1000] == 0
+    assert sorted(rates[900:], reverse=True) == rates[900:]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +54,11 @@ def test_the_papers_recipe_is_the_papers() -> None:
         ),
         ("use_ema", "use_emma", "{path}: Keras refuses the optimizer: "),
         ('"AdamW"', '"AdamX"', "{path}: Keras refuses the optimizer: "),
+        (
+            "decay = 38",
+            "decay = -1",
+            "{path}: decay must be a number of epochs from 0 on, not -1.",
+        ),
         ("epochs = 40", "epochs = = 40", "{path} is not TOML: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""Nuclei from probabilities: Triton's glue around ``instances.py``.
+"""Nuclei from probabilities: Triton's glue around the package ``instances``.
 
 Tensors, request parameters and reactions to bad input: README.md of the model repository.
 """
@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from pathlib import Path
 
+import instances
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import instances
 
 _INPUTS = ("class_probs", "boundary_prob")
 _CLASSES = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")

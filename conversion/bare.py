@@ -1,0 +1,57 @@
+"""Throughput of the CPU runtime alone: what serving is measured against."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from samples.patches import patches
+
+_WAYS = (("LATENCY", 4), ("THROUGHPUT", 4), ("THROUGHPUT", 1))
+
+
+def best_rate(model: Path, seconds: float = 4.0) -> float:
+    """Patches per second of OpenVINO on `model`, in this process, on all cores.
+
+    The best of its ways: all cores on one batch, a batch per stream, a patch per stream; `seconds`
+    is spent on each. Computed with known sizes, in the precision that the server uses.
+    """
+    return max(rate(model, hint, batch, seconds=seconds) for hint, batch in _WAYS)
+
+
+def rate(
+    model: Path, hint: str, batch: int, *, seconds: float, precision: str | None = None
+) -> float:
+    """Patches per second of OpenVINO in one way.
+
+    Parameters
+    ----------
+    model
+        ONNX file.
+    hint
+        ``"LATENCY"``, all cores on one batch, or ``"THROUGHPUT"``, a batch per stream.
+    batch
+        Patches per batch; -1 is a batch of 4 in a network whose batch is left open.
+    precision
+        ``"f32"``, or None for the processor's fastest.
+    """
+    import openvino
+
+    tiles = patches()
+    network = openvino.Core().read_model(model)
+    network.reshape({"image": [batch, *tiles.shape[1:]]})
+    batch = 4 if batch == -1 else batch
+    settings = {"PERFORMANCE_HINT": hint}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    queue = openvino.AsyncInferQueue(openvino.compile_model(network, "CPU", settings))
+    for _ in range(len(queue)):
+        queue.start_async({"image": tiles[:batch]})
+    queue.wait_all()
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        first = done % len(tiles)
+        queue.start_async({"image": tiles[first : first + batch]})
+        done += batch
+    queue.wait_all()
+    return done / (time.perf_counter() - started)

@@ -1,0 +1,16 @@
+"""Class and boundary probabilities of one image -> its nuclei: label map, table and contours.
+
+    result = extract(class_probs, boundary_prob)
+    result.instance_map   uint16 [H, W], 0 background, ids 1..n in raster order of first pixels
+    result.nuclei         float32 [n, 11], one row per id, columns as in ``COLUMNS``
+    result.contours       int16 [m, 2], outer contours (x, y) of all nuclei one after another
+
+Needs numpy, numba and OpenCV only. Every kernel releases the interpreter lock, so a batch is
+processed by calling `extract` from a thread per image. Call `warm_up` once to compile.
+"""
+
+from instances.extract import Instances, extract, warm_up
+from instances.measures import COLUMNS
+from instances.parameters import METHODS, Parameters
+
+__all__ = ["COLUMNS", "METHODS", "Instances", "Parameters", "extract", "warm_up"]

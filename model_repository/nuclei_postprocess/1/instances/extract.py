@@ -1,0 +1,156 @@
+"""Probabilities of one image -> its nuclei; see the package."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from instances.contours import contour_lengths, trace_contours
+from instances.labels import areas_of
+from instances.measures import COLUMNS, drop_faint, measure
+from instances.parameters import METHODS, Parameters
+from instances.reference import reference
+from instances.watershed import watershed
+
+_CHANNELS: Final = 6
+_MAX_SIDE: Final = np.iinfo(np.int16).max
+_MAX_INSTANCES: Final = np.iinfo(np.uint16).max
+_DEFAULTS: Final = Parameters()
+_MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start travels as float32: exact up to here
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The nuclei of one image.
+
+    Attributes
+    ----------
+    instance_map
+        uint16 [H, W]: 0 background, ids 1..n in raster order of their first pixels. Every instance
+        is 4-connected.
+    nuclei
+        float32 [n, 11]: row i - 1 describes id i, columns as in `COLUMNS`. ``class`` has the
+        largest summed probability over the instance among the classes 1..5 (lowest id on a tie;
+        the reference method: the class whose map held it) and ``class_prob`` is its share of the
+        sum over the classes 1..5, so 0..1.
+    contours
+        int16 [m, 2]: pixels (x, y) of each instance's outer border, clockwise, 8-connected,
+        starting at the instance's first pixel in raster order. Empty if none were asked for;
+        ``contour_start`` and ``contour_length`` are 0 then.
+    """
+
+    instance_map: np.ndarray
+    nuclei: np.ndarray
+    contours: np.ndarray
+
+
+def extract(
+    class_probs: np.ndarray,
+    boundary_prob: np.ndarray,
+    parameters: Parameters = _DEFAULTS,
+    *,
+    with_contours: bool = True,
+) -> Instances:
+    """Find the nuclei of one image.
+
+    Parameters
+    ----------
+    class_probs
+        uint8 [H, W, 6]: probabilities times 255 of background and the classes 1..5.
+    boundary_prob
+        uint8 [H, W]: probability times 255 that a nucleus' outline runs through the pixel.
+    parameters
+        Thresholds, minimum area and method.
+    with_contours
+        Whether to trace contours.
+
+    Returns
+    -------
+    Instances
+
+    Raises
+    ------
+    ValueError
+        If an array has another dtype or shape, is empty or has a side over 32,767 pixels, or if
+        the image holds more than 65,535 nuclei.
+    """
+    class_probs, boundary_prob = _checked(class_probs, boundary_prob)
+    foreground_level = int(255 * parameters.foreground_threshold)
+    boundary_level = int(255 * parameters.boundary_threshold)
+    min_area = int(parameters.min_area)
+    if parameters.method == "watershed":
+        labels, classes = watershed(class_probs, boundary_prob, foreground_level, boundary_level)
+        areas = areas_of(labels, classes.size)
+        drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
+    else:
+        labels, classes = reference(
+            class_probs, boundary_prob, foreground_level, boundary_level, min_area
+        )
+        min_area = 0  # applied already, before the split
+        areas = areas_of(labels, classes.size)
+
+    min_area = max(min_area, 1)  # labels without a pixel are no nuclei
+    count = int(np.count_nonzero(areas[1:] >= min_area))
+    if count > _MAX_INSTANCES:
+        raise ValueError(
+            f"The image holds {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map "
+            "can number: process it in tiles."
+        )
+    instance_map, nuclei, starts = measure(class_probs, labels, areas, classes, min_area, count)
+    if not with_contours:
+        return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
+
+    stride = boundary_prob.shape[1] + 2
+    lengths = contour_lengths(labels, starts, stride)
+    ends = np.cumsum(lengths)
+    if count and ends[-1] > _MAX_CONTOUR_POINTS:
+        raise ValueError(
+            f"The contours have {ends[-1]:,} points, more than the {_MAX_CONTOUR_POINTS:,} the "
+            "nuclei table can index: process the image in tiles."
+        )
+    nuclei[:, COLUMNS.index("contour_start")] = ends - lengths
+    nuclei[:, COLUMNS.index("contour_length")] = lengths
+    return Instances(instance_map, nuclei, trace_contours(labels, starts, lengths, stride))
+
+
+def warm_up() -> None:
+    """Compile (or load from numba's cache) everything `extract` runs, for both methods."""
+    class_probs = np.zeros((16, 16, _CHANNELS), np.uint8)
+    class_probs[..., 0] = 255
+    class_probs[4:12, 4:12] = (0, 255, 0, 0, 0, 0)
+    boundary_prob = np.zeros((16, 16), np.uint8)
+    for method in METHODS:
+        extract(class_probs, boundary_prob, Parameters(method=method))
+
+
+def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contiguous read-only views, so that every call meets the same compiled kernels."""
+    arrays = []
+    for name, array, shape in (
+        ("class_probs", class_probs, "[height, width, 6]"),
+        ("boundary_prob", boundary_prob, "[height, width]"),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+            found = getattr(array, "dtype", type(array).__name__)
+            raise ValueError(f"{name} must be a uint8 array (probability times 255), not {found}.")
+        rank = shape.count(",") + 1
+        if array.ndim != rank or (rank == 3 and array.shape[2] != _CHANNELS):
+            raise ValueError(f"{name} must have the shape {shape}, not {list(array.shape)}.")
+        view = np.ascontiguousarray(array).view()
+        view.flags.writeable = False
+        arrays.append(view)
+
+    height, width = boundary_prob.shape
+    if class_probs.shape[:2] != (height, width):
+        raise ValueError(
+            f"class_probs covers {class_probs.shape[0]} x {class_probs.shape[1]} pixels but "
+            f"boundary_prob {height} x {width}: both must be of the same image."
+        )
+    if height == 0 or width == 0:
+        raise ValueError(f"The image is empty ({height} x {width} pixels).")
+    if max(height, width) > _MAX_SIDE:
+        raise ValueError(
+            f"The image has {height} x {width} pixels, but contours reach only to {_MAX_SIDE:,}: "
+            "process it in tiles."
+        )
+    return arrays[0], arrays[1]

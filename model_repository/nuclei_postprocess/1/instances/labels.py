@@ -1,0 +1,49 @@
+"""Label arrays: the states of their pixels, and what every method does with them.
+
+Labels live in flat int32 arrays of (H + 2) x (W + 2) pixels whose frame is `FRAME`: the neighbours
+of the pixel with index p are p - stride, p - 1, p + 1 and p + stride.
+"""
+
+from typing import Final
+
+import numba
+import numpy as np
+
+# States of a pixel; labels themselves are positive.
+BACKGROUND: Final = 0
+RIM: Final = -1  # foreground that no nucleus has claimed yet
+INTERIOR: Final = -2  # foreground away from boundaries
+FRAME: Final = -3  # one pixel around the image, so that neighbours need no bounds check
+VISITED: Final = -4  # background already searched for holes
+
+COMPILE: Final = {"cache": True, "nogil": True}
+"""How every kernel is compiled: kept on disk, and run without the interpreter's lock."""
+
+
+@numba.njit(**COMPILE)
+def flood(labels, queue, start, label, stride):
+    """Give the 4-connected component of ``start`` a label; its pixels are queue[:result]."""
+    component = labels[start]
+    labels[start] = label
+    queue[0] = start
+    size = 1
+    done = 0
+    while done < size:
+        p = queue[done]
+        done += 1
+        for q in (p - stride, p - 1, p + 1, p + stride):
+            if labels[q] == component:
+                labels[q] = label
+                queue[size] = q
+                size += 1
+    return size
+
+
+@numba.njit(**COMPILE)
+def areas_of(labels, size):
+    """Pixels per label, int64 [size]; index 0 stays 0."""
+    areas = np.zeros(size, np.int64)
+    for label in labels:
+        if label > 0:
+            areas[label] += 1
+    return areas

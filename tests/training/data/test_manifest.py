@@ -1,0 +1,186 @@
+"""Data sets listed in a manifest.json, sound and broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from samples.synthetic import generate
+from training.data.annotated import DataError
+from training.data.manifest import read_manifest
+from tsfd_client.contract import CLASSES
+
+KNOWN_LABELS = (
+    "neoplastic, inflammatory, connective, dead, epithelial, epithelial_any, not_neoplastic, "
+    "unlabelled, unknown"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images of 120 x 100 pixels: 0.png for training, 1.png at half the scale."""
+    entries = []
+    for number, (split, mpp) in enumerate((("train", 0.25), ("coarse", 0.5))):
+        field = generate(120, 100, nuclei=4, seed=number)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), field.image[..., ::-1])
+        labels = np.array([CLASSES[c] for c in field.classes])
+        np.savez(tmp_path / f"{number}.npz", instances=field.instance_map, label=labels)
+        entries.append(
+            {
+                "image": f"{number}.png",
+                "masks": f"{number}.npz",
+                "set": "synthetic",
+                "split": split,
+                "tissue": "Colon" if number == 0 else None,
+                "group": f"patient {number}",
+                "mpp": mpp,
+            }
+        )
+    (tmp_path / "manifest.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+def test_reads_a_split(folder: Path) -> None:
+    data = read_manifest(folder, "train")
+
+    field = generate(120, 100, nuclei=4, seed=0)
+    (image,) = data
+    assert np.array_equal(image.image, field.image)
+    assert np.array_equal(image.instances, field.instance_map)
+    assert image.instances.dtype == np.uint16
+    assert image.allowed.tolist() == [1, *(1 << field.classes.astype(int)).tolist()]
+    assert image.channels is None
+    (entry,) = data.entries
+    assert (entry.name, entry.source, entry.group) == ("0.png", "synthetic", "patient 0")
+    assert (entry.tissue, entry.shape) == (5, (120, 100))
+
+
+def test_other_scales_are_resampled(folder: Path) -> None:
+    (image,) = read_manifest(folder, "coarse")
+
+    assert image.image.shape == (240, 200, 3)
+    assert image.instances.shape == (240, 200)
+    assert image.tissue is None
+
+
+def _masks(**arrays: object) -> Callable[[Path], None]:
+    sound = {"instances": np.ones((120, 100), int), "label": ["dead"]}
+    return lambda folder: np.savez(folder / "0.npz", **(sound | arrays))
+
+
+def _entry(**changes: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / "manifest.json"
+        first, second = json.loads(path.read_text())
+        path.write_text(json.dumps([first | changes, second]))
+
+    return spoil
+
+
+def _without(key: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / "manifest.json"
+        first, second = json.loads(path.read_text())
+        del first[key]
+        path.write_text(json.dumps([first, second]))
+
+    return spoil
+
+
+def _instances(value: object, dtype: type) -> Callable[[Path], None]:
+    return _masks(instances=np.full((120, 100), value, dtype))
+
+
+BROKEN = [
+    (lambda f: (f / "0.png").unlink(), "{f}/0.png is missing."),
+    (lambda f: (f / "0.png").write_text("no"), "{f}/0.png is not an image."),
+    (lambda f: (f / "0.npz").unlink(), "{f}/0.npz is missing."),
+    (
+        lambda f: (f / "0.npz").write_text("no"),
+        "{f}/0.npz is not an npz of plain numbers and text.",
+    ),
+    (
+        lambda f: np.savez(f / "0.npz", instances=np.ones((120, 100), int)),
+        "{f}/0.npz is an npz without 'instances' or without 'label'.",
+    ),
+    (_instances(None, object), "{f}/0.npz is not an npz of plain numbers and text."),
+    (
+        _instances(True, bool),
+        "{f}/0.npz: 'instances' must be numbers [H, W], not bool [120, 100].",
+    ),
+    (_instances("1", str), "{f}/0.npz: 'instances' must be numbers [H, W], not <U1 [120, 100]."),
+    (
+        _masks(instances=np.ones((120, 100, 1), int)),
+        "{f}/0.npz: 'instances' must be numbers [H, W], not int64 [120, 100, 1].",
+    ),
+    (_instances(0.5, float), "{f}/0.npz: 'instances' has fractional ids, such as 0.5."),
+    (_instances(-1, int), "{f}/0.npz: 'instances' has negative ids, such as -1."),
+    (_instances(2, int), "{f}/0.npz: 'instances' has the id 2, but 'label' has length 1."),
+    (
+        _masks(instances=np.full((120, 100), 65535), label=["dead"] * 65535),
+        "{f}/0.npz: 'instances' has the id 65535; the highest possible is 65534.",
+    ),
+    (
+        _masks(instances=np.ones((4, 5), int)),
+        "{f}/0.npz has 4 x 5 pixels but its image 0.png 120 x 100.",
+    ),
+    (_masks(label=["x"]), "{f}/0.npz: the label 'x' is unknown; known are " + KNOWN_LABELS + "."),
+    (_masks(label=[1]), "{f}/0.npz: 'label' must be text [n], not int64 [1]."),
+    (
+        lambda f: (f / "manifest.json").unlink(),
+        "There is no {f}/manifest.json: name the folder of a manifest.json.",
+    ),
+    (
+        lambda f: (f / "manifest.json").write_text("["),
+        "{f}/manifest.json is not valid JSON: Expecting value: line 1 column 2 (char 1).",
+    ),
+    (
+        lambda f: (f / "manifest.json").write_text("{}"),
+        "{f}/manifest.json must be a list with an object for every image.",
+    ),
+    (
+        lambda f: (f / "manifest.json").write_text("[3]"),
+        "{f}/manifest.json, entry 1: must be an object, not 3.",
+    ),
+    (_without("group"), "{f}/manifest.json, entry 1: 'group' is missing."),
+    (_entry(group=3), "{f}/manifest.json, entry 1: 'group' must be text, not 3."),
+    (_entry(mpp=0), "{f}/manifest.json, entry 1: 'mpp' must be a positive number, not 0."),
+    (_entry(mpp="40x"), "{f}/manifest.json, entry 1: 'mpp' must be a positive number, not '40x'."),
+    (_entry(image="1.png"), "{f}/manifest.json lists 1.png 2 times."),
+    (
+        _entry(group="patient 1"),
+        "{f}/manifest.json: the group 'patient 1' of the set 'synthetic' is in the splits coarse "
+        "and train; a patient or slide belongs in one.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BROKEN)
+def test_broken_data_is_named(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(folder)
+
+    with pytest.raises(DataError) as error:
+        read_manifest(folder, "train")
+
+    assert str(error.value) == message.replace("{f}", str(folder))
+
+
+def test_unknown_tissue(folder: Path) -> None:
+    _entry(tissue="Brain")(folder)
+
+    with pytest.raises(DataError, match=r"entry 1: the tissue 'Brain' is unknown; known are Adr"):
+        read_manifest(folder, "train")
+
+
+def test_unknown_split(folder: Path) -> None:
+    with pytest.raises(DataError) as error:
+        read_manifest(folder, "test")
+
+    assert str(error.value) == (
+        f"{folder}/manifest.json lists no image of the split 'test'; it has coarse, train."
+    )

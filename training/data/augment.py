@@ -1,0 +1,92 @@
+"""Random patches out of annotated images, by one of two augmentations.
+
+``strong`` turns by any angle, mirrors, scales and varies stains, focus and noise. ``paper`` is that
+of TSFD-Net (Ilyas et al. 2022): two of mirroring, scaling, shifting, turning, shearing and
+cropping.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from training.data.annotated import Annotated
+from training.model.preprocess import STAIN_FROM_OD, TILE
+
+
+def strong(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a patch; image uint8 [256, 256, 3] and instances uint16 [256, 256]."""
+    angle = rng.uniform(0, 2 * np.pi)
+    scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    mirror = rng.choice((-1.0, 1.0))
+    turn = np.array(
+        [[np.cos(angle) * mirror, -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle)]]
+    )
+    image, instances = _cut(source, turn / scale, _centre(source, rng))
+    return _vary_stains(image, rng), instances
+
+
+def paper(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a patch; image uint8 [256, 256, 3] and instances uint16 [256, 256]."""
+    turn = np.eye(2)
+    shift = np.zeros(2)
+    for name in rng.choice(("mirror", "scale", "shift", "turn", "shear", "crop"), 2, replace=False):
+        if name == "mirror":
+            turn = turn @ np.diag(rng.choice((-1.0, 1.0), 2))
+        elif name == "scale":
+            turn = turn / rng.uniform(0.8, 1.2)
+        elif name == "shift":
+            shift = rng.uniform(-0.2, 0.2, 2) * TILE
+        elif name == "turn":
+            angle = np.deg2rad(rng.uniform(-25, 25))
+            turn = turn @ [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        elif name == "shear":
+            turn = turn @ [[1, np.tan(np.deg2rad(rng.uniform(-8, 8)))], [0, 1]]
+        else:
+            turn = turn * (1 - rng.uniform(0.05, 0.25))
+    return _cut(source, turn, _centre(source, rng) + shift)
+
+
+AUGMENTATIONS = {"strong": strong, "paper": paper}
+"""Augmentations by the name a recipe gives."""
+
+
+def _cut(source: Annotated, turn: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Patch around `centre` (x, y), of which `turn` [2, 2] leads to the image's pixels."""
+    matrix = np.column_stack([turn, centre - turn @ np.full(2, TILE / 2)])
+    maps = ((source.image, cv2.INTER_LINEAR), (source.instances, cv2.INTER_NEAREST))
+    image, instances = (
+        cv2.warpAffine(
+            pixels,
+            matrix,
+            (TILE, TILE),
+            flags=interpolation | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        for pixels, interpolation in maps
+    )
+    return image, instances
+
+
+def _centre(source: Annotated, rng: np.random.Generator) -> np.ndarray:
+    """A random place (x, y), away from the borders where the image is large enough."""
+    size = np.array(source.instances.shape[::-1])
+    margin = np.minimum(size / 2, 0.4 * TILE)
+    return rng.uniform(margin, size - margin)
+
+
+def _vary_stains(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary stain strength and hue (in optical density), brightness, focus and noise."""
+    table = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
+    # Stains in rows: mixing with a perturbed basis changes both strength and hue.
+    basis = np.linalg.inv(STAIN_FROM_OD)
+    strength = np.diag(rng.uniform(0.7, 1.35, 3))
+    tint = rng.normal(0, 0.06, (3, 3))
+    mix = (STAIN_FROM_OD @ strength @ (basis + tint)).astype(np.float32)
+    density = table[image] @ mix + rng.normal(0, 0.03, 3).astype(np.float32)
+    result = 255 * np.exp(-density)
+    if rng.random() < 0.3:
+        result = cv2.GaussianBlur(result, (0, 0), rng.uniform(0.3, 1.5))
+    if rng.random() < 0.3:
+        result = result + rng.normal(0, rng.uniform(1, 6), result.shape)
+    return np.clip(result, 0, 255).astype(np.uint8)

@@ -1,0 +1,150 @@
+"""Annotated images -> augmented batches."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import cv2
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from training.data.annotated import Dataset
+from training.data.augment import AUGMENTATIONS
+from training.model.preprocess import TILE
+from tsfd_client.contract import CLASSES, TISSUES
+
+_NO_INSTANCE = 65535
+
+
+def boundaries(instances: np.ndarray, guessed: np.ndarray | None = None) -> np.ndarray:
+    """Outlines the boundary head learns.
+
+    Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``,
+    connectivity 1, "thick"); an instance that the patch cuts is closed by a frame of 2 pixels.
+
+    Parameters
+    ----------
+    instances
+        uint16 [H, W].
+    guessed
+        bool by instance id: nuclei whose borders with each other are no annotator's.
+
+    Returns
+    -------
+    uint8 [H, W]
+        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away and is no
+        guess.
+    """
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
+    frame = np.ones(instances.shape, bool)
+    frame[2:-2, 2:-2] = False
+    outlines |= frame & (instances > 0)
+    near = np.ones((5, 5), np.uint8)
+    highest = cv2.dilate(instances, near)
+    lowest = cv2.erode(np.where(instances > 0, instances, np.uint16(_NO_INSTANCE)), near)
+    between = outlines & (lowest < highest)
+    if guessed is not None:
+        between[between] = ~(guessed[lowest[between]] & guessed[highest[between]])
+    return outlines.astype(np.uint8) + between
+
+
+def class_weights(data: Dataset) -> np.ndarray:
+    """How many times as often as an ordinary image each should be drawn, by the rarest class in it.
+
+    Repeat factor sampling (Gupta et al. 2019, LVIS): the square root of how many more images hold
+    the most widespread class than hold this one. Only nuclei whose class is known count.
+
+    Returns
+    -------
+    float64 [len(data)], at least 1
+    """
+    holds = np.zeros((len(data), len(CLASSES)), bool)
+    for row, annotated in enumerate(
+        tqdm(data, desc="Counting classes", unit=" images", disable=None)
+    ):
+        for class_id in range(1, len(CLASSES)):
+            holds[row, class_id] = np.any(annotated.allowed == 1 << class_id)
+    images = holds.sum(axis=0)
+    factor = np.sqrt(images.max() / np.maximum(images, 1))
+    return np.where(holds, factor, 1).max(axis=1)
+
+
+class Batches(keras.utils.PyDataset):
+    """Endless random augmented patches.
+
+    A batch is ``image`` uint8 [N, 256, 256, 3] and targets by output of the network:
+    ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets), ``boundary_logits`` uint8
+    [N, 256, 256, 1], ``tissue_logits`` float32 [N, 19] (all zero where unknown).
+
+    Parameters
+    ----------
+    data
+        Images to cut patches from, of one data set or of several.
+    batch_size, steps, seed
+        A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+    augmentation
+        Name in `AUGMENTATIONS`.
+    first_step
+        Step to go on from: a training that resumes there gets the batches it would have had. The
+        epoch it lies in is cut short.
+    balance_classes
+        Draw images with rare classes more often; see `class_weights`. Reads every image once.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        augmentation: str,
+        first_step: int = 0,
+        balance_classes: bool = False,
+    ) -> None:
+        super().__init__(workers=2, max_queue_size=8)
+        self._data = data
+        self._batch_size = batch_size
+        self._steps = steps
+        self._seed = seed
+        self._cut = AUGMENTATIONS[augmentation]
+        self._epoch, self._skipped = divmod(first_step, steps)
+        # By area, so that small images do not drown large ones. Square root: a large set counts
+        # more than a small one, but does not drown it either.
+        area = Counter()
+        for entry in data.entries:
+            area[entry.source] += math.prod(entry.shape)
+        weight = np.array([math.prod(e.shape) / area[e.source] ** 0.5 for e in data.entries])
+        if balance_classes:
+            weight *= class_weights(data)
+        self._probability = weight / weight.sum()
+
+    def __len__(self) -> int:
+        return self._steps - self._skipped
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+        self._skipped = 0
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng = np.random.default_rng((self._seed, self._epoch, self._skipped + index))
+        chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
+        image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
+        allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        outlines = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)
+        tissue = np.zeros((self._batch_size, len(TISSUES)), np.float32)
+        for row, number in enumerate(chosen):
+            annotated = self._data[number]
+            image[row], instances = self._cut(annotated, rng)
+            allowed[row, ..., 0] = annotated.allowed[instances]
+            outlines[row, ..., 0] = boundaries(instances, annotated.guessed)
+            if annotated.tissue is not None:
+                tissue[row, annotated.tissue] = 1
+        return image, {
+            "class_logits": allowed,
+            "boundary_logits": outlines,
+            "tissue_logits": tissue,
+        }

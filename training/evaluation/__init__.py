@@ -1,0 +1,1 @@
+"""How well nuclei are found: predictions, scores, tables and the report."""

@@ -1,0 +1,90 @@
+"""Classes that a data set can score: its nuclei may have labels that stand for several classes.
+
+The groups of a data set are the distinct sets of classes that its nuclei may have. A predicted
+class belongs to the group it lies in. A nucleus that may have any class belongs to none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.annotated import Dataset
+from training.evaluation.panoptic_quality import NUCLEUS_CLASSES
+from tsfd_client.contract import CLASSES
+
+_ANY = sum(1 << c for c in NUCLEUS_CLASSES)
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Groups of classes, numbered from 1; 0 is no group.
+
+    Attributes
+    ----------
+    masks
+        Set of classes of each group, the sum of ``2 ** class``; no two share a class.
+    sources
+        Names of the data sets whose nuclei have a group at all.
+    note
+        Why there are no groups although nuclei have classes, or None.
+    """
+
+    masks: tuple[int, ...]
+    sources: frozenset[str]
+    note: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Such as ``"connective"``, ``"neoplastic/epithelial"``."""
+        return tuple(_name(mask) for mask in self.masks)
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the groups."""
+        return range(1, len(self.masks) + 1)
+
+    def of_allowed(self, allowed: np.ndarray) -> np.ndarray:
+        """Group of nuclei by their sets of allowed classes, int64 [n]."""
+        numbers = np.zeros(256, np.int64)
+        numbers[list(self.masks)] = self.numbers
+        return numbers[allowed]
+
+    def of_classes(self, classes: np.ndarray) -> np.ndarray:
+        """Group of nuclei by their predicted classes 1..5, int64 [n]."""
+        numbers = np.zeros(len(CLASSES), np.int64)
+        for number, mask in zip(self.numbers, self.masks, strict=True):
+            numbers[[c for c in NUCLEUS_CLASSES if mask >> c & 1]] = number
+        return numbers[classes]
+
+
+def single_classes(*sources: str) -> ClassGroups:
+    """Each of the five classes a group of its own, as in PanNuke."""
+    return ClassGroups(tuple(1 << c for c in NUCLEUS_CLASSES), frozenset(sources))
+
+
+def find_groups(data: Dataset) -> ClassGroups:
+    """Groups of the labels that occur; none, with a note, where labels overlap each other."""
+    masks: set[int] = set()
+    sources: set[str] = set()
+    for annotated in data:
+        found = set(np.unique(annotated.allowed[1:]).tolist()) - {_ANY}
+        if found:
+            masks |= found
+            sources.add(annotated.source)
+    ordered = sorted(masks)
+    for position, mask in enumerate(ordered):
+        for other in ordered[:position]:
+            if mask & other:
+                return ClassGroups(
+                    (),
+                    frozenset(),
+                    f"No class scores: the labels {_name(other)} and {_name(mask)} overlap; "
+                    "evaluate the sets one by one with --set.",
+                )
+    return ClassGroups(tuple(ordered), frozenset(sources))
+
+
+def _name(mask: int) -> str:
+    return "/".join(CLASSES[c] for c in NUCLEUS_CLASSES if mask >> c & 1)

@@ -1,0 +1,1 @@
+"""The network: what happens to a tile before it, its layers and its weights."""

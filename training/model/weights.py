@@ -1,0 +1,82 @@
+"""Weights files: one npz per trained network, kernels in half precision.
+
+A file holds every variable under its Keras path, and ``preset``, the network it belongs to.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.model.network import build
+
+_PRESET = "preset"
+
+
+class WeightsError(Exception):
+    """A weights file cannot be read or written; the message says what to do."""
+
+
+def save(network: keras.Model, preset: str, path: Path) -> None:
+    """Write the variables of `network` to `path`, replacing it only when complete.
+
+    Kernels become float16; vectors (biases, batch statistics) stay float32: they are small, and
+    a variance does not fit float16's range.
+
+    Raises
+    ------
+    WeightsError
+        If a variable is not finite.
+    """
+    arrays: dict[str, np.ndarray] = {_PRESET: np.array(preset)}
+    for variable in network.variables:
+        if not variable.dtype.startswith("float"):
+            continue  # the seeds of the dropout layers
+        value = keras.ops.convert_to_numpy(variable.value)
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{variable.path} is not finite; {path} was not written.")
+        arrays[variable.path] = value.astype(np.float16 if value.ndim > 1 else np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path)
+
+
+def load(path: Path) -> tuple[keras.Model, str]:
+    """Build the network a weights file belongs to and give it the weights.
+
+    Returns
+    -------
+    keras.Model, str
+        The network as `training.model.network.build` makes it, and its preset.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another network.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        preset = str(arrays.pop(_PRESET))
+        network = build(preset)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is not a weights file of this project, or damaged.") from error
+    for variable in network.variables:
+        if not variable.dtype.startswith("float"):
+            continue
+        value = arrays.get(variable.path)
+        if value is None or value.shape != tuple(variable.shape):
+            raise WeightsError(
+                f"{path} does not fit this version's {preset!r} network: {variable.path} is "
+                f"{'missing' if value is None else 'of another shape'}. Train it again."
+            )
+        variable.assign(value.astype(np.float32))
+    # Keras reads the normalisation's constants when the layer is built, not when it runs.
+    network.get_layer("normalization").finalize_state()
+    return network, preset
