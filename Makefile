@@ -78,8 +78,11 @@ protocol: | $(VENV)/.ready  ## PROTOCOL=rotation|random on PanNuke in DATA, by t
 		--pannuke "$(or $(DATA),$(error Name the data: make protocol DATA=PanNuke))" \
 		--recipe $(PRESET) --out "runs/$(or $(PROTOCOL),rotation)-$(PRESET)"
 
-lint: | $(VENV)/.ready  ## ruff
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: | $(VENV)/.ready  ## ruff, types of the client, who may import whom
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
 
 clean:  ## remove what was built (not .venv)
 	rm -rf build $(ENGINE)
