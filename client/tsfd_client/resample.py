@@ -1,0 +1,126 @@
+"""Resample images to the network's scale, whole or in parts: a pixel is the same either way.
+
+Pixel i of the target has its centre at (i + 0.5) * step - 0.5 of the source, whatever part of the
+image is at hand: there is one grid for the whole slide. What is shrunk is smoothed first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from tsfd_client.contract import MPP
+
+_SAME = 0.02  # scales that differ less are taken as they are
+_PART = 4096  # pixels of the target at a time: OpenCV's maps hold 16 bits
+_FRACTIONS = 32  # steps between two pixels in OpenCV's tables
+
+Box = tuple[int, int, int, int]
+"""y_min, x_min, y_max, x_max, half-open."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels of an image of `height` x `width` at `mpp`, at 0.25 mpp.
+
+    Attributes
+    ----------
+    height, width
+        Of the source, pixels.
+    mpp
+        Of the source, micrometres per pixel.
+    """
+
+    height: int
+    width: int
+    mpp: float
+
+    @cached_property
+    def step(self) -> float:
+        """Pixels of the source per pixel of the target."""
+        return 1.0 if math.isclose(self.mpp, MPP, rel_tol=_SAME) else MPP / self.mpp
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the target."""
+        return max(1, round(self.height / self.step)), max(1, round(self.width / self.step))
+
+    @cached_property
+    def _sigma(self) -> float:
+        return 0.5 * math.sqrt(self.step**2 - 1) if self.step > 1 else 0.0
+
+    def source(self, box: Box) -> Box:
+        """Part of the source that a part of the target is made of; both as boxes."""
+        if self.step == 1:
+            return box
+        margin = 3 + math.ceil(4 * self._sigma)
+        y0, x0, y1, x1 = (edge * self.step for edge in box)
+        return (
+            max(0, math.floor(y0) - margin),
+            max(0, math.floor(x0) - margin),
+            min(self.height, math.ceil(y1) + margin),
+            min(self.width, math.ceil(x1) + margin),
+        )
+
+    def resample(self, pixels: np.ndarray, box: Box) -> np.ndarray:
+        """A part of the target.
+
+        Parameters
+        ----------
+        pixels
+            uint8 [h, w, 3], the part of the source that `source` names.
+        box
+            Part of the target.
+
+        Returns
+        -------
+        uint8 [y_max - y_min, x_max - x_min, 3]
+        """
+        if self.step == 1:
+            return pixels
+        if self._sigma:
+            size = 2 * math.ceil(3 * self._sigma) + 1
+            pixels = cv2.GaussianBlur(
+                pixels, (size, size), self._sigma, borderType=cv2.BORDER_REPLICATE
+            )
+        y0, x0, y1, x1 = box
+        top, left = self.source(box)[:2]
+        rows, row_fractions = self._places(y0, y1, top)
+        columns, column_fractions = self._places(x0, x1, left)
+        whole = np.empty((len(rows), len(columns), 2), np.int16)
+        whole[..., 0], whole[..., 1] = columns, rows[:, None]
+        fraction = row_fractions[:, None] * _FRACTIONS + column_fractions
+        return cv2.remap(
+            pixels,
+            whole,
+            fraction.astype(np.uint16),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+
+    def _places(self, first: int, end: int, origin: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whole pixels of the source from `origin` on, and fractions, for a row of the target."""
+        centres = (np.arange(first, end) + 0.5) * self.step - 0.5
+        fixed = np.round(centres * _FRACTIONS).astype(np.int64)
+        whole, fraction = np.divmod(fixed, _FRACTIONS)
+        return whole - origin, fraction
+
+
+def resample(image: np.ndarray, mpp: float) -> np.ndarray:
+    """A whole image at 0.25 mpp; uint8 [H, W, 3] in and out."""
+    grid = Grid(*image.shape[:2], mpp)
+    if grid.step == 1:
+        return image
+    height, width = grid.shape
+    result = np.empty((height, width, 3), np.uint8)
+    for y0 in range(0, height, _PART):
+        for x0 in range(0, width, _PART):
+            box = (y0, x0, min(height, y0 + _PART), min(width, x0 + _PART))
+            top, left, bottom, right = grid.source(box)
+            part = np.ascontiguousarray(image[top:bottom, left:right])
+            result[box[0] : box[2], box[1] : box[3]] = grid.resample(part, box)
+    return result
