@@ -4,53 +4,31 @@
 
 Signature ``serving_default``: ``image`` uint8 [N, 256, 256, 3] in; ``class_probs`` uint8
 [N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
-``tissue_probs`` float32 [N, 19] out.
+``tissue_probs`` float32 [N, 19] out. Nothing is done where `out` holds the same already.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
-from keras import ops
+from training.exported import Exported, file_sha256, is_current, source_sha256
+from training.quiet import quiet_tensorflow
 
-from training.model import weights
-from training.model.network import PRESETS, build
-from training.model.preprocess import TILE
+if TYPE_CHECKING:
+    import keras
 
 
 class ExportError(Exception):
     """Something the user can put right; the message says what and how."""
 
 
-def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Run the network on uint8 tiles and return what a served model returns.
-
-    Parameters
-    ----------
-    image
-        uint8 [N, 256, 256, 3].
-    network
-        As `training.model.network.build` makes it.
-
-    Returns
-    -------
-    dict
-        ``class_probs`` uint8 [N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256],
-        ``tissue_probs`` float32 [N, 19].
-    """
-    logits = network(image, training=False)
-    return {
-        "class_probs": _to_uint8(ops.softmax(logits["class_logits"], axis=-1)),
-        "boundary_prob": _to_uint8(ops.sigmoid(logits["boundary_logits"][..., 0])),
-        "tissue_probs": ops.softmax(logits["tissue_logits"], axis=-1),
-    }
-
-
-def export(network: keras.Model, out: Path) -> None:
+def export(network: keras.Model, out: Path, origin: Exported) -> None:
     """Write a SavedModel, replacing what `out` held only once the new one is complete.
 
     Parameters
@@ -59,6 +37,8 @@ def export(network: keras.Model, out: Path) -> None:
         As `training.model.network.build` makes it, with its weights.
     out
         Folder to write.
+    origin
+        What the network was made from; goes into the SavedModel.
 
     Raises
     ------
@@ -66,12 +46,17 @@ def export(network: keras.Model, out: Path) -> None:
         If Keras runs on another backend than TensorFlow, or `out` cannot be written or holds
         something other than a SavedModel.
     """
+    with quiet_tensorflow():
+        import keras
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
             f"A SavedModel can only be written by Keras' TensorFlow backend, not by "
             f"{keras.backend.backend()!r}: run the export with KERAS_BACKEND=tensorflow."
         )
-    import tensorflow as tf  # here, so that the module imports on a machine with JAX only
+    import tensorflow as tf
+
+    from training.model.preprocess import TILE
+    from training.model.serving import probabilities
 
     if (
         out.exists()
@@ -102,15 +87,12 @@ def export(network: keras.Model, out: Path) -> None:
                 signatures={"serving_default": serve},
                 options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
             )
+            origin.write(written)
             if out.exists():
                 out.rename(Path(scratch) / "old")
             written.rename(out)
     except OSError as error:
         raise ExportError(f"Cannot write {out}: {error.strerror or error}.") from error
-
-
-def _to_uint8(probability: keras.KerasTensor) -> keras.KerasTensor:
-    return ops.cast(ops.round(255.0 * probability), "uint8")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,24 +112,52 @@ def main(argv: list[str] | None = None) -> int:
     )
     source.add_argument(
         "--random-weights",
-        choices=tuple(PRESETS),
         metavar="PRESET",
-        help="export an untrained network instead, to try the tool chain: " + " or ".join(PRESETS),
+        help="export an untrained network instead, to try the tool chain: paper or lite",
     )
     parser.add_argument("--out", type=Path, default=Path("build/saved_model"), metavar="DIR")
     arguments = parser.parse_args(argv)
+    if not arguments.random_weights and is_current(arguments.out, arguments.weights):
+        print(f"{arguments.out} is up to date with {arguments.weights}.")
+        return 0
 
+    with quiet_tensorflow():
+        from training.model.weights import WeightsError
     try:
         if arguments.random_weights:
-            network, preset = build(arguments.random_weights), arguments.random_weights
+            network, origin = _random(arguments.random_weights)
         else:
-            network, preset = weights.load(arguments.weights)
-        export(network, arguments.out)
-    except (ExportError, weights.WeightsError) as error:
+            network, origin = _trained(arguments.weights)
+        export(network, arguments.out, origin)
+    except (ExportError, WeightsError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
-    print(f"Wrote {arguments.out} ({preset}).")
+    print(f"Wrote {arguments.out} ({origin.preset}).")
     return 0
+
+
+def _trained(path: Path) -> tuple[keras.Model, Exported]:
+    from training.model import weights
+
+    network, preset = weights.load(path)
+    parameters = asdict(weights.parameters(path))
+    return network, Exported(preset, file_sha256(path), source_sha256(), parameters)
+
+
+def _random(preset: str) -> tuple[keras.Model, Exported]:
+    import instances
+
+    from training.model.network import build
+
+    try:
+        network = build(preset)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    digest = hashlib.sha256()
+    for variable in network.variables:
+        digest.update(variable.numpy().tobytes())
+    parameters = asdict(instances.Parameters())
+    return network, Exported(preset, digest.hexdigest(), source_sha256(), parameters)
 
 
 if __name__ == "__main__":

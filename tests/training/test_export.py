@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deploy.setup import ROOT
 from training.export import ExportError, export, main
+from training.exported import Exported, file_sha256, is_current, source_sha256
+from training.model import weights
 from training.model.network import build
+
+ORIGIN = Exported("lite", "0" * 64, "1" * 64, {"min_area": 40})
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +31,7 @@ def network() -> keras.Model:
 @pytest.fixture(scope="module")
 def saved_model(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "saved_model"
-    export(network, folder)
+    export(network, folder, ORIGIN)
     return folder
 
 
@@ -67,6 +74,71 @@ def test_values_are_the_networks_probabilities(network: keras.Model, saved_model
     np.testing.assert_allclose(served["tissue_probs"].numpy().sum(-1), 1, atol=1e-5)
 
 
+def test_a_saved_model_says_what_it_was_made_from(saved_model: Path) -> None:
+    record = json.loads((saved_model / "assets.extra" / "network.json").read_text())
+
+    assert record == {
+        "preset": "lite",
+        "weights_sha256": "0" * 64,
+        "source_sha256": "1" * 64,
+        "parameters": {"min_area": 40},
+    }
+
+
+def test_content_decides_what_is_up_to_date(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+    first.write_bytes(b"weights")
+    second.write_bytes(b"weights of another training")
+    os.utime(second, (0, 0))
+    Exported("lite", file_sha256(first), source_sha256(), {}).write(tmp_path)
+
+    assert is_current(tmp_path, first)
+    assert not is_current(tmp_path, second)
+    assert not is_current(tmp_path, tmp_path / "missing.npz")
+    Exported("lite", file_sha256(first), "other code", {}).write(tmp_path)
+    assert not is_current(tmp_path, first)
+    (tmp_path / "assets.extra" / "network.json").write_text("{")
+    assert not is_current(tmp_path, first)
+
+
+def test_an_export_that_is_up_to_date_needs_no_tensorflow(tmp_path: Path) -> None:
+    shipped = ROOT / "weights" / "lite.npz"
+    Exported("lite", file_sha256(shipped), source_sha256(), {}).write(tmp_path)
+    arguments = ["--weights", str(shipped), "--out", str(tmp_path)]
+
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom training.export import main\n"
+            f"assert main({arguments!r}) == 0\n"
+            "assert not {'tensorflow', 'keras', 'numba'} & set(sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{tmp_path} is up to date with {shipped}.\n"
+
+
+def test_an_unknown_preset_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--random-weights", "tiny", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        "export: There is no preset 'tiny'; choose one of paper, lite.\n"
+    )
+
+
+@pytest.mark.parametrize("text", ['{"min_area": -1}', '{"size": 3}', "[]", "{"])
+def test_parameters_that_cannot_be_used_are_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, parameters=np.array(text))
+
+    with pytest.raises(weights.WeightsError, match=r"The parameters in .*npz cannot be used: .+"):
+        weights.parameters(path)
+
+
 def test_missing_weights_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "lite.npz"
 
@@ -81,7 +153,7 @@ def test_foreign_folder_is_not_replaced(network: keras.Model, tmp_path: Path) ->
     (tmp_path / "thesis.txt").write_text("precious")
 
     with pytest.raises(ExportError, match="exists and is not a SavedModel; delete it or choose"):
-        export(network, tmp_path)
+        export(network, tmp_path, ORIGIN)
 
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
@@ -93,11 +165,13 @@ def test_jax_backend_is_refused(tmp_path: Path) -> None:
             "-c",
             "import keras; keras.backend.backend = lambda: 'jax'\n"
             "from pathlib import Path\nfrom training.export import export\n"
-            f"export(None, Path({str(tmp_path / 'out')!r}))",
+            f"export(None, Path({str(tmp_path / 'out')!r}), None)",
         ],
         capture_output=True,
         text=True,
         check=False,
     )
 
+    # TensorFlow's start-up lines would come first.
+    assert result.stderr.startswith("Traceback")
     assert "run the export with KERAS_BACKEND=tensorflow" in result.stderr

@@ -17,8 +17,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.export import probabilities
 from training.model.preprocess import TILE
+from training.model.serving import probabilities
 from tsfd_client.assemble import TileResult, assemble
 from tsfd_client.contract import MPP
 from tsfd_client.nuclei import Nuclei

@@ -1,19 +1,23 @@
 """Weights files: one npz per trained network, kernels in half precision.
 
-A file holds every variable under its Keras path, and ``preset``, the network it belongs to.
+A file holds every variable under its Keras path, ``preset``, the network it belongs to, and may
+hold ``parameters``, JSON of the `instances.Parameters` that suit it.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
+import instances
 import keras
 import numpy as np
 
 from training.model.network import build
 
 _PRESET = "preset"
+_PARAMETERS = "parameters"
 
 
 class WeightsError(Exception):
@@ -80,3 +84,19 @@ def load(path: Path) -> tuple[keras.Model, str]:
     # Keras reads the normalisation's constants when the layer is built, not when it runs.
     network.get_layer("normalization").finalize_state()
     return network, preset
+
+
+def parameters(path: Path) -> instances.Parameters:
+    """Post-processing that suits a weights file; the defaults where it names none.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or names parameters that there are not.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
+        return instances.Parameters(**json.loads(text))
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error

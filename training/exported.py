@@ -1,0 +1,77 @@
+"""What a SavedModel was exported from: its ``assets.extra/network.json``.
+
+Needs no Keras, so that finding an export up to date takes no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SOURCES = (
+    "training/export.py",
+    "training/model/*.py",
+    "model_repository/nuclei_postprocess/1/instances/parameters.py",
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Origin of a SavedModel.
+
+    Attributes
+    ----------
+    preset
+        Which network it is.
+    weights_sha256
+        Of the weights file.
+    source_sha256
+        Of the code that makes a SavedModel of it.
+    parameters
+        Fields of `instances.Parameters` that the weights want.
+    """
+
+    preset: str
+    weights_sha256: str
+    source_sha256: str
+    parameters: dict[str, float | int | str]
+
+    def write(self, saved_model: Path) -> None:
+        """Put the record into a SavedModel's folder."""
+        path = _path(saved_model)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def is_current(saved_model: Path, weights: Path) -> bool:
+    """Whether exporting `weights` would write again what `saved_model` holds."""
+    try:
+        found = json.loads(_path(saved_model).read_text())
+        return (
+            found["weights_sha256"] == file_sha256(weights)
+            and found["source_sha256"] == source_sha256()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_sha256() -> str:
+    """SHA-256 of the code that decides what an export of given weights looks like."""
+    digest = hashlib.sha256()
+    for pattern in _SOURCES:
+        for path in sorted(_ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _path(saved_model: Path) -> Path:
+    return saved_model / "assets.extra" / "network.json"

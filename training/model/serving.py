@@ -1,0 +1,34 @@
+"""The network as it is served: logits become probabilities."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Run the network on uint8 tiles and return what a served model returns.
+
+    Parameters
+    ----------
+    image
+        uint8 [N, 256, 256, 3].
+    network
+        As `training.model.network.build` makes it.
+
+    Returns
+    -------
+    dict
+        ``class_probs`` uint8 [N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256],
+        ``tissue_probs`` float32 [N, 19].
+    """
+    logits = network(image, training=False)
+    return {
+        "class_probs": _to_uint8(ops.softmax(logits["class_logits"], axis=-1)),
+        "boundary_prob": _to_uint8(ops.sigmoid(logits["boundary_logits"][..., 0])),
+        "tissue_probs": ops.softmax(logits["tissue_logits"], axis=-1),
+    }
+
+
+def _to_uint8(probability: keras.KerasTensor) -> keras.KerasTensor:
+    return ops.cast(ops.round(255.0 * probability), "uint8")
