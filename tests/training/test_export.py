@@ -163,8 +163,10 @@ def test_jax_backend_is_refused(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import keras; keras.backend.backend = lambda: 'jax'\n"
             "from pathlib import Path\nfrom training.export import export\n"
+            "from training.quiet import quiet_tensorflow\n"
+            "with quiet_tensorflow():\n    import keras\n"
+            "keras.backend.backend = lambda: 'jax'\n"
             f"export(None, Path({str(tmp_path / 'out')!r}), None)",
         ],
         capture_output=True,
