@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -13,44 +13,21 @@ import tritonclient.grpc.aio as triton
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
+from tsfd_client.connection import Connection
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
-from tsfd_client.retry import explain, wait_before_retry
+from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
 from tsfd_client.tiling import Tile, tiling
 
 
-class AsyncClient:
-    """Segments images on a Triton server over gRPC; see `Client` for the parameters."""
+@dataclass(kw_only=True, eq=False, repr=False)
+class AsyncClient(Connection):
+    """Segments images on a Triton server over gRPC; see `Connection` for the parameters."""
 
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        *,
-        timeout: float = 60.0,
-        retry_for: float = 10.0,
-        max_in_flight: int = 4,
-        batch_size: int = 4,
-        headers: dict[str, str] | None = None,
-        ssl: bool = False,
-        root_certificates: str | None = None,
-        private_key: str | None = None,
-        certificate_chain: str | None = None,
-    ) -> None:
-        self.url = url
-        self._timeout = timeout
-        self._retry_for = retry_for
-        self._batch_size = batch_size
-        self._headers = headers
-        self._in_flight = asyncio.Semaphore(max_in_flight)
-        self._triton = triton.InferenceServerClient(
-            url,
-            ssl=ssl,
-            root_certificates=root_certificates,
-            private_key=private_key,
-            certificate_chain=certificate_chain,
-            channel_args=wire.CHANNEL_ARGUMENTS,
-        )
+    def __post_init__(self) -> None:
+        self._triton = triton.InferenceServerClient(**self._channel())
+        self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,19 +44,17 @@ class AsyncClient:
         """Close the connection."""
         await self._triton.close()
 
-    async def check(self) -> None:
-        """Check that a server answers and serves the model; raises as `Client.check`."""
+    async def check(self) -> wire.Served:
+        """Check that a server works and keeps the contract; result and errors as `Client.check`."""
         try:
-            ready = await self._triton.is_model_ready(
-                MODEL, headers=self._headers, client_timeout=5
-            )
-            wire.check_ready(ready, self.url)
-            metadata = await self._triton.get_model_metadata(
-                MODEL, headers=self._headers, client_timeout=5
-            )
+            wire.check_ready(await self._triton.is_model_ready(MODEL, **self._question()), self.url)
+            model = await self._triton.get_model_metadata(MODEL, **self._question())
+            wire.check_contract(model, self.url)
+            server = await self._triton.get_server_metadata(**self._question())
+            await self._segment_tiles(wire.CANARY, None)
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        wire.check_metadata(metadata, self.url)
+        return wire.Served(server.version)
 
     async def segment(
         self,
@@ -104,7 +79,7 @@ class AsyncClient:
             if progress:
                 progress(len(results), len(cut))
 
-        pending = [asyncio.create_task(request(batch)) for batch in batches(cut, self._batch_size)]
+        pending = [asyncio.create_task(request(batch)) for batch in batches(cut, self.batch_size)]
         try:
             await asyncio.gather(*pending)
         finally:
@@ -117,28 +92,16 @@ class AsyncClient:
         self, tiles: np.ndarray, *, settings: Settings | None = None
     ) -> list[TileResult]:
         """Segment tiles in one request; parameters and errors as `Client.segment_tiles`."""
-        inputs, outputs = wire.inputs(tiles), wire.outputs()
-        parameters = settings.parameters() if settings else None
-        started = time.monotonic()
-        attempt = 0
+        tries = Tries(self.url, self.retry_for)
         while True:
             try:
-                answer = await self._triton.infer(
-                    MODEL,
-                    inputs,
-                    outputs=outputs,
-                    parameters=parameters,
-                    headers=self._headers,
-                    client_timeout=self._timeout,
-                )
-                return wire.decode(answer)
+                return await self._segment_tiles(tiles, settings)
             except triton.InferenceServerException as error:
-                pause = wait_before_retry(
-                    error,
-                    url=self.url,
-                    attempt=attempt,
-                    waited=time.monotonic() - started,
-                    patience=self._retry_for,
-                )
+                pause = tries.pause(error)
             await asyncio.sleep(pause)
-            attempt += 1
+
+    async def _segment_tiles(
+        self, tiles: np.ndarray, settings: Settings | None
+    ) -> list[TileResult]:
+        request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
+        return wire.decode(await self._triton.infer(**request))

@@ -5,43 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
+from tsfd_client.connection import Connection
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
-from tsfd_client.retry import explain, wait_before_retry
+from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
 from tsfd_client.shm import Regions
 from tsfd_client.tiling import Tile, tiling
 
-TRANSPORTS = ("grpc", "shm")
+Transport = Literal["grpc", "shm"]
 
 
-class Client:
+@dataclass(kw_only=True, eq=False, repr=False)
+class Client(Connection):
     """Segments images on a Triton server over gRPC. Safe to use from several threads.
 
     Parameters
     ----------
-    url
-        ``host:port`` of the server's gRPC endpoint.
-    timeout
-        Seconds a request may take.
-    retry_for
-        Seconds to go on trying where the server is unavailable or its queue is full.
-    max_in_flight
-        Requests under way at a time.
-    batch_size
-        Tiles per request, 1 to 32.
-    headers
-        Sent with every request, for a proxy in front of the server.
-    ssl, root_certificates, private_key, certificate_chain
-        TLS, and PEM files for it; key and chain for mutual TLS.
+    url, timeout, retry_for, max_in_flight, batch_size, headers, ssl, ...
+        See `Connection`.
     transport
         How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` through shared memory with a
         server on this machine. Each request under way takes a region in ``/dev/shm`` of 0.33 MB
@@ -53,38 +44,14 @@ class Client:
         If there is no such transport.
     """
 
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        *,
-        timeout: float = 60.0,
-        retry_for: float = 10.0,
-        max_in_flight: int = 4,
-        batch_size: int = 4,
-        headers: dict[str, str] | None = None,
-        ssl: bool = False,
-        root_certificates: str | None = None,
-        private_key: str | None = None,
-        certificate_chain: str | None = None,
-        transport: str = "grpc",
-    ) -> None:
-        if transport not in TRANSPORTS:
-            raise ValueError(f"transport must be {' or '.join(TRANSPORTS)}, not {transport!r}.")
-        self.url = url
-        self._timeout = timeout
-        self._retry_for = retry_for
-        self._max_in_flight = max_in_flight
-        self._batch_size = batch_size
-        self._headers = headers
-        self._triton = triton.InferenceServerClient(
-            url,
-            ssl=ssl,
-            root_certificates=root_certificates,
-            private_key=private_key,
-            certificate_chain=certificate_chain,
-            channel_args=wire.CHANNEL_ARGUMENTS,
-        )
-        self._regions = Regions(self._triton, headers) if transport == "shm" else None
+    transport: Transport = "grpc"
+
+    def __post_init__(self) -> None:
+        known = get_args(Transport)
+        if self.transport not in known:
+            raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
+        self._triton = triton.InferenceServerClient(**self._channel())
+        self._regions = Regions(self._triton, self.headers) if self.transport == "shm" else None
 
     def __enter__(self) -> Self:
         return self
@@ -103,22 +70,25 @@ class Client:
             self._regions.close()
         self._triton.close()
 
-    def check(self) -> None:
-        """Check that a server answers and serves the model this client knows.
+    def check(self) -> wire.Served:
+        """Check that a server works and keeps the contract: its word, and one patch segmented.
 
         Raises
         ------
-        ServerUnavailableError, ServerError
+        ServerUnavailableError
+            If no server answers, or its models are not ready or cannot answer any more.
+        ServerError
+            If it keeps another version of the contract, or refuses the patch.
         """
         try:
-            ready = self._triton.is_model_ready(MODEL, headers=self._headers, client_timeout=5)
-            wire.check_ready(ready, self.url)
-            metadata = self._triton.get_model_metadata(
-                MODEL, headers=self._headers, client_timeout=5
-            )
+            wire.check_ready(self._triton.is_model_ready(MODEL, **self._question()), self.url)
+            model = self._triton.get_model_metadata(MODEL, **self._question())
+            wire.check_contract(model, self.url)
+            server = self._triton.get_server_metadata(**self._question())
+            self._segment_tiles(wire.CANARY, None)
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        wire.check_metadata(metadata, self.url)
+        return wire.Served(server.version)
 
     def segment(
         self,
@@ -151,13 +121,13 @@ class Client:
             given up.
         """
         cut = tiling(image, mpp)
-        requests = batches(cut, self._batch_size)
+        requests = batches(cut, self.batch_size)
         results: list[tuple[Tile, TileResult]] = []
         waiting: dict[Future, list[Tile]] = {}
-        pool = ThreadPoolExecutor(self._max_in_flight, thread_name_prefix="tsfd")
+        pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="tsfd")
         try:
             while requests or waiting:
-                while requests and len(waiting) < self._max_in_flight:
+                while requests and len(waiting) < self.max_in_flight:
                     batch = requests.pop(0)
                     pixels = np.stack([tile.image for tile in batch])
                     waiting[pool.submit(self.segment_tiles, pixels, settings=settings)] = batch
@@ -183,41 +153,18 @@ class Client:
         ------
         ImageError, ServerUnavailableError, ServerError
         """
-        parameters = settings.parameters() if settings else {}
-        started = time.monotonic()
-        attempt = 0
+        tries = Tries(self.url, self.retry_for)
         while True:
             try:
-                return self._segment_tiles(tiles, parameters)
+                return self._segment_tiles(tiles, settings)
             except triton.InferenceServerException as error:
-                pause = wait_before_retry(
-                    error,
-                    url=self.url,
-                    attempt=attempt,
-                    waited=time.monotonic() - started,
-                    patience=self._retry_for,
-                )
+                pause = tries.pause(error)
             time.sleep(pause)
-            attempt += 1
 
-    def _segment_tiles(self, tiles: np.ndarray, parameters: dict[str, str]) -> list[TileResult]:
+    def _segment_tiles(self, tiles: np.ndarray, settings: Settings | None) -> list[TileResult]:
         if self._regions is None:
-            return wire.decode(self._infer(wire.inputs(tiles), wire.outputs(), parameters))
+            request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
+            return wire.decode(self._triton.infer(**request))
         with self._regions.region() as region:
-            answer = self._infer(region.inputs(tiles), region.outputs(len(tiles)), parameters)
-            return region.decode(answer, len(tiles))
-
-    def _infer(
-        self,
-        inputs: list[triton.InferInput],
-        outputs: list[triton.InferRequestedOutput],
-        parameters: dict[str, str],
-    ) -> triton.InferResult:
-        return self._triton.infer(
-            MODEL,
-            inputs,
-            outputs=outputs,
-            parameters=parameters,
-            headers=self._headers,
-            client_timeout=self._timeout,
-        )
+            request = self._inference(region.inputs(tiles), region.outputs(len(tiles)), settings)
+            return region.decode(self._triton.infer(**request), len(tiles))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 MODEL: Final = "nuclei_segmentation"
+VERSION: Final = "1"
+"""Version of the model, which is that of this contract; within one, outputs are only added."""
 TILE: Final = 256
 """Side of a tile in pixels."""
 MPP: Final = 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import tritonclient.grpc as triton
 
@@ -10,33 +11,42 @@ from tsfd_client.contract import MODEL
 from tsfd_client.errors import ServerError, ServerUnavailableError, TsfdError
 
 _FULL_QUEUE = "maximum queue size"
+_DEAD_BACKEND = "is not healthy"  # said of a Python backend's process, for ever
 _NO_MEMORY = "Unable to open shared memory region"
 _FORGOTTEN = "Unable to find shared memory region"  # the server has been restarted
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
 
 
-def wait_before_retry(
-    error: triton.InferenceServerException,
-    *,
-    url: str,
-    attempt: int,
-    waited: float,
-    patience: float,
-) -> float:
-    """Seconds to wait before another try; raises the clear error where none is worth it.
+class Tries:
+    """The tries of one request.
 
     Parameters
     ----------
-    attempt
-        Tries that failed before this one.
-    waited, patience
-        Seconds since the first try, and how long to go on.
+    url
+        Where the server is.
+    patience
+        Seconds to go on after the first try.
     """
-    worth_it = error.status() == "StatusCode.UNAVAILABLE" or _FORGOTTEN in str(error.message())
-    if not worth_it or waited >= patience:
-        raise explain(error, url) from error
-    return min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._until = time.monotonic() + patience
+        self._failed = 0
+
+    def pause(self, error: triton.InferenceServerException) -> float:
+        """Seconds to wait before another try; raises the clear error where none is worth it."""
+        message = str(error.message())
+        worth_it = (
+            error.status() == "StatusCode.UNAVAILABLE"
+            or _FORGOTTEN in message
+            or _DEAD_BACKEND in message  # whoever watches the server may restart it
+        )
+        if not worth_it or time.monotonic() >= self._until:
+            raise explain(error, self._url) from error
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**self._failed) * random.uniform(0.5, 1.0)
+        self._failed += 1
+        return wait
 
 
 def explain(error: triton.InferenceServerException, url: str) -> TsfdError:
@@ -56,6 +66,11 @@ def explain(error: triton.InferenceServerException, url: str) -> TsfdError:
         return ServerUnavailableError(
             f"The server at {url} did not answer in time: it is overloaded, or the timeout is too "
             "short."
+        )
+    if _DEAD_BACKEND in message:
+        return ServerUnavailableError(
+            f"The server at {url} has lost a backend process and cannot answer any more: restart "
+            f"it ({message})."
         )
     if _NO_MEMORY in message:
         return ServerError(

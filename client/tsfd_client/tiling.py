@@ -81,7 +81,7 @@ def tiling(image: np.ndarray, mpp: float) -> Tiling:
     return Tiling(image, scale, _starts(image.shape[0]), _starts(image.shape[1]))
 
 
-def _check(image: np.ndarray, mpp: float) -> None:
+def _check(image: np.ndarray, mpp: float | None) -> None:
     if not isinstance(image, np.ndarray):
         raise ImageError(f"The image must be a numpy array, not {type(image).__name__}.")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
@@ -100,7 +100,7 @@ def _check(image: np.ndarray, mpp: float) -> None:
     if image.size == 0:
         raise ImageError(f"The image is empty {image.shape}.")
     low, high = _MPP_RANGE
-    if not low <= mpp <= high:  # also refuses NaN
+    if mpp is None or not low <= mpp <= high:  # also refuses NaN
         raise ImageError(
             f"mpp must be micrometres per pixel between {low} and {high}, not {mpp}: 0.25 is a "
             "40x scan, 0.5 a 20x scan."

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client.assemble import TileResult
-from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE
+from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
 from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError
 
 WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs")
-CHANNEL_ARGUMENTS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # Notices within seconds that a server's machine is gone, not only its process.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
+CANARY = np.full((1, TILE, TILE, 3), 255, np.uint8)
+"""A patch of blank glass: whether every model behind the ensemble answers."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server says of itself.
+
+    Attributes
+    ----------
+    triton
+        Version of Triton.
+    """
+
+    triton: str
 
 
 def image_input(tiles: np.ndarray) -> triton.InferInput:
@@ -65,12 +75,18 @@ def check_ready(ready: bool, url: str) -> None:
         )
 
 
-def check_metadata(metadata: object, url: str) -> None:
-    """Raise ServerError unless the served model keeps the contract."""
-    offered = {output.name for output in metadata.outputs}
-    missing = sorted(set(OUTPUTS) - offered)
-    if missing or [i.name for i in metadata.inputs] != ["image"]:
+def check_contract(model: Any, url: str) -> None:
+    """Raise ServerError unless the served model's metadata keep this client's contract."""
+    if VERSION not in model.versions:
+        newer = max(int(version) for version in model.versions) > int(VERSION)
         raise ServerError(
-            f"The model {MODEL} at {url} is not the one this client knows (missing: "
-            f"{', '.join(missing) or 'input image'}): use the client of the server's version."
+            f"The server at {url} speaks version {', '.join(model.versions)} of {MODEL}, this "
+            f"client version {VERSION}: update the {'client' if newer else 'server'}."
+        )
+    missing = sorted(set(OUTPUTS) - {output.name for output in model.outputs})
+    if missing:
+        # Within a version outputs are only ever added.
+        raise ServerError(
+            f"The model {MODEL} at {url} lacks {', '.join(missing)}, which this client knows: "
+            "update the server."
         )

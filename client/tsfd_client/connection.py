@@ -1,0 +1,90 @@
+"""What the synchronous and the asynchronous client share: where the server is and how it is asked.
+
+The calls themselves are written in each, because one of them awaits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import tritonclient.grpc as triton
+
+from tsfd_client.contract import MODEL, VERSION
+from tsfd_client.settings import Settings
+
+_CHANNEL = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Notices within seconds that a server's machine is gone, not only its process.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+_QUICK = 5.0  # seconds for an answer that needs no computing
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Connection:
+    """A Triton server, and how to ask it over gRPC.
+
+    Parameters
+    ----------
+    url
+        ``host:port`` of the server's gRPC endpoint.
+    timeout
+        Seconds a request may take.
+    retry_for
+        Seconds to go on trying where the server is unavailable or its queue is full.
+    max_in_flight
+        Requests under way at a time.
+    batch_size
+        Tiles per request, 1 to 32.
+    headers
+        Sent with every request, for a proxy in front of the server.
+    ssl, root_certificates, private_key, certificate_chain
+        TLS, and PEM files for it; key and chain for mutual TLS.
+    """
+
+    url: str = field(default="localhost:8001", kw_only=False)
+    timeout: float = 60.0
+    retry_for: float = 10.0
+    max_in_flight: int = 4
+    batch_size: int = 4
+    headers: dict[str, str] | None = None
+    ssl: bool = False
+    root_certificates: str | None = None
+    private_key: str | None = None
+    certificate_chain: str | None = None
+
+    def _channel(self) -> dict[str, Any]:
+        """Arguments of Triton's own client, of either kind."""
+        return {
+            "url": self.url,
+            "ssl": self.ssl,
+            "root_certificates": self.root_certificates,
+            "private_key": self.private_key,
+            "certificate_chain": self.certificate_chain,
+            "channel_args": _CHANNEL,
+        }
+
+    def _question(self) -> dict[str, Any]:
+        """Arguments of a call that asks how the server is."""
+        return {"headers": self.headers, "client_timeout": _QUICK}
+
+    def _inference(
+        self,
+        inputs: list[triton.InferInput],
+        outputs: list[triton.InferRequestedOutput],
+        settings: Settings | None,
+    ) -> dict[str, Any]:
+        """Arguments of a segmentation of some tiles."""
+        return {
+            "model_name": MODEL,
+            "model_version": VERSION,
+            "inputs": inputs,
+            "outputs": outputs,
+            "parameters": settings.parameters() if settings else None,
+            "headers": self.headers,
+            "client_timeout": self.timeout,
+        }
