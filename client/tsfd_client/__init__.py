@@ -7,7 +7,13 @@ with Client("localhost:8001") as client:
 from typing import TYPE_CHECKING
 
 from tsfd_client.assemble import TileResult
-from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError, TsfdError
+from tsfd_client.errors import (
+    ImageError,
+    OutputError,
+    ServerError,
+    ServerUnavailableError,
+    TsfdError,
+)
 from tsfd_client.image import read_image
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.save import overlay, save, write_geojson
@@ -22,6 +28,7 @@ __all__ = [
     "Client",
     "ImageError",
     "Nuclei",
+    "OutputError",
     "ServerError",
     "ServerUnavailableError",
     "Settings",

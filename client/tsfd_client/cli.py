@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tsfd_client.client import Client
-from tsfd_client.contract import MPP
-from tsfd_client.errors import TsfdError
+from tsfd_client.contract import MPP, VERSION
+from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.image import read_image
 from tsfd_client.save import save
 from tsfd_client.settings import Settings
@@ -19,11 +21,16 @@ from tsfd_client.settings import Settings
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    # Of a damaged file one line is printed, ours.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         with Client(arguments.server, ssl=arguments.ssl) as client:
-            client.check()
+            served = client.check()
             if arguments.command == "check":
-                print(f"The server at {arguments.server} is ready.")
+                print(
+                    f"The server at {arguments.server} is ready: contract {VERSION}, "
+                    f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}."
+                )
                 return 0
             return _segment(client, arguments)
     except TsfdError as error:
@@ -51,15 +58,26 @@ def _segment(client: Client, arguments: argparse.Namespace) -> int:
                 "different --out folders."
             )
         folders[folder] = path
-    failed = 0
+    done = failed = 0
     for folder, path in folders.items():
+        if arguments.skip_existing and (folder / "overlay.png").is_file():  # written last
+            done += 1
+            continue
         try:
             _segment_one(client, path, folder, arguments, settings)
+            done += 1
         except TsfdError as error:
             if len(folders) == 1:
                 raise
-            # One bad file of many does not cost the others.
             print(f"tsfd: {error}", file=sys.stderr)
+            if isinstance(error, (ServerUnavailableError, OutputError)):
+                # The other images would fare no better.
+                print(
+                    f"tsfd: stopped, {done} of {len(folders)} images are done: the same command "
+                    "with --skip-existing does the rest.",
+                    file=sys.stderr,
+                )
+                return 1
             failed += 1
     if failed:
         print(f"tsfd: {failed} of {len(folders)} images failed.", file=sys.stderr)
@@ -69,10 +87,8 @@ def _segment(client: Client, arguments: argparse.Namespace) -> int:
 def _segment_one(
     client: Client, path: Path, folder: Path, arguments: argparse.Namespace, settings: Settings
 ) -> None:
-    image, mpp = read_image(path)
-    if arguments.mpp is not None:
-        mpp = arguments.mpp
-    elif mpp is None:
+    image, mpp = read_image(path, mpp=arguments.mpp)
+    if mpp is None:
         print(
             f"tsfd: {path} does not say its scale; {MPP} µm per pixel (40x) is assumed. "
             "Give another with --mpp.",
@@ -99,11 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--ssl", action="store_true", help="connect with TLS")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", parents=[server], help="is the server there and ready?")
+    commands.add_parser("check", parents=[server], help="does the server work? Sends it a patch.")
     segment = commands.add_parser("segment", parents=[server], help="segment images")
     segment.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     segment.add_argument("--out", type=Path, required=True, metavar="DIR")
     segment.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
+    segment.add_argument(
+        "--skip-existing", action="store_true", help="leave out images whose results are there"
+    )
     segment.add_argument("--parquet", action="store_true", help="write the table as Parquet")
     segment.add_argument("--foreground-threshold", type=float, metavar="P")
     segment.add_argument("--boundary-threshold", type=float, metavar="P")

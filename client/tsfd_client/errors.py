@@ -17,3 +17,7 @@ class ServerUnavailableError(TsfdError):
 
 class ServerError(TsfdError):
     """The server answered with an error, or serves something else."""
+
+
+class OutputError(TsfdError):
+    """A result cannot be written."""

@@ -1,0 +1,151 @@
+"""The command line over many images: what one bad file costs, and where it stops."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import psutil
+import pytest
+import tifffile
+
+from deploy.server import TritonServer
+from samples.synthetic import generate
+from tsfd_client import Client, ServerUnavailableError
+from tsfd_client.cli import main
+
+TSFD = [sys.executable, "-m", "tsfd_client.cli"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """Four pictures with nuclei."""
+    paths = [tmp_path / f"{name}.png" for name in "abcd"]
+    for seed, path in enumerate(paths):
+        cv2.imwrite(str(path), generate(300, 300, nuclei=40, seed=seed).image[..., ::-1])
+    return paths
+
+
+def done(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/overlay.png"))
+
+
+def test_damaged_files_cost_a_line_each(
+    server: TritonServer, images: list[Path], tmp_path: Path
+) -> None:
+    picture = cv2.imread(str(images[0]))
+    cut, odd = tmp_path / "cut.tif", tmp_path / "odd.svs"
+    tifffile.imwrite(cut, picture, photometric="rgb", compression="lzw")
+    tifffile.imwrite(odd, picture, photometric="rgb", tile=(64, 64), compression="jpeg")
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    odd.write_bytes(odd.read_bytes().replace(b"\xff\xdb", b"\xff\x02"))
+    files = [str(path) for path in (cut, odd, images[0])]
+
+    run = subprocess.run(
+        [
+            *TSFD,
+            "segment",
+            *files,
+            "--mpp=0.25",
+            f"--out={tmp_path}",
+            f"--server={server.grpc_url}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1
+    first, second, last = run.stderr.splitlines()
+    assert first.startswith(f"tsfd: {cut} cannot be read as an image: it is cut off, only ")
+    assert second.startswith(f"tsfd: {odd} cannot be read as an image: its data are damaged (")
+    assert last == "tsfd: 2 of 3 images failed."
+    assert done(tmp_path) == ["a"]
+
+
+def test_a_full_disk_stops_the_run(
+    server: TritonServer, images: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    files = [str(path) for path in images]
+    command = [
+        *TSFD,
+        "segment",
+        *files,
+        "--mpp=0.25",
+        f"--out={out}",
+        f"--server={server.grpc_url}",
+    ]
+
+    run = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {shlex.join(command)}"],  # 4 kB a file
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        f"tsfd: Cannot write into {out / 'a'}: File too large.",
+        "tsfd: stopped, 0 of 4 images are done: the same command with --skip-existing does the "
+        "rest.",
+    ]
+    assert list((out / "a").iterdir()) == []
+
+
+def test_a_dead_backend_process(
+    repository: Path,
+    server: TritonServer,
+    images: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    command = ["segment", *map(str, images), "--mpp=0.25", f"--out={out}"]
+    with TritonServer(repository) as doomed:
+        run = subprocess.Popen(
+            [*TSFD, *command, f"--server={doomed.grpc_url}"], stderr=subprocess.PIPE, text=True
+        )
+        until = time.monotonic() + 60
+        while not done(out) and time.monotonic() < until:
+            time.sleep(0.001)
+        (stub,) = (
+            process
+            for process in psutil.Process(doomed.pid).children()
+            if "nuclei_postprocess_0_0" in process.cmdline()
+        )
+        stub.kill()
+        _, errors = run.communicate(timeout=60)
+
+        sentence = (
+            f"The server at {doomed.grpc_url} has lost a backend process and cannot answer any "
+            "more: restart it (in ensemble 'nuclei_segmentation', Stub process "
+            "'nuclei_postprocess_0_0' is not healthy.)."
+        )
+        before = done(out)
+        assert 1 <= len(before) < 4
+        assert run.returncode == 1
+        assert errors.splitlines() == [
+            f"tsfd: {sentence}",
+            f"tsfd: stopped, {len(before)} of 4 images are done: the same command with "
+            "--skip-existing does the rest.",
+        ]
+        # Triton goes on saying that all is well.
+        assert main(["check", f"--server={doomed.grpc_url}"]) == 1
+        assert capsys.readouterr().err == f"tsfd: {sentence}\n"
+        with Client(doomed.grpc_url) as client, pytest.raises(ServerUnavailableError):
+            client.check()
+        os.killpg(doomed.pid, signal.SIGKILL)  # it would wait for the dead process
+
+    kept = [(out / name / "overlay.png").stat().st_mtime_ns for name in before]
+    assert main([*command, f"--server={server.grpc_url}", "--skip-existing"]) == 0
+    assert done(out) == ["a", "b", "c", "d"]
+    assert [(out / name / "overlay.png").stat().st_mtime_ns for name in before] == kept
+    assert len(capsys.readouterr().out.splitlines()) == 4 - len(before)
