@@ -8,8 +8,8 @@ WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
 OUT     ?= runs/$(PRESET)
 
-.PHONY: help setup export convert serve demo test loadtest bench bench-gpu check train evaluate \
-	protocol lint clean
+.PHONY: help setup export convert serve demo test loadtest bench bench-peers bench-gpu check \
+	train evaluate protocol lint clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench: $(ENGINE) | setup  ## time post-processing, network and serving: build/be
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
+
+bench-peers: | $(VENV)/.ready  ## time other nucleus networks beside both presets: build/bench
+	@$(RUN) -m bench.peers
 
 bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)

@@ -1,0 +1,90 @@
+"""What is compared: each network, and how a slide is cut into its tiles."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from bench.peers import cppnet, hovernet, stardist
+from samples.patches import patches
+from training.exported import Exported
+from training.quiet import quiet_tensorflow
+from tsfd_client.contract import MPP, TILE
+from tsfd_client.tiling import OVERLAP
+
+
+@dataclass(frozen=True)
+class System:
+    """A network and the way it covers a slide.
+
+    Attributes
+    ----------
+    build
+        Makes the network with random weights; returns it and its number of parameters.
+    tile
+        Side of what the network is given, in pixels.
+    step
+        Pixels from one tile to the next.
+    mpp
+        Micrometres per pixel.
+    preprocesses
+        Whether the network takes uint8 [N, H, W, 3]; the others take float32 [1, 3, H, W].
+    """
+
+    build: Callable[[], tuple[onnx.ModelProto, int]]
+    tile: int
+    step: int
+    mpp: float
+    preprocesses: bool = False
+
+    @property
+    def patches_per_tile(self) -> float:
+        """Area of a tile in patches of 256 x 256 pixels."""
+        return (self.tile / TILE) ** 2
+
+    @property
+    def tiles_per_mm2(self) -> float:
+        """Tiles for a square millimetre of a slide without end."""
+        return (1000 / self.mpp / self.step) ** 2
+
+    def image(self) -> np.ndarray:
+        """A tile of synthetic tissue as the network takes it."""
+        blocks = patches().reshape(4, 4, TILE, TILE, 3).swapaxes(1, 2)
+        tile = blocks.reshape(1, 4 * TILE, 4 * TILE, 3)[:, -self.tile :, -self.tile :]
+        return tile if self.preprocesses else tile.transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def _preset(name: str) -> tuple[onnx.ModelProto, int]:
+    with quiet_tensorflow():
+        from conversion.to_onnx import convert
+        from training.export import export
+        from training.model.network import build
+    network = build(name)
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model = Path(folder) / "saved_model"
+        export(network, saved_model, Exported(name, "untrained", "untrained", {}))
+        return convert(saved_model), network.count_params()
+
+
+def _ours(preset: str) -> System:
+    return System(partial(_preset, preset), TILE, TILE - OVERLAP, MPP, preprocesses=True)
+
+
+YARDSTICK = "lite"
+SYSTEMS: dict[str, System] = {
+    YARDSTICK: _ours("lite"),
+    "paper": _ours("paper"),
+    "Hover-Net fast": System(hovernet.build, hovernet.SIDE, hovernet.MIDDLE, 0.25),
+    # Trained at 40x; it takes any side, and its own command cuts large images as the user says.
+    "StarDist H&E": System(partial(stardist.he, 1024), 1024, 1024 - 64, 0.25),
+    # Published for PanNuke's patches, without a way to tile a slide: as ours.
+    "StarDist ResNet-50": System(stardist.resnet, TILE, TILE - OVERLAP, 0.25),
+    "CPP-Net": System(cppnet.build, TILE, TILE - OVERLAP, 0.25),
+}
+"""By name; all are measured against `YARDSTICK`."""
