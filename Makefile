@@ -9,7 +9,7 @@ PRESET ?= lite
 OUT     ?= runs/$(PRESET)
 
 .PHONY: help setup export convert serve demo test loadtest bench bench-peers bench-gpu check \
-	train evaluate protocol lint clean
+	train evaluate protocol lint dist clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,9 @@ lint: | $(VENV)/.ready  ## ruff, types of the client, who may import whom
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
+
+dist: | $(VENV)/.ready  ## the client as wheel and source archive: build/dist
+	@$(VENV)/bin/python -m build --outdir build/dist client
 
 clean:  ## remove what was built (not .venv)
 	rm -rf build $(ENGINE)
