@@ -1,0 +1,50 @@
+"""Send tiles as they come and take each answer as soon as it is there, in any order.
+
+    python examples/stream_tiles.py slide.svs
+
+A few requests are under way at a time, so that a source of any length needs little memory. What the
+nuclei of neighbouring tiles have in common is left to you: `Client.segment` stitches whole images.
+"""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from tsfd_client import AsyncClient, TileResult, read_image
+from tsfd_client.tiling import Tile, tiling
+
+
+async def stream(
+    client: AsyncClient, tiles: Iterable[Tile], *, in_flight: int = 4
+) -> AsyncIterator[tuple[Tile, TileResult]]:
+    """Yield every tile with its answer, those answered first first."""
+
+    async def answer(tile: Tile) -> tuple[Tile, TileResult]:
+        [result] = await client.segment_tiles(tile.image[None])
+        return tile, result
+
+    pending: set[asyncio.Task[tuple[Tile, TileResult]]] = set()
+    for tile in tiles:
+        pending.add(asyncio.create_task(answer(tile)))
+        if len(pending) == in_flight:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    for task in asyncio.as_completed(pending):
+        yield await task
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel, if the image is silent")
+    parser.add_argument("--server", default="localhost:8001")
+    arguments = parser.parse_args()
+
+    tiles = tiling(*read_image(arguments.image, mpp=arguments.mpp))
+    async with AsyncClient(arguments.server) as client:
+        async for tile, result in stream(client, tiles):
+            print(f"y {tile.y:6}  x {tile.x:6}  {len(result.nuclei):4} nuclei", flush=True)
+
+
+asyncio.run(main())

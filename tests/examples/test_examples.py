@@ -1,0 +1,67 @@
+"""The examples run as their first lines say, against the real server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from deploy.server import TritonServer
+from deploy.setup import ROOT
+from samples.synthetic import generate
+from tsfd_client import Client
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures with nuclei, and a note beside them."""
+    path = tmp_path_factory.mktemp("images")
+    for seed, name in enumerate(("a.png", "b.png")):
+        picture = generate(300, 420, nuclei=60, seed=seed).image
+        cv2.imwrite(str(path / name), picture[..., ::-1])
+    (path / "notes.txt").write_text("nothing to see")
+    return path
+
+
+def run(example: str, *arguments: str | Path, server: TritonServer) -> str:
+    """What an example prints."""
+    command = [sys.executable, ROOT / "examples" / example, *arguments, "--mpp=0.25"]
+    done = subprocess.run(
+        [*command, f"--server={server.grpc_url}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plot_nuclei(server: TritonServer, folder: Path, tmp_path: Path) -> None:
+    run("plot_nuclei.py", folder / "a.png", tmp_path / "nuclei.png", server=server)
+
+    picture = cv2.imread(str(tmp_path / "nuclei.png"))
+    assert min(picture.shape[:2]) > 500
+    # The outlines' red and blue are nowhere in an H&E image.
+    assert (np.abs(picture.astype(int) - (30, 50, 230)).max(axis=2) < 20).any()
+
+
+def test_stream_tiles(server: TritonServer, folder: Path) -> None:
+    printed = run("stream_tiles.py", folder / "a.png", server=server).splitlines()
+
+    corners = sorted((int(line.split()[1]), int(line.split()[3])) for line in printed)
+    assert corners == [(0, 0), (0, 164), (44, 0), (44, 164)]
+    assert sum(int(line.split()[4]) for line in printed) > 20
+
+
+def test_count_folder(server: TritonServer, folder: Path, tmp_path: Path) -> None:
+    printed = run("count_folder.py", folder, tmp_path / "counts.csv", server=server)
+
+    assert f"left out: {folder / 'notes.txt'} cannot be read as an image: " in printed
+    table = pd.read_csv(tmp_path / "counts.csv", index_col="image")
+    assert list(table.index) == ["a.png", "b.png"]
+    with Client(server.grpc_url) as client:
+        for name in table.index:
+            counts = client.segment(cv2.imread(str(folder / name))[..., ::-1]).counts()
+            assert dict(table.loc[name]) == counts | {"all": sum(counts.values())}
