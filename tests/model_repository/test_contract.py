@@ -32,6 +32,7 @@ NUCLEI = {
     "nuclei": ("FP32", [-1, 11]),
     "nuclei_count": ("INT32", [1]),
     "contours": ("INT16", [-1, 2]),
+    "release": ("STRING", [1]),
 }
 CONTRACT = {
     "tsfd_net": (IMAGE, MAPS | TISSUE),
@@ -87,6 +88,17 @@ def test_no_output_of_the_ensemble_feeds_a_step() -> None:
     assert fed.isdisjoint(output.name for output in config.output)
 
 
+def test_the_ensemble_names_fixed_versions() -> None:
+    steps = read(CONFIGS["nuclei_segmentation"]).ensemble_scheduling.step
+    assert {step.model_version for step in steps} == {1}
+
+
+def test_what_both_python_models_hold_is_the_same() -> None:
+    """Each version folder works alone, so each has its copy."""
+    network, postprocessing = REPOSITORY / "tsfd_net/1", REPOSITORY / "nuclei_postprocess/1"
+    assert (network / "host.py").read_text() == (postprocessing / "host.py").read_text()
+
+
 def test_the_ensemble_keeps_its_version_folder_in_git() -> None:
     assert (REPOSITORY / "nuclei_segmentation/1/.gitkeep").is_file()
 
@@ -97,5 +109,7 @@ def test_metadata_of_the_running_server(server: TritonServer, model: str) -> Non
         metadata = json.load(answer)
     inputs, outputs = CONTRACT[model]
     for declared, wanted in ((metadata["inputs"], inputs), (metadata["outputs"], outputs)):
-        found = {t["name"]: (t["datatype"], t["shape"]) for t in declared}
+        found = {
+            t["name"]: (t["datatype"].replace("BYTES", "STRING"), t["shape"]) for t in declared
+        }
         assert found == {name: (kind, [-1, *shape]) for name, (kind, shape) in wanted.items()}

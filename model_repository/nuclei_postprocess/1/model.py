@@ -6,16 +6,18 @@ Tensors, request parameters and reactions to bad input: README.md of the model r
 from __future__ import annotations
 
 import json
-import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
+import host
 import instances
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 _INPUTS = ("class_probs", "boundary_prob")
+# Written again for the metrics: this folder works without the client, whose contract names them.
 _CLASSES = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
 _CLASS_COLUMN = instances.COLUMNS.index("class")
 _SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
@@ -26,15 +28,18 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the kernels, so that the first request is not slow."""
-        _refuse_corrupting_numpy()
+        host.refuse_corrupting_numpy()
+        self._release, self._defaults = _read_release(
+            Path(args["model_repository"]) / args["model_version"] / "release.json"
+        )
         instances.warm_up()
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(host.cores())
         self._metrics = Metrics()
 
     def execute(self, requests: list) -> list:
         """Spread the patches of all requests over the cores; return one response each, in order.
 
-        A bad request gets an error of its own and leaves the others alone.
+        A request that fails gets an error of its own and leaves the others alone.
         """
         jobs = [self._begin(request) for request in requests]
         responses = [
@@ -50,26 +55,27 @@ class TritonPythonModel:
 
     def _begin(self, request: pb_utils.InferenceRequest) -> Job | pb_utils.InferenceResponse:
         try:
-            parameters = _parameters(request)
-        except ValueError as error:
-            return _refusal(error)
-        inputs = {
-            name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in _INPUTS
-        }
-        outputs = request.requested_output_names()
-        patches = []
-        if not outputs <= inputs.keys():
-            with_contours = not outputs.isdisjoint({"contours", "nuclei"})
-            patches = [
-                self._pool.submit(_extract, *maps, parameters, with_contours)
-                for maps in zip(*inputs.values(), strict=True)
-            ]
-        return Job(outputs, inputs, patches)
+            parameters = _parameters(request, self._defaults)
+            inputs = {
+                name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+                for name in _INPUTS
+            }
+            outputs = request.requested_output_names()
+            patches = []
+            if not outputs <= {*_INPUTS, "release"}:  # these need no nuclei
+                with_contours = not outputs.isdisjoint({"contours", "nuclei"})
+                patches = [
+                    self._pool.submit(_extract, *maps, parameters, with_contours)
+                    for maps in zip(*inputs.values(), strict=True)
+                ]
+        except Exception as error:
+            return _failure(error)
+        return Job(outputs, inputs, patches, self._release)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request under way: names of its outputs, its inputs and its patches.
+    """One request under way: names of its outputs, its inputs, its patches, and the release.
 
     A patch gives its `instances.Instances` and the seconds that these took.
     """
@@ -77,6 +83,7 @@ class Job:
     outputs: set[str]
     inputs: dict[str, np.ndarray]
     patches: list[Future]
+    release: str
 
 
 class Metrics:
@@ -125,7 +132,21 @@ def _extract(
     return found, time.perf_counter() - started
 
 
-def _parameters(request: pb_utils.InferenceRequest) -> instances.Parameters:
+def _read_release(path: Path) -> tuple[str, instances.Parameters]:
+    """The name of what is served here, and the parameters of requests that do not set their own."""
+    try:
+        record = json.loads(path.read_text())
+        return str(record["release"]), instances.Parameters(**record["parameters"])
+    except FileNotFoundError:
+        problem = "missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"broken ({error})"
+    raise pb_utils.TritonModelException(f"{path.name} is {problem}: run `make convert`.")
+
+
+def _parameters(
+    request: pb_utils.InferenceRequest, defaults: instances.Parameters
+) -> instances.Parameters:
     """Read the request's parameters; numbers may also come as text (HTTP, older clients)."""
     types = {field.name: type(field.default) for field in fields(instances.Parameters)}
     values = json.loads(request.parameters() or "{}")
@@ -137,24 +158,26 @@ def _parameters(request: pb_utils.InferenceRequest) -> instances.Parameters:
                 values[name] = types[name](value)
             except ValueError as error:
                 raise ValueError(f"{name} must be a number, not {value!r}.") from error
-    return instances.Parameters(**values)
+    return replace(defaults, **values)
 
 
 def _finish(job: Job) -> pb_utils.InferenceResponse:
     try:
         patches = [patch.result()[0] for patch in job.patches]
-    except ValueError as error:
-        return _refusal(error)
-    makers = {
-        **{name: lambda name=name: job.inputs[name] for name in _INPUTS},
-        "instance_map": lambda: np.stack([patch.instance_map for patch in patches]),
-        "nuclei": lambda: _padded([patch.nuclei for patch in patches]),
-        "nuclei_count": lambda: np.array([[len(patch.nuclei)] for patch in patches], np.int32),
-        "contours": lambda: _padded([patch.contours for patch in patches]),
-    }
-    return pb_utils.InferenceResponse(
-        [pb_utils.Tensor(name, makers[name]()) for name in job.outputs]
-    )
+        batch = len(job.inputs["class_probs"])
+        makers = {
+            **{name: lambda name=name: job.inputs[name] for name in _INPUTS},
+            "instance_map": lambda: np.stack([patch.instance_map for patch in patches]),
+            "nuclei": lambda: _padded([patch.nuclei for patch in patches]),
+            "nuclei_count": lambda: np.array([[len(patch.nuclei)] for patch in patches], np.int32),
+            "contours": lambda: _padded([patch.contours for patch in patches]),
+            "release": lambda: np.full((batch, 1), job.release.encode(), np.object_),
+        }
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, makers[name]()) for name in job.outputs]
+        )
+    except Exception as error:
+        return _failure(error)
 
 
 def _padded(tables: list[np.ndarray]) -> np.ndarray:
@@ -166,19 +189,13 @@ def _padded(tables: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-def _refusal(error: ValueError) -> pb_utils.InferenceResponse:
-    return pb_utils.InferenceResponse(
-        error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-    )
-
-
-def _refuse_corrupting_numpy() -> None:
-    """Raise where Triton's backend is too old for this numpy: it would corrupt tensors silently."""
-    probe = np.arange(6, dtype=np.int32).reshape(2, 3)
-    capsule = pb_utils.Tensor("probe", probe).to_dlpack()
-    # Only an array that the backend itself makes shows it: its strides come out as zero.
-    if not np.array_equal(pb_utils.Tensor.from_dlpack("probe", capsule).as_numpy(), probe):
-        raise pb_utils.TritonModelException(
-            f"this Triton's Python backend corrupts tensors under numpy {np.__version__}: install "
-            "numpy 1.26 into its environment, or use a newer Triton."
+def _failure(error: Exception) -> pb_utils.InferenceResponse:
+    """The answer to one request: what it asked wrongly, or that something here went wrong."""
+    if isinstance(error, ValueError):
+        answer = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+    else:
+        pb_utils.Logger.log_error(f"nuclei_postprocess: {error!r}")
+        answer = pb_utils.TritonError(
+            "The post-processing failed; the reason is in the server's log."
         )
+    return pb_utils.InferenceResponse(error=answer)

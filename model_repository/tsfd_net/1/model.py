@@ -12,10 +12,13 @@ at bfloat16, OpenVINO computes in it.
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from queue import Queue
 from threading import Lock, Thread
 
+import host
 import numpy as np
 import openvino
 import triton_python_backend_utils as pb_utils
@@ -28,14 +31,14 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compile ``model.onnx`` of this version for all cores that the process may use."""
-        _refuse_corrupting_numpy()
+        host.refuse_corrupting_numpy()
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         if not path.is_file():
             raise pb_utils.TritonModelException("model.onnx is missing: run `make convert`.")
         try:
             streams = _compile(path)
         except RuntimeError as error:
-            pb_utils.Logger.log_error(f"tsfd_net: {error}")
+            _log_error(error)
             raise pb_utils.TritonModelException(
                 "OpenVINO cannot read model.onnx: run `make convert` again."
             ) from None
@@ -62,7 +65,10 @@ class TritonPythonModel:
     def _work(self, stream: openvino.InferRequest) -> None:
         while (patch := self._patches.get()) is not None:
             job, i = patch
-            job.compute(i, stream)
+            try:
+                job.compute(i, stream)
+            except Exception as error:
+                _end_server(error)
 
 
 class Job:
@@ -78,13 +84,19 @@ class Job:
         self._lock = Lock()
 
     def compute(self, i: int, stream: openvino.InferRequest) -> None:
-        """Compute patch ``i``; send the answer if it was the last one."""
+        """Compute patch ``i``; send the answer if it was the last one.
+
+        Raises
+        ------
+        triton_python_backend_utils.TritonModelException
+            If the answer cannot be sent; the request has ended then, without a response.
+        """
         try:
             stream.infer({"image": self.images[i : i + 1]}, share_inputs=True)
             self._store(i, stream)
-        except Exception as error:  # anything: a thread that ended would leave requests unanswered
-            pb_utils.Logger.log_error(f"tsfd_net: patch {i} failed: {error}")
+        except Exception as error:  # anything: the request is answered with it
             self._failed = True
+            _log_error(f"patch {i} failed: {error}")
         with self._lock:
             self._left -= 1
             if self._left:
@@ -107,7 +119,12 @@ class Job:
         else:
             tensors = [pb_utils.Tensor(name, array) for name, array in self._outputs.items()]
             response = pb_utils.InferenceResponse(tensors)
-        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        # In two steps: where shared memory has no room for the response, it still has for the end,
+        # and without an end Triton would let the client wait for ever.
+        try:
+            self._sender.send(response)
+        finally:
+            self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _compile(path: Path) -> list[openvino.InferRequest]:
@@ -117,7 +134,7 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
     network.reshape({"image": list(_PATCH)})  # known sizes: half the time of a dynamic batch
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+        "INFERENCE_NUM_THREADS": host.cores(),
     }
     compiled = core.compile_model(network, "CPU", settings)
     count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -127,13 +144,12 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
     return streams
 
 
-def _refuse_corrupting_numpy() -> None:
-    """Raise where Triton's backend is too old for this numpy: it would corrupt tensors silently."""
-    probe = np.arange(6, dtype=np.int32).reshape(2, 3)
-    capsule = pb_utils.Tensor("probe", probe).to_dlpack()
-    # Only an array that the backend itself makes shows it: its strides come out as zero.
-    if not np.array_equal(pb_utils.Tensor.from_dlpack("probe", capsule).as_numpy(), probe):
-        raise pb_utils.TritonModelException(
-            f"this Triton's Python backend corrupts tensors under numpy {np.__version__}: install "
-            "numpy 1.26 into its environment, or use a newer Triton."
-        )
+def _end_server(error: Exception) -> None:
+    """Stop Triton, this process' parent: a server that cannot answer must not look healthy."""
+    _log_error(f"an answer could not be sent, so the server ends: {error}")
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
+def _log_error(error: object) -> None:
+    """Write to the server's log; Triton's own logger needs the shared memory that may be full."""
+    print(f"error: tsfd_net: {error}", file=sys.stderr, flush=True)

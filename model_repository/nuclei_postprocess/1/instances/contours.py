@@ -1,12 +1,11 @@
 """Outer borders of labels, traced pixel by pixel."""
 
-import numba
 import numpy as np
 
-from instances.labels import COMPILE
+from instances.compile import kernel
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _trace(labels, start, stride, points, row):
     """Follow one outer border clockwise; write (x, y) from ``points[row]`` on; return the length.
 
@@ -39,7 +38,7 @@ def _trace(labels, start, stride, points, row):
         scan = (direction + 7 - (direction & 1)) & 7  # just past the background left behind
 
 
-@numba.njit(**COMPILE)
+@kernel
 def contour_lengths(labels, starts, stride):
     nothing = np.zeros((0, 2), np.int16)
     lengths = np.zeros(starts.size, np.int64)
@@ -48,7 +47,7 @@ def contour_lengths(labels, starts, stride):
     return lengths
 
 
-@numba.njit(**COMPILE)
+@kernel
 def trace_contours(labels, starts, lengths, stride):
     points = np.empty((lengths.sum(), 2), np.int16)
     row = 0

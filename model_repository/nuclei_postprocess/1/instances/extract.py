@@ -77,7 +77,8 @@ def extract(
     class_probs, boundary_prob = _checked(class_probs, boundary_prob)
     foreground_level = int(255 * parameters.foreground_threshold)
     boundary_level = int(255 * parameters.boundary_threshold)
-    min_area = int(parameters.min_area)
+    # No nucleus is larger than the image, and the kernels' integers end at 2^63.
+    min_area = min(int(parameters.min_area), boundary_prob.size + 1)
     if parameters.method == "watershed":
         labels, classes = watershed(class_probs, boundary_prob, foreground_level, boundary_level)
         areas = areas_of(labels, classes.size)
@@ -114,7 +115,7 @@ def extract(
 
 
 def warm_up() -> None:
-    """Compile (or load from numba's cache) everything `extract` runs, for both methods."""
+    """Compile (or load from disk) everything `extract` runs, for both methods."""
     class_probs = np.zeros((16, 16, _CHANNELS), np.uint8)
     class_probs[..., 0] = 255
     class_probs[4:12, 4:12] = (0, 255, 0, 0, 0, 0)

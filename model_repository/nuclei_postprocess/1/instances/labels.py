@@ -6,8 +6,9 @@ of the pixel with index p are p - stride, p - 1, p + 1 and p + stride.
 
 from typing import Final
 
-import numba
 import numpy as np
+
+from instances.compile import kernel
 
 # States of a pixel; labels themselves are positive.
 BACKGROUND: Final = 0
@@ -16,11 +17,8 @@ INTERIOR: Final = -2  # foreground away from boundaries
 FRAME: Final = -3  # one pixel around the image, so that neighbours need no bounds check
 VISITED: Final = -4  # background already searched for holes
 
-COMPILE: Final = {"cache": True, "nogil": True}
-"""How every kernel is compiled: kept on disk, and run without the interpreter's lock."""
 
-
-@numba.njit(**COMPILE)
+@kernel
 def flood(labels, queue, start, label, stride):
     """Give the 4-connected component of ``start`` a label; its pixels are queue[:result]."""
     component = labels[start]
@@ -39,7 +37,7 @@ def flood(labels, queue, start, label, stride):
     return size
 
 
-@numba.njit(**COMPILE)
+@kernel
 def areas_of(labels, size):
     """Pixels per label, int64 [size]; index 0 stays 0."""
     areas = np.zeros(size, np.int64)

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-import numba
 import numpy as np
 
-from instances.labels import COMPILE
+from instances.compile import kernel
 
 COLUMNS: Final = (
     "centroid_x",
@@ -24,7 +23,7 @@ COLUMNS: Final = (
 is half-open; ``class`` is 1..5; ``contour_start`` is a row of the contours."""
 
 
-@numba.njit(**COMPILE)
+@kernel
 def drop_faint(class_probs, labels, areas, level):
     """Set to 0 the areas of labels whose mean foreground (of 255) is below the level."""
     height, width = class_probs.shape[:2]
@@ -40,7 +39,7 @@ def drop_faint(class_probs, labels, areas, level):
             areas[label] = 0
 
 
-@numba.njit(**COMPILE)
+@kernel
 def measure(class_probs, labels, areas, classes, min_area, count):
     """Instance map, nuclei table (contour columns 0) and first pixels of the instances.
 

@@ -1,10 +1,10 @@
 """The post-processing of TSFD-Net's authors, kept as the reference."""
 
 import cv2
-import numba
 import numpy as np
 
-from instances.labels import BACKGROUND, COMPILE, FRAME, flood
+from instances.compile import kernel
+from instances.labels import BACKGROUND, FRAME, flood
 
 _CHANNELS = 6
 
@@ -64,7 +64,7 @@ def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
     return keep[components].astype(np.uint8)
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _keep_largest_pieces(labels, count, stride):
     """Reduce every label to its largest 4-connected piece (the first of equal ones)."""
     queue = np.empty(labels.size, np.int32)
@@ -85,7 +85,7 @@ def _keep_largest_pieces(labels, count, stride):
             labels[p] = label if piece[label] == labels[p] else BACKGROUND
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _thin(mask):
     """Skeleton of a binary uint8 mask [H, W] (Zhang and Suen 1984, doi 10.1145/357994.358023)."""
     height, width = mask.shape
@@ -106,7 +106,7 @@ def _thin(mask):
     return padded[1:-1, 1:-1]
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _removable(padded, y, x, step):
     """Whether sub-iteration ``step`` of Zhang-Suen deletes the pixel."""
     north, east = padded[y - 1, x], padded[y, x + 1]

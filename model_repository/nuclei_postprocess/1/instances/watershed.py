@@ -3,10 +3,10 @@
 import threading
 from typing import Final
 
-import numba
 import numpy as np
 
-from instances.labels import BACKGROUND, COMPILE, FRAME, INTERIOR, RIM, VISITED, areas_of, flood
+from instances.compile import kernel
+from instances.labels import BACKGROUND, FRAME, INTERIOR, RIM, VISITED, areas_of, flood
 
 _MIN_SEED_AREA: Final = 6  # smaller interiors are gaps in a blurred boundary, not nuclei
 
@@ -62,7 +62,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _watershed(
     class_probs,
     boundary_prob,
@@ -102,7 +102,7 @@ def _watershed(
     return labels, np.zeros(count + 1, np.int64)
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _seed(labels, relief, queue, stride):
     """Number the interiors 1..n; return their strengths [n + 1], used where two of them meet."""
     strengths = [0]
@@ -120,7 +120,7 @@ def _seed(labels, relief, queue, stride):
     return np.array(strengths)
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _grow(labels, relief, strengths, following, wave_of, stride):
     """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
@@ -160,7 +160,7 @@ def _grow(labels, relief, strengths, following, wave_of, stride):
             p = following[p]
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _append(p, level, following, first, last):
     """Put a pixel at the end of its level's queue, a linked list."""
     following[p] = -1
@@ -171,7 +171,7 @@ def _append(p, level, following, first, last):
     last[level] = p
 
 
-@numba.njit(**COMPILE)
+@kernel
 def _fill_holes(labels, queue, count, stride):
     """Fill background that one instance encloses, unless it is larger than that instance."""
     areas = areas_of(labels, count + 1)
