@@ -1,7 +1,13 @@
-"""The model repository and one real server, shared by all tests of the session."""
+"""The model repository and one real server, shared by all tests of the session.
+
+Tests that take either, or a room's own costly fixtures, are marked ``slow``: `make test-fast` leaves
+them out. With CI=true a skip fails the run unless its reason stands in ``skips.toml``.
+"""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +17,31 @@ import pytest
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT, find_environment
 from samples.synthetic import generate
+
+
+_COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
+_SKIPS = Path(__file__).with_name("skips.toml")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server or a converted network."""
+    for item in items:
+        if _COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of continuous integration that skipped what it should not."""
+    if os.environ.get("CI") != "true" or hasattr(session.config, "workerinput"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    known = tuple(skip["reason"] for skip in tomllib.loads(_SKIPS.read_text())["skip"])
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(known):
+            reporter.write_line(f"{report.nodeid} was skipped, not in {_SKIPS.name}: {reason}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
