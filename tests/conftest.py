@@ -1,7 +1,7 @@
 """The model repository and one real server, shared by all tests of the session.
 
-Tests that take either, or a room's own costly fixtures, are marked ``slow``: `make test-fast` leaves
-them out. With CI=true a skip fails the run unless its reason stands in ``skips.toml``.
+Tests that take either, or a room's own costly fixtures, are marked ``slow``: `make test-fast`
+leaves them out. With CI=true a skip fails the run unless its reason stands in ``skips.toml``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pytest
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT, find_environment
 from samples.synthetic import generate
-
 
 _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
 _SKIPS = Path(__file__).with_name("skips.toml")
