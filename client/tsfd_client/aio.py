@@ -51,10 +51,10 @@ class AsyncClient(Connection):
             model = await self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = await self._triton.get_server_metadata(**self._question())
-            await self._segment_tiles(wire.CANARY, None)
+            (answer,) = await self._segment_tiles(wire.CANARY, None)
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        return wire.Served(server.version)
+        return wire.Served(answer.release, server.version)
 
     async def segment(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tsfd_client.errors import ServerError
 from tsfd_client.nuclei import Nuclei, describe
 from tsfd_client.stitch import TileNuclei, stitch
 from tsfd_client.tiling import Tile, Tiling
@@ -15,11 +16,24 @@ _BLANK = 215
 
 @dataclass(frozen=True)
 class TileResult:
-    """The server's answer for one tile: uint16 [256, 256], float32 [n, 11], float32 [19]."""
+    """The server's answer for one tile.
+
+    Attributes
+    ----------
+    instance_map
+        uint16 [256, 256]; 0 is background.
+    nuclei
+        float32 [n, 11]; row i - 1 describes instance i.
+    tissue_probs
+        float32 [19].
+    release
+        Which network, post-processing and thresholds answered.
+    """
 
     instance_map: np.ndarray
     nuclei: np.ndarray
     tissue_probs: np.ndarray
+    release: str
 
 
 def batches(tiling: Tiling, size: int) -> list[list[Tile]]:
@@ -31,10 +45,22 @@ def batches(tiling: Tiling, size: int) -> list[list[Tile]]:
 def assemble(
     tiling: Tiling, results: list[tuple[Tile, TileResult]], shape: tuple[int, int], mpp: float
 ) -> Nuclei:
-    """Stitch the answers for all tiles of an image."""
+    """Stitch the answers for all tiles of an image.
+
+    Raises
+    ------
+    ServerError
+        If the tiles come from more than one release.
+    """
+    release, *others = sorted({result.release for _, result in results})
+    if others:
+        raise ServerError(
+            f"The server changed from one release to another in the middle of the image "
+            f"({', '.join([release, *others])}): segment it again."
+        )
     height, width = tiling.image.shape[:2]
     tiles = [TileNuclei(tile.y, tile.x, r.instance_map, r.nuclei) for tile, r in results]
     weights = np.array([1e-6 + np.mean(tile.image[..., 1] < _BLANK) for tile, _ in results])
     tissue = np.average([r.tissue_probs for _, r in results], axis=0, weights=weights)
     stitched = stitch(tiles, height, width)
-    return describe(stitched, tiling, shape, mpp, tissue.astype(np.float32))
+    return describe(stitched, tiling, shape, mpp, tissue.astype(np.float32), release)

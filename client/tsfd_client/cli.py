@@ -28,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
             served = client.check()
             if arguments.command == "check":
                 print(
-                    f"The server at {arguments.server} is ready: contract {VERSION}, "
-                    f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}."
+                    f"The server at {arguments.server} is ready: release {served.release}, "
+                    f"contract {VERSION}, Triton {served.triton}; "
+                    f"this is tsfd-client {version('tsfd-client')}."
                 )
                 return 0
             return _segment(client, arguments)

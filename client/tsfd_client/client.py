@@ -85,10 +85,10 @@ class Client(Connection):
             model = self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = self._triton.get_server_metadata(**self._question())
-            self._segment_tiles(wire.CANARY, None)
+            (answer,) = self._segment_tiles(wire.CANARY, None)
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        return wire.Served(server.version)
+        return wire.Served(answer.release, server.version)
 
     def segment(
         self,

@@ -20,6 +20,7 @@ OUTPUTS: Final = (
     "tissue_probs",
     "class_probs",
     "boundary_prob",
+    "release",
 )
 CLASSES: Final = (
     "background",

@@ -39,6 +39,8 @@ class Nuclei:
         float32 [19]; mean over the tiles, weighted by how much tissue they hold.
     mpp
         Micrometres per pixel of the image.
+    release
+        Which network, post-processing and thresholds found them.
     """
 
     instance_map: np.ndarray
@@ -50,6 +52,7 @@ class Nuclei:
     areas_um2: np.ndarray
     tissue_probs: np.ndarray
     mpp: float
+    release: str
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -86,7 +89,12 @@ class Nuclei:
 
 
 def describe(
-    stitched: Stitched, tiling: Tiling, shape: tuple[int, int], mpp: float, tissue: np.ndarray
+    stitched: Stitched,
+    tiling: Tiling,
+    shape: tuple[int, int],
+    mpp: float,
+    tissue: np.ndarray,
+    release: str,
 ) -> Nuclei:
     """Measure the stitched nuclei and carry them back to the pixels of the image given.
 
@@ -126,6 +134,7 @@ def describe(
         areas_um2=areas * pixel_um2,
         tissue_probs=tissue,
         mpp=mpp,
+        release=release,
     )
 
 

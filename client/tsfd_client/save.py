@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from tsfd_client.contract import COLOURS
-from tsfd_client.errors import TsfdError
+from tsfd_client.errors import OutputError
 from tsfd_client.nuclei import Nuclei
 
 _LARGEST_OVERLAY = 8192
@@ -25,11 +25,12 @@ def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, parquet: bool = Fal
     """Write ``nuclei.geojson``, ``labels.png``, ``nuclei.csv`` and ``overlay.png`` into `folder`.
 
     With more than 65,535 nuclei the label image is ``labels.tif``, 32 bits deep. With `parquet`
-    the table is ``nuclei.parquet``. Each file appears under its name only when it is complete.
+    the table is ``nuclei.parquet``. Each file appears under its name only when it is complete, the
+    overlay last.
 
     Raises
     ------
-    TsfdError
+    OutputError
         If a file cannot be written, or pyarrow is needed and missing.
     """
     try:
@@ -48,7 +49,7 @@ def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, parquet: bool = Fal
         picture = overlay(nuclei, image)
         _replace(folder / "overlay.png", lambda p: Image.fromarray(picture).save(p, "PNG"))
     except OSError as error:
-        raise TsfdError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+        raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
 
 
 def write_geojson(nuclei: Nuclei, path: Path) -> None:
@@ -71,7 +72,11 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
         }
         for row, name in enumerate(nuclei.class_names)
     ]
-    collection = {"type": "FeatureCollection", "features": features}
+    collection = {
+        "type": "FeatureCollection",
+        "release": nuclei.release,
+        "features": features,
+    }
     path.write_text(json.dumps(collection, ensure_ascii=False), encoding="utf-8")
 
 
@@ -133,7 +138,7 @@ def _write_parquet(nuclei: Nuclei, path: Path) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise TsfdError("Parquet needs pyarrow: pip install 'tsfd-client[parquet]'.") from error
+        raise OutputError("Parquet needs pyarrow: pip install 'tsfd-client[parquet]'.") from error
     pyarrow.parquet.write_table(pyarrow.table(nuclei.table()), path)
 
 

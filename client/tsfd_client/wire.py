@@ -12,7 +12,7 @@ from tsfd_client.assemble import TileResult
 from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
 from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError
 
-WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs")
+WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs", "release")
 CANARY = np.full((1, TILE, TILE, 3), 255, np.uint8)
 """A patch of blank glass: whether every model behind the ensemble answers."""
 
@@ -23,10 +23,13 @@ class Served:
 
     Attributes
     ----------
+    release
+        Which network, post-processing and thresholds it serves.
     triton
         Version of Triton.
     """
 
+    release: str
     triton: str
 
 
@@ -61,9 +64,10 @@ def decode(answer: triton.InferResult) -> list[TileResult]:
 
 def split(maps: np.ndarray, answer: triton.InferResult) -> list[TileResult]:
     """Split instance maps uint16 [N, 256, 256] and the rest of an answer into tiles."""
-    nuclei, counts, tissues = (answer.as_numpy(name) for name in WANTED[1:])
+    nuclei, counts, tissues, releases = (answer.as_numpy(name) for name in WANTED[1:])
     return [
-        TileResult(maps[i], nuclei[i, : int(counts[i, 0])], tissues[i]) for i in range(len(maps))
+        TileResult(maps[i], nuclei[i, : counts[i, 0]], tissues[i], releases[i, 0].decode())
+        for i in range(len(maps))
     ]
 
 

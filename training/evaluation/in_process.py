@@ -122,5 +122,7 @@ def _run(
             parameters,
             with_contours=False,
         )
-        results.append(TileResult(found.instance_map, found.nuclei, answer["tissue_probs"][row]))
+        results.append(
+            TileResult(found.instance_map, found.nuclei, answer["tissue_probs"][row], "in process")
+        )
     return results
