@@ -10,7 +10,7 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
-from tsfd_client.contract import MODEL
+from tsfd_client.contract import MODEL, VERSION
 from tsfd_client.settings import Settings
 
 _CHANNEL = [
@@ -80,8 +80,8 @@ class Connection:
     ) -> dict[str, Any]:
         """Arguments of a segmentation of some tiles."""
         return {
-            # Without a version: Triton counts a named one's failed requests as under way for ever.
             "model_name": MODEL,
+            "model_version": VERSION,
             "inputs": inputs,
             "outputs": outputs,
             "parameters": settings.parameters() if settings else None,
