@@ -3,7 +3,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV   := .venv
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
-ENGINE := model_repository/tsfd_net/1/model.onnx
+BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/model.,onnx plan plan.json) \
+	nuclei_postprocess/1/release.json)
+# What is served; a command makes it anew when and only when its content has changed.
 WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
 OUT     ?= runs/$(PRESET)
@@ -27,30 +29,26 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
 	@touch $@
 
-build/saved_model/saved_model.pb: $(WEIGHTS) $(wildcard training/*.py training/model/*.py) | $(VENV)/.ready
-	@$(RUN) -m training.export --weights $(WEIGHTS) --out build/saved_model
+export: | $(VENV)/.ready  ## WEIGHTS -> build/saved_model
+	@$(RUN) -m training.export --weights "$(WEIGHTS)" --out build/saved_model
 
-export: build/saved_model/saved_model.pb  ## weights -> build/saved_model
+convert: export | setup  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
+	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) \
+		$(if $(INT8),--int8 "$(INT8)") $(if $(TENSORRT),--tensorrt "$(TENSORRT)")
 
-convert: build/saved_model/saved_model.pb | setup  ## SavedModel -> engines; INT8=images for INT8
-	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) $(if $(INT8),--int8 "$(INT8)")
-
-$(ENGINE): build/saved_model/saved_model.pb $(wildcard conversion/*.py) | setup
-	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS))
-
-serve: $(ENGINE) | setup  ## serve on this machine's CPU until Ctrl-C
+serve: convert  ## serve on this machine's CPU until Ctrl-C
 	@$(RUN) -m deploy.serve
 
-demo: $(ENGINE) | setup  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
+demo: convert  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
-test: $(ENGINE) | setup  ## all tests, with the real server
+test: convert  ## all tests, with the real server
 	@$(RUN) -m pytest $(TESTS)
 
-loadtest: $(ENGINE) | setup  ## Locust against the server, judged against the bare CPU runtime
+loadtest: convert  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
 
-bench: $(ENGINE) | setup  ## time post-processing, network and serving: build/bench
+bench: convert  ## time post-processing, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
@@ -91,4 +89,4 @@ dist: | $(VENV)/.ready  ## the client as wheel and source archive: build/dist
 	@$(VENV)/bin/python -m build --outdir build/dist client
 
 clean:  ## remove what was built (not .venv)
-	rm -rf build $(ENGINE)
+	rm -rf build $(BUILT)

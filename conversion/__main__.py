@@ -1,45 +1,32 @@
-"""Convert a SavedModel and install it into the model repository.
+"""Convert a SavedModel and install it into the model repository, unless it is there already.
 
     python -m conversion --saved-model build/saved_model --repository model_repository \
         --targets cpu,check,tensorrt --int8 IMAGES --out build/conversion
 
 Targets: ``cpu`` installs model.onnx for machines with no GPU, ``check`` has TensorRT-RTX build an
-engine with no GPU, ``tensorrt`` builds and installs model.plan for this machine's GPU. With --int8
-the dense convolutions compute in INT8 on both. Nothing is installed unless every form of the
-network agrees with the SavedModel and every target is built.
+engine with no GPU, ``tensorrt`` builds model.plan for this machine's GPU, runs it and installs it.
+With --int8 the dense convolutions compute in INT8 on both. Nothing is installed unless every form
+of the network agrees with the SavedModel and every target is made. ``release.json`` beside the
+post-processing names what is installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import logging
-import os
+import shlex
 import sys
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from conversion import engine, install, parity, runtimes
+from conversion import engine, install, plan, release
 from conversion.errors import ConversionError
-from conversion.int8 import calibration_patches, to_int8
+from conversion.sidecar import misfit, sidecar_file
 
 TARGETS = ("cpu", "check", "tensorrt")
-
-
-@dataclass(frozen=True)
-class Forms:
-    """The ONNX files: the SavedModel's own float32, and what CPU and TensorRT are given."""
-
-    precision: str
-    tolerance: parity.Tolerance
-    float32: Path
-    cpu: Path
-    tensorrt: Path
+INSTALLED = {"cpu": "model.onnx", "tensorrt": "model.plan"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,32 +35,46 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
-        _convert(arguments)
+        _run(arguments)
     except ConversionError as error:
         print(f"conversion: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _convert(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     folder = install.version_folder(arguments.repository)
-    targets = _targets(arguments.targets)
-    out = _output_folder(arguments.out)
-    _report_misfit(folder / "model.plan")
+    targets, left_out = _targets(arguments.targets, container=arguments.tensorrt is not None)
+    network = release.read_network(arguments.saved_model)
+    record = release.make_release(network, arguments.repository)
+    named = release.release_file(arguments.repository)
+    patches = _patches(arguments.int8)
+    origin = release.Origin.of(network, _precision(patches))
 
-    patches = calibration_patches(arguments.int8) if arguments.int8 else None
-    forms = _write_onnx(arguments.saved_model, out, patches)
-    _check_parity(arguments.saved_model, forms)
     files: dict[Path, bytes] = {}
-    if "check" in targets:
-        _build_check(forms)
-    if "tensorrt" in targets:
-        files |= _build_plan(forms.tensorrt, out, folder)
-    if "cpu" in targets:
-        files[folder / "model.onnx"] = forms.cpu.read_bytes()
-    for path, content in files.items():
-        install.write(path, content)
-        print(f"Installed {path} ({len(content) / 1e6:.1f} MB).")
+    check_wanted = arguments.targets is not None and "check" in targets
+    if check_wanted or not _is_current(folder, targets, origin):
+        from conversion.convert import convert  # what it imports takes seconds
+
+        print("".join(f"Left out {name}: {why}.\n" for name, why in left_out.items()), end="")
+        made = convert(
+            arguments.saved_model,
+            targets,
+            origin,
+            patches=patches,
+            command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
+            out=_output_folder(arguments.out),
+        )
+        files = {folder / name: content for name, content in made.items()}
+    content = release.to_json(record).encode()
+    if not files and named.is_file() and named.read_bytes() == content:
+        print(f"{arguments.repository} is up to date with release {record.release}.")
+        return
+    install.write(files | {named: content})
+    for path in files:
+        print(f"Installed {path} ({len(files[path]) / 1e6:.1f} MB).")
+    _remove_others(folder, origin)
+    print(f"{arguments.repository} holds release {record.release}.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,26 +97,31 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help=f"some of {','.join(TARGETS)}; default: those this machine can do",
     )
+    parser.add_argument(
+        "--tensorrt",
+        metavar="COMMAND",
+        help="runs conversion.engine in the serving container; default: in this Python",
+    )
     return parser
 
 
-def _targets(asked: str | None) -> tuple[str, ...]:
-    """The targets to do; says which are left out, why, and what to do about it."""
-    obstacles = {"check": _check_obstacle(), "tensorrt": _tensorrt_obstacle()}
+def _targets(asked: str | None, *, container: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The targets to do, and those left out with the reason and what to do about it."""
+    obstacles = {"check": _check_obstacle()}
+    if not container:
+        obstacles["tensorrt"] = engine.obstacle()
+    obstacles = {name: obstacle for name, obstacle in obstacles.items() if obstacle}
     if asked is None:
-        for name, obstacle in obstacles.items():
-            if obstacle:
-                print(f"Left out {name}: {obstacle}.")
-        return tuple(name for name in TARGETS if not obstacles.get(name))
+        return tuple(name for name in TARGETS if name not in obstacles), obstacles
     targets = tuple(name.strip() for name in asked.split(",") if name.strip())
     for name in targets:
         if name not in TARGETS:
             raise ConversionError(f"There is no target {name!r}; choose from {', '.join(TARGETS)}.")
-        if obstacles.get(name):
+        if name in obstacles:
             raise ConversionError(f"The target {name} cannot be done: {obstacles[name]}.")
     if not targets:
         raise ConversionError(f"--targets names none; choose from {', '.join(TARGETS)}.")
-    return targets
+    return targets, {}
 
 
 def _check_obstacle() -> str | None:
@@ -124,18 +130,31 @@ def _check_obstacle() -> str | None:
     return None
 
 
-def _tensorrt_obstacle() -> str | None:
-    if engine.gpu() is None:
-        return (
-            "there is no NVIDIA GPU on this machine, and an engine fits only the GPU type it was "
-            "built on; run the conversion on the serving host for it"
-        )
-    if engine.tensorrt() is None:
-        return (
-            "the package tensorrt is not installed; run the conversion inside the serving "
-            "container, or install the version the container has with `pip install tensorrt`"
-        )
-    return None
+def _patches(images: Path | None) -> np.ndarray | None:
+    if images is None:
+        return None
+    from conversion.int8 import calibration_patches
+
+    return calibration_patches(images)
+
+
+def _precision(patches: np.ndarray | None) -> str:
+    if patches is None:
+        return "float"
+    return f"int8 by patches {hashlib.sha256(patches.tobytes()).hexdigest()[:12]}"
+
+
+def _is_current(folder: Path, targets: tuple[str, ...], origin: release.Origin) -> bool:
+    """Whether converting again would install again what is there; says what is unfit."""
+    trt = engine.tensorrt()
+    unfit = misfit(folder / "model.plan", version=trt and trt.__version__, device=engine.gpu())
+    if unfit:
+        print(unfit)
+    return not ("tensorrt" in targets and unfit) and all(
+        release.origin_of(folder / INSTALLED[name]) == origin
+        for name in targets
+        if name in INSTALLED
+    )
 
 
 def _output_folder(out: Path) -> Path:
@@ -148,79 +167,15 @@ def _output_folder(out: Path) -> Path:
     return out
 
 
-def _report_misfit(plan: Path) -> None:
-    trt = engine.tensorrt()
-    line = engine.misfit(plan, version=trt and trt.__version__, device=engine.gpu())
-    if line:
-        print(line)
-
-
-def _write_onnx(saved_model: Path, out: Path, patches: np.ndarray | None) -> Forms:
-    """Convert, to INT8 if there are patches to calibrate it with."""
-    from conversion.fp16 import to_fp16
-    from conversion.to_onnx import convert  # TensorFlow takes seconds to import
-
-    start = time.perf_counter()
-    model, path = convert(saved_model), out / "model.onnx"
-    if patches is None:
-        forms = Forms("FP16", parity.HALF, path, path, out / "model.fp16.onnx")
-    else:
-        quantised = out / "model.int8.onnx", out / "model.int8.fp16.onnx"
-        forms = Forms("INT8", parity.INT8, path, *quantised)
-    install.write(path, model.SerializeToString())
-    if patches is not None:
-        print(f"Calibrating INT8 with {len(patches)} patches.")
-        model = to_int8(model, patches)
-        install.write(forms.cpu, model.SerializeToString())
-    install.write(forms.tensorrt, to_fp16(model).SerializeToString())
-    print(f"Converted {saved_model} to ONNX in {time.perf_counter() - start:.0f} s.")
-    return forms
-
-
-def _check_parity(saved_model: Path, forms: Forms) -> None:
-    tiles = parity.tiles()
-    reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
-    checks = (
-        ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
-        (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
-        ("CPU target (OpenVINO)", runtimes.openvino, forms.cpu, forms.tolerance),
-    )
-    results = []
-    for name, load, path, tolerance in checks:
-        found = parity.outputs(load(path), tiles)
-        results.append(parity.compare(name, reference, found, tolerance))
-        print(results[-1].line())
-    if results[0].nuclei_reference <= len(tiles):
-        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
-    report = forms.float32.with_name("parity.json")
-    install.write(report, (json.dumps([asdict(r) for r in results], indent=2) + "\n").encode())
-    failures = [f"{r.form}: {failure}" for r in results for failure in r.failures]
-    if failures:
-        raise ConversionError(
-            f"The converted network differs from the SavedModel, so nothing was installed: "
-            f"{failures[0]}; all figures are in {report}."
-        )
-
-
-def _build_check(forms: Forms) -> None:
-    start = time.perf_counter()
-    built = engine.build(engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
-    print(
-        f"TensorRT-RTX accepts the {forms.precision} graph: engine of {len(built) / 1e6:.1f} MB in "
-        f"{time.perf_counter() - start:.0f} s."
-    )
-
-
-def _build_plan(model: Path, out: Path, folder: Path) -> dict[Path, bytes]:
-    trt, device, graph = engine.tensorrt(), engine.gpu(), model.read_bytes()
-    # Timings of one version and GPU type are worthless to another.
-    cache = out / f"timing-{trt.__version__}-{device.compute_capability}.cache"
-    start = time.perf_counter()
-    built = engine.build(trt, graph, timing_cache=cache)
-    print(f"TensorRT built the engine in {time.perf_counter() - start:.0f} s.")
-    sidecar = engine.sidecar(trt, device, graph, built)
-    plan = folder / "model.plan"
-    return {plan: built, plan.with_name("model.plan.json"): sidecar.to_json().encode()}
+def _remove_others(folder: Path, origin: release.Origin) -> None:
+    """Take away forms of other weights: a repository holds one release."""
+    for name in INSTALLED.values():
+        path = folder / name
+        found = release.origin_of(path)
+        if path.is_file() and (found is None or found.weights_sha256 != origin.weights_sha256):
+            path.unlink()
+            sidecar_file(path).unlink(missing_ok=True)
+            print(f"Removed {path}, which is not of these weights.")
 
 
 if __name__ == "__main__":

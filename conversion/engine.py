@@ -1,5 +1,12 @@
 """FP16 ONNX -> TensorRT engine: one code path for TensorRT 10 and 11 and for TensorRT-RTX.
 
+    python3 -m conversion.engine build model.fp16.onnx model.plan
+    python3 -m conversion.engine run model.plan images.npy outputs.npz
+
+run where TensorRT and the GPU are, this Python or NVIDIA's container, and need numpy and TensorRT's
+own package alone. ``build`` writes the engine and its sidecar, ``run`` what the engine makes of
+uint8 images [N, 256, 256, 3] and what it ran on.
+
 Networks are strongly typed (the only kind TensorRT 11 has), so the float16 of the ONNX graph is
 the float16 of the engine. TensorRT-RTX builds ahead of time with no GPU: a graph that its parser
 refuses, TensorRT refuses too, which is what the target ``check`` is for.
@@ -7,45 +14,26 @@ refuses, TensorRT refuses too, which is what the target ``check`` is for.
 
 from __future__ import annotations
 
-import hashlib
+import argparse
 import importlib
-import json
 import subprocess
-from dataclasses import asdict, dataclass
+import sys
 from pathlib import Path
 from types import ModuleType
 
-from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE
+import numpy as np
+
+from conversion import cuda
+from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.errors import ConversionError
+from conversion.runtimes import Outputs, Runner, infer
+from conversion.sidecar import Gpu, Sidecar, sidecar_file
 
 INSTALL_CHECK = (
     "pip install tensorrt-rtx-cu12-bindings==1.7.1.116 && "
     "pip install --no-deps tensorrt-rtx-cu12-libs==1.7.1.116"
 )
 _MOST_REFUSALS = 5  # named in one message
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Name and compute capability (such as ``"9.0"``) of the GPU an engine is built for."""
-
-    name: str
-    compute_capability: str
-
-
-@dataclass(frozen=True)
-class Sidecar:
-    """What an engine was built from and for; one engine fits one TensorRT and one GPU type."""
-
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    onnx_sha256: str
-    engine_sha256: str
-    batch: tuple[int, int, int] = (BATCH_MIN, BATCH_BEST, BATCH_MAX)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
 
 
 def tensorrt() -> ModuleType | None:
@@ -68,6 +56,21 @@ def gpu() -> Gpu | None:
         return None
     name, _, capability = result.stdout.partition("\n")[0].rpartition(",")
     return Gpu(name.strip(), capability.strip()) if name else None
+
+
+def obstacle() -> str | None:
+    """Why this Python cannot build and run engines, as a clause, or None."""
+    if gpu() is None:
+        return (
+            "there is no NVIDIA GPU on this machine, and an engine fits only the GPU type it was "
+            "built on; run the conversion on the serving host for it"
+        )
+    if tensorrt() is None:
+        return (
+            "the package tensorrt is not installed; have the serving container build the engine "
+            "(deploy/README.md), or install the container's version with `pip install tensorrt`"
+        )
+    return None
 
 
 def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = None) -> bytes:
@@ -114,56 +117,39 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
 
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        reason = log.errors[-1] if log.errors else "no reason given"
-        raise ConversionError(f"{_title(trt)} cannot build an engine: {reason}")
+        raise ConversionError(f"{_title(trt)} cannot build an engine: {_reason(log)}")
     if timing_cache is not None:
         timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
-def sidecar(trt: ModuleType, device: Gpu, onnx_model: bytes, engine: bytes) -> Sidecar:
-    """Describe an engine just built."""
-    return Sidecar(
-        tensorrt=trt.__version__,
-        gpu=device.name,
-        compute_capability=device.compute_capability,
-        onnx_sha256=hashlib.sha256(onnx_model).hexdigest(),
-        engine_sha256=hashlib.sha256(engine).hexdigest(),
-    )
+def load(trt: ModuleType, engine: bytes) -> Runner:
+    """Make a serialised engine ready to run on the first GPU.
 
-
-def misfit(plan: Path, *, version: str | None, device: Gpu | None) -> str | None:
-    """Say in one line why an installed engine cannot run here, or return None.
-
-    Parameters
-    ----------
-    plan
-        The engine; its sidecar lies beside it with ``.json`` added to the name.
-    version
-        Version of the installed TensorRT; None where there is none, which misfits nothing.
-    device
-        The GPU at hand; None where there is none, which misfits nothing.
+    Raises
+    ------
+    ConversionError
+        If TensorRT refuses the engine; the runner raises it if the GPU does.
     """
-    if not plan.is_file():
-        return None
-    path = plan.with_name(plan.name + ".json")
-    try:
-        built = Sidecar(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return f"{plan} has no readable sidecar {path.name}: convert again to know what it fits."
-    if built.engine_sha256 != hashlib.sha256(plan.read_bytes()).hexdigest():
-        return f"{plan} is not the engine that its sidecar describes: convert again."
-    if version is not None and built.tensorrt != version:
-        return (
-            f"{plan} was built by TensorRT {built.tensorrt} and will not load in the installed "
-            f"{version}: convert again with --targets tensorrt."
-        )
-    if device is not None and built.compute_capability != device.compute_capability:
-        return (
-            f"{plan} was built for {built.gpu} and will not run on {device.name}: convert again "
-            "with --targets tensorrt."
-        )
-    return None
+    log = _collector(trt)
+    loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
+    if loaded is None:
+        raise ConversionError(f"{_title(trt)} cannot load the engine: {_reason(log)}")
+    context = loaded.create_execution_context()
+    order = [loaded.get_tensor_name(number) for number in range(loaded.num_io_tensors)]
+
+    def run(images: np.ndarray) -> Outputs:
+        tensors = {
+            name: np.empty((len(images), *shape), dtype) for name, (dtype, shape) in OUTPUTS.items()
+        }
+        buffers = {INPUT: np.ascontiguousarray(images), **tensors}
+        context.set_input_shape(INPUT, images.shape)
+        with cuda.on_gpu([buffers[name] for name in order]) as addresses:
+            if not context.execute_v2(addresses):
+                raise ConversionError(f"{_title(trt)} cannot run the engine: {_reason(log)}")
+        return tensors
+
+    return run
 
 
 def _imported(name: str) -> ModuleType | None:
@@ -192,6 +178,10 @@ def _collector(trt: ModuleType) -> object:
     return Collector()
 
 
+def _reason(log: object) -> str:
+    return log.errors[-1] if log.errors else "no reason given"
+
+
 def _refusals(parser: object) -> str:
     errors = [parser.get_error(number) for number in range(parser.num_errors)]
     texts = [
@@ -201,3 +191,56 @@ def _refusals(parser: object) -> str:
     ]
     more = len(errors) - _MOST_REFUSALS
     return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m conversion.engine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, files in {"build": ("onnx", "plan"), "run": ("plan", "images", "outputs")}.items():
+        command = commands.add_parser(name)
+        for file in files:
+            command.add_argument(file, type=Path)
+    arguments = parser.parse_args(argv)
+    try:
+        reason = obstacle()
+        if reason:
+            raise ConversionError(f"Cannot {arguments.command} an engine: {reason}.")
+        device, trt = gpu(), tensorrt()
+        if arguments.command == "build":
+            _build(trt, device, arguments.onnx, arguments.plan)
+        else:
+            _run(trt, device, arguments.plan, arguments.images, arguments.outputs)
+    except (ConversionError, OSError) as error:
+        print(f"engine: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(trt: ModuleType, device: Gpu, onnx: Path, plan: Path) -> None:
+    graph = onnx.read_bytes()
+    # Timings of one version and GPU type are worthless to another.
+    cache = plan.with_name(f"timing-{trt.__version__}-{device.compute_capability}.cache")
+    engine = build(trt, graph, timing_cache=cache)
+    plan.write_bytes(engine)
+    sidecar = Sidecar.describe(trt.__version__, device, graph, engine)
+    sidecar_file(plan).write_text(sidecar.to_json())
+
+
+def _run(trt: ModuleType, device: Gpu, plan: Path, images: Path, outputs: Path) -> None:
+    engine = load(trt, plan.read_bytes())
+    np.savez(
+        outputs,
+        **infer(engine, np.load(images), at_a_time=BATCH_BEST),
+        tensorrt=trt.__version__,
+        gpu=device.name,
+        compute_capability=device.compute_capability,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

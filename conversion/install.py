@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from conversion.errors import ConversionError
@@ -35,22 +36,37 @@ def version_folder(repository: Path) -> Path:
     return folder
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there in one step.
+def write(files: Mapping[Path, bytes]) -> None:
+    """Write files beside their places, then move each there in one step.
 
     Raises
     ------
     ConversionError
-        If that fails; what was at `path` is untouched then.
+        If that fails; nothing is moved before everything is written.
     """
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    scratches: dict[Path, Path] = {}
+    try:
+        for path, content in files.items():
+            scratches[path] = _write_beside(path, content)
+        for path, scratch in scratches.items():
+            scratch.replace(path)
+    except OSError as error:
+        raise ConversionError(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        for scratch in scratches.values():
+            scratch.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    scratch = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)  # the server may run as another user
-        Path(scratch).replace(path)
-    except OSError as error:
-        Path(scratch).unlink(missing_ok=True)
-        raise ConversionError(f"Cannot write {path}: {error.strerror or error}.") from error
+        scratch.chmod(0o644)  # the server may run as another user
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+    return scratch

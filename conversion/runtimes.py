@@ -1,4 +1,4 @@
-"""Running one form of the network on this machine's CPU."""
+"""Running one form of the network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from conversion.contract import INPUT, OUTPUTS
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[np.ndarray], Outputs]
 """uint8 [N, 256, 256, 3] -> the contract's outputs."""
+
+
+def infer(run: Runner, images: np.ndarray, *, at_a_time: int = 2) -> Outputs:
+    """Run a form of the network over `images`, a few at a time to stay small in memory."""
+    parts = [run(images[i : i + at_a_time]) for i in range(0, len(images), at_a_time)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
 
 
 def saved_model(folder: Path) -> Runner:

@@ -1,39 +1,83 @@
-"""The shipped network, converted once for all tests of this folder."""
+"""The shipped network, converted once for all tests here and run once by each runtime."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import onnx
 import pytest
 
-from conversion import engine
+from conversion import convert as conversion
+from conversion import engine, parity, runtimes, to_onnx
 from conversion.fp16 import to_fp16
-from conversion.to_onnx import convert
-from training.export import export
-from training.model import weights
+from conversion.runtimes import Outputs, Runner
+from training import export
 
 ROOT = Path(__file__).parents[2]
+LITE = ROOT / "weights" / "lite.npz"
 
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conversion") / "saved_model"
-    network, _ = weights.load(ROOT / "weights" / "lite.npz")
-    export(network, folder)
+    assert export.main(["--weights", str(LITE), "--out", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def model(saved_model: Path) -> onnx.ModelProto:
-    return convert(saved_model)
+    return to_onnx.convert(saved_model)
 
 
 @pytest.fixture(scope="session")
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     return to_fp16(model)
+
+
+@pytest.fixture(scope="session")
+def reference(saved_model: Path) -> Outputs:
+    """What the SavedModel says about the parity tiles."""
+    return runtimes.infer(runtimes.saved_model(saved_model), parity.tiles())
+
+
+@pytest.fixture(scope="session")
+def run_once() -> Callable[[Callable[[Path], Runner], Path], Outputs]:
+    """Run a runtime on the parity tiles; the same graph on the same runtime runs once."""
+    known: dict[tuple[str, str], Outputs] = {}
+
+    def run(load: Callable[[Path], Runner], path: Path) -> Outputs:
+        graph = onnx.load(path).graph.SerializeToString(deterministic=True)
+        key = load.__name__, hashlib.sha256(graph).hexdigest()
+        if key not in known:
+            known[key] = runtimes.infer(load(path), parity.tiles())
+        return known[key]
+
+    return run
+
+
+@pytest.fixture
+def converted_once(
+    model: onnx.ModelProto,
+    half: onnx.ModelProto,
+    reference: Outputs,
+    run_once: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`conversion` takes conversions and outputs of the shipped network from the fixtures above."""
+    onnx_runtime, openvino = runtimes.onnx_runtime, runtimes.openvino
+    infer = runtimes.infer
+    monkeypatch.setattr(to_onnx, "convert", lambda folder: model)
+    monkeypatch.setattr(conversion, "to_fp16", lambda m: half if m is model else to_fp16(m))
+    monkeypatch.setattr(runtimes, "saved_model", lambda folder: reference)
+    monkeypatch.setattr(runtimes, "onnx_runtime", lambda path: run_once(onnx_runtime, path))
+    monkeypatch.setattr(runtimes, "openvino", lambda path: run_once(openvino, path))
+    monkeypatch.setattr(
+        runtimes, "infer", lambda run, tiles: infer(run, tiles) if callable(run) else run
+    )
 
 
 @pytest.fixture(scope="session")
@@ -49,5 +93,9 @@ def rtx() -> ModuleType:
 def repository(tmp_path: Path) -> Path:
     """A model repository with instance extraction and no built network."""
     folder = tmp_path / "model_repository"
-    shutil.copytree(ROOT / "model_repository" / "nuclei_postprocess", folder / "nuclei_postprocess")
+    shutil.copytree(
+        ROOT / "model_repository" / "nuclei_postprocess",
+        folder / "nuclei_postprocess",
+        ignore=shutil.ignore_patterns("release.json", "__pycache__"),
+    )
     return folder

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -12,6 +18,11 @@ from onnx import numpy_helper
 from conversion import install, to_onnx
 from conversion.__main__ import main
 from conversion.errors import ConversionError
+from deploy.setup import ROOT
+from training import export
+from training.exported import file_sha256
+
+LITE = ROOT / "weights" / "lite.npz"
 
 
 def _arguments(saved_model: Path, repository: Path, *more: str) -> list[str]:
@@ -24,15 +35,17 @@ def _arguments(saved_model: Path, repository: Path, *more: str) -> list[str]:
     ]
 
 
+def _release(repository: Path) -> dict:
+    return json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
+
+
+@pytest.mark.usefixtures("converted_once")
 def test_cpu_target_installs_and_reports(
     saved_model: Path,
     model: onnx.ModelProto,
     repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(to_onnx, "convert", lambda folder: model)  # converted once already
-
     code = main(_arguments(saved_model, repository, "--targets", "cpu"))
 
     folder = repository / "tsfd_net" / "1"
@@ -43,8 +56,116 @@ def test_cpu_target_installs_and_reports(
     report = json.loads((repository.parent / "out" / "parity.json").read_text())
     assert [entry["form"] for entry in report] == ["ONNX", "FP16 ONNX", "CPU target (OpenVINO)"]
     assert all(entry["failures"] == [] for entry in report)
+    said = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
+    assert (said["preset"], said["weights_sha256"]) == ("lite", file_sha256(LITE))
+    release = _release(repository)
+    assert re.fullmatch("lite-[0-9a-f]{12}", release["release"])
+    assert release["weights_sha256"] == file_sha256(LITE)
+    assert release["parameters"].keys() == {
+        "foreground_threshold",
+        "boundary_threshold",
+        "min_area",
+        "min_confidence",
+        "method",
+    }
 
 
+@pytest.mark.usefixtures("converted_once")
+def test_what_is_installed_follows_content_not_times(
+    saved_model: Path,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Weights older than what was made of others are exported, converted and installed."""
+    own = tmp_path / "saved_model"
+    shutil.copytree(saved_model, own)
+    second = tmp_path / "second.npz"
+    with np.load(LITE) as weights:
+        np.savez(second, **weights, parameters=np.array('{"min_area": 60}'))
+    os.utime(second, (0, 0))
+    convert = _arguments(own, repository, "--targets", "cpu")
+    installed = repository / "tsfd_net" / "1" / "model.onnx"
+    assert main(convert) == 0
+    first = _release(repository)
+
+    assert export.main(["--weights", str(second), "--out", str(own)]) == 0
+    assert main(convert) == 0
+
+    release, content = _release(repository), installed.read_bytes()
+    assert first["weights_sha256"] == file_sha256(LITE)
+    assert release["weights_sha256"] == file_sha256(second)
+    assert release["parameters"] == first["parameters"] | {"min_area": 60}
+    assert release["release"] != first["release"]
+    assert file_sha256(second).encode() in content
+
+    # The same once more: nothing is made, whatever the times say.
+    def fail(folder: Path) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(to_onnx, "convert", fail)
+    for path in own.rglob("*"):
+        os.utime(path)
+    capsys.readouterr()
+    assert export.main(["--weights", str(second), "--out", str(own)]) == 0
+    assert main(convert) == 0
+    assert capsys.readouterr().out == (
+        f"{own} is up to date with {second}.\n"
+        f"{repository} is up to date with release {release['release']}.\n"
+    )
+
+    # Another post-processing makes another release of the same network.
+    (repository / "nuclei_postprocess/1/instances/extract.py").write_text("# changed\n")
+    assert main(convert) == 0
+    assert _release(repository)["release"] != release["release"]
+    assert installed.read_bytes() == content
+
+
+def test_make_compares_contents_whatever_the_times(tmp_path: Path) -> None:
+    old = tmp_path / "old.npz"
+    shutil.copy(LITE, old)
+    os.utime(old, (0, 0))
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+
+    for goal in ("convert", "demo", "serve", "test"):
+        shown = subprocess.run(
+            ["make", "--dry-run", goal, f"WEIGHTS={old}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env=environment,
+        ).stdout
+
+        assert f'-m training.export --weights "{old}" --out build/saved_model' in shown, goal
+        assert "-m conversion" in shown, goal
+
+
+@pytest.mark.usefixtures("converted_once")
+def test_being_up_to_date_needs_no_tensorflow(saved_model: Path, repository: Path) -> None:
+    arguments = _arguments(saved_model, repository, "--targets", "cpu")
+    assert main(arguments) == 0
+
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom conversion.__main__ import main\n"
+            f"assert main({arguments!r}) == 0\n"
+            "assert not {'tensorflow', 'skimage', 'numba', 'onnxruntime'} & set(sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "is up to date with release lite-" in result.stdout
+
+
+@pytest.mark.usefixtures("converted_once")
 def test_parity_failure_installs_nothing(
     saved_model: Path,
     model: onnx.ModelProto,
@@ -68,6 +189,7 @@ def test_parity_failure_installs_nothing(
     assert error.count("\n") == 1
     assert "differs from the SavedModel, so nothing was installed: ONNX: " in error
     assert installed.read_bytes() == b"the former one"
+    assert not (repository / "nuclei_postprocess/1/release.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +235,38 @@ def test_a_failed_write_leaves_the_former_file(tmp_path: Path) -> None:
     (occupied / "precious").write_text("kept")
 
     with pytest.raises(ConversionError, match=r"Cannot write .*model\.onnx"):
-        install.write(occupied, b"new")
+        install.write({occupied: b"new"})
 
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert (occupied / "precious").read_text() == "kept"
+
+
+def test_files_are_installed_together_or_not_at_all(tmp_path: Path) -> None:
+    first, second = tmp_path / "model.onnx", tmp_path / "no_folder" / "release.json"
+    first.write_bytes(b"the former one")
+
+    with pytest.raises(ConversionError, match=r"Cannot write .*release\.json: No such file"):
+        install.write({first: b"new", second: b"new"})
+
+    assert first.read_bytes() == b"the former one"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_saved_model_that_does_not_say_what_it_holds(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(tmp_path / "none", repository)) == 1
+    assert capsys.readouterr().err == (
+        f"conversion: {tmp_path / 'none'} is no SavedModel that says which weights it holds: write "
+        "one with `make export`, or name its folder with --saved-model.\n"
+    )
+
+
+def test_a_repository_without_post_processing(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(saved_model, tmp_path)) == 1
+    assert capsys.readouterr().err == (
+        f"conversion: {tmp_path} has no nuclei_postprocess/1/instances: name a whole model "
+        "repository with --repository.\n"
+    )

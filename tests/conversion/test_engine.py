@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from conversion.engine import Gpu, Sidecar, build, misfit
+from conversion.engine import build
 from conversion.errors import ConversionError
+from conversion.sidecar import Gpu, Sidecar, misfit
 
 HOPPER = Gpu("NVIDIA H200", "9.0")
 

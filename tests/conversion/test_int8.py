@@ -43,16 +43,14 @@ def test_dense_convolutions_alone_are_quantised(quantised: onnx.ModelProto) -> N
     assert all(not np.any(onnx.numpy_helper.to_array(constants[n.input[2]])) for n in points)
 
 
-def test_int8_stays_close(quantised: onnx.ModelProto, saved_model: Path, tmp_path: Path) -> None:
+def test_int8_stays_close(
+    quantised: onnx.ModelProto, reference: runtimes.Outputs, tmp_path: Path
+) -> None:
     path = tmp_path / "int8.onnx"
     onnx.save(quantised, path)
-    tiles = parity.tiles()
-    reference = parity.outputs(runtimes.saved_model(saved_model), tiles)
-    found = parity.outputs(runtimes.onnx_runtime(path), tiles)
+    found = runtimes.infer(runtimes.onnx_runtime(path), parity.tiles())
 
-    result = parity.compare(
-        "INT8", reference, found, parity.INT8, parity.load_instances(REPOSITORY)
-    )
+    result = parity.compare("INT8", reference, found, parity.INT8)
 
     assert result.failures == ()
     assert result.panoptic_quality < 1

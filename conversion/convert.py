@@ -1,0 +1,169 @@
+"""From a SavedModel to the files that the model repository is given."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from conversion import engine, install, parity, plan, runtimes
+from conversion.errors import ConversionError
+from conversion.fp16 import to_fp16
+from conversion.int8 import to_int8
+from conversion.release import Origin
+from conversion.sidecar import sidecar_file
+from training.quiet import quiet_tensorflow
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The ONNX files: the SavedModel's own float32, and what CPU and TensorRT are given."""
+
+    precision: str
+    tolerance: parity.Tolerance
+    float32: Path
+    cpu: Path
+    tensorrt: Path
+
+
+class Gate:
+    """Lets through what agrees with the SavedModel, and writes down how well.
+
+    Parameters
+    ----------
+    reference
+        The SavedModel's outputs on `parity.tiles`.
+    report
+        File for the figures of all forms.
+    """
+
+    def __init__(self, reference: runtimes.Outputs, report: Path) -> None:
+        self._reference = reference
+        self._report = report
+        self._results: list[parity.Parity] = []
+
+    def compare(
+        self, form: str, found: runtimes.Outputs, tolerance: parity.Tolerance
+    ) -> parity.Parity:
+        """Compare a form's outputs, print the result and add it to the report."""
+        result = parity.compare(form, self._reference, found, tolerance)
+        print(result.line())
+        self._results.append(result)
+        figures = [asdict(r) for r in self._results]
+        install.write({self._report: (json.dumps(figures, indent=2) + "\n").encode()})
+        return result
+
+    def check(self) -> None:
+        """Raise if a form so far is outside its tolerance."""
+        failures = [f"{r.form}: {failure}" for r in self._results for failure in r.failures]
+        if failures:
+            raise ConversionError(
+                f"The converted network differs from the SavedModel, so nothing was installed: "
+                f"{failures[0]}; all figures are in {self._report}."
+            )
+
+
+def convert(
+    saved_model: Path,
+    targets: Sequence[str],
+    origin: Origin,
+    *,
+    patches: np.ndarray | None,
+    command: Sequence[str],
+    out: Path,
+) -> dict[str, bytes]:
+    """Make the targets of a SavedModel.
+
+    Parameters
+    ----------
+    saved_model
+        Folder of the SavedModel.
+    targets
+        Some of ``cpu``, ``check`` and ``tensorrt``.
+    origin
+        What every form says it was made of.
+    patches
+        uint8 [N, 256, 256, 3] that set the scales of INT8; None computes in floating point.
+    command
+        Builds and runs engines: see `conversion.plan`.
+    out
+        Folder for ONNX files and the report.
+
+    Returns
+    -------
+    dict
+        Content by name of the files to install.
+
+    Raises
+    ------
+    ConversionError
+        If a form differs from the SavedModel or a target cannot be made.
+    """
+    forms = _write_onnx(saved_model, origin, patches, out)
+    tiles = parity.tiles()
+    reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
+    gate = Gate(reference, out / "parity.json")
+    for name, load, path, tolerance in (
+        ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
+        (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
+        ("CPU target (OpenVINO)", runtimes.openvino, forms.cpu, forms.tolerance),
+    ):
+        result = gate.compare(name, runtimes.infer(load(path), tiles), tolerance)
+    if result.nuclei_reference <= len(tiles):
+        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
+    gate.check()
+
+    files: dict[str, bytes] = {}
+    if "check" in targets:
+        _build_check(forms)
+    if "tensorrt" in targets:
+        built = out / "model.plan"
+        start = time.perf_counter()
+        sidecar = plan.build(command, forms.tensorrt, built)
+        print(f"TensorRT built the engine in {time.perf_counter() - start:.0f} s.")
+        gate.compare("TensorRT engine", plan.run(command, built, tiles), forms.tolerance)
+        gate.check()
+        files[built.name] = built.read_bytes()
+        files[sidecar_file(built).name] = sidecar.to_json(**asdict(origin)).encode()
+    if "cpu" in targets:
+        files["model.onnx"] = forms.cpu.read_bytes()
+    return files
+
+
+def _write_onnx(saved_model: Path, origin: Origin, patches: np.ndarray | None, out: Path) -> Forms:
+    with quiet_tensorflow():
+        from conversion.to_onnx import convert as to_onnx
+    start = time.perf_counter()
+    model, path = to_onnx(saved_model), out / "model.onnx"
+    if patches is None:
+        forms = Forms("FP16", parity.HALF, path, path, out / "model.fp16.onnx")
+    else:
+        quantised = out / "model.int8.onnx", out / "model.int8.fp16.onnx"
+        forms = Forms("INT8", parity.INT8, path, *quantised)
+    _write(path, model, origin)
+    if patches is not None:
+        print(f"Calibrating INT8 with {len(patches)} patches.")
+        model = to_int8(model, patches)
+        _write(forms.cpu, model, origin)
+    _write(forms.tensorrt, to_fp16(model), origin)
+    print(f"Converted {saved_model} to ONNX in {time.perf_counter() - start:.0f} s.")
+    return forms
+
+
+def _write(path: Path, model: onnx.ModelProto, origin: Origin) -> None:
+    onnx.helper.set_model_props(model, asdict(origin))
+    install.write({path: model.SerializeToString()})
+
+
+def _build_check(forms: Forms) -> None:
+    start = time.perf_counter()
+    built = engine.build(engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
+    print(
+        f"TensorRT-RTX accepts the {forms.precision} graph: engine of {len(built) / 1e6:.1f} MB in "
+        f"{time.perf_counter() - start:.0f} s."
+    )

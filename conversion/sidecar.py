@@ -1,0 +1,87 @@
+"""What an engine was built from and for: ``model.plan.json`` beside ``model.plan``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Name and compute capability (such as ``"9.0"``) of the GPU an engine is built for."""
+
+    name: str
+    compute_capability: str
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What an engine was built from and for; one engine fits one TensorRT and one GPU type."""
+
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    onnx_sha256: str
+    engine_sha256: str
+    batch: tuple[int, int, int] = (BATCH_MIN, BATCH_BEST, BATCH_MAX)
+
+    @classmethod
+    def describe(cls, version: str, device: Gpu, onnx_model: bytes, engine: bytes) -> Sidecar:
+        """Sidecar of an engine just built by TensorRT `version` on `device`."""
+        digests = (hashlib.sha256(content).hexdigest() for content in (onnx_model, engine))
+        return cls(version, device.name, device.compute_capability, *digests)
+
+    @classmethod
+    def read(cls, plan: Path) -> Sidecar | None:
+        """Sidecar of an engine, or None where there is none that can be read."""
+        try:
+            found = json.loads(sidecar_file(plan).read_text())
+            return cls(**{field.name: found[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def to_json(self, **more: str) -> str:
+        """Content of the file; `more` goes into it beside the fields."""
+        return json.dumps(asdict(self) | more, indent=2) + "\n"
+
+
+def sidecar_file(plan: Path) -> Path:
+    """Where an engine's sidecar lies."""
+    return plan.with_name(plan.name + ".json")
+
+
+def misfit(plan: Path, *, version: str | None, device: Gpu | None) -> str | None:
+    """Say in one line why an engine cannot run here, or return None.
+
+    Parameters
+    ----------
+    plan
+        The engine; its sidecar lies beside it with ``.json`` added to the name.
+    version
+        Version of the installed TensorRT; None where there is none, which misfits nothing.
+    device
+        The GPU at hand; None where there is none, which misfits nothing.
+    """
+    if not plan.is_file():
+        return None
+    built = Sidecar.read(plan)
+    if built is None:
+        name = sidecar_file(plan).name
+        return f"{plan} has no readable sidecar {name}: convert again to know what it fits."
+    if built.engine_sha256 != hashlib.sha256(plan.read_bytes()).hexdigest():
+        return f"{plan} is not the engine that its sidecar describes: convert again."
+    if version is not None and built.tensorrt != version:
+        return (
+            f"{plan} was built by TensorRT {built.tensorrt} and will not load in the installed "
+            f"{version}: convert again with --targets tensorrt."
+        )
+    if device is not None and built.compute_capability != device.compute_capability:
+        return (
+            f"{plan} was built for {built.gpu} and will not run on {device.name}: convert again "
+            "with --targets tensorrt."
+        )
+    return None
