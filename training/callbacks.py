@@ -31,6 +31,17 @@ class Stopped(Exception):
     """The process was asked to end; the state of the training is saved."""
 
 
+class Callbacks(keras.callbacks.CallbackList):
+    """Callbacks that get the logs of a step as the backend left them.
+
+    Keras' own list turns them into numbers, for which every step waits for the device.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Raise `TrainingError` when the loss is not a number, before anything is saved."""
 
@@ -39,15 +50,15 @@ class StopOnNaN(keras.callbacks.Callback):
         self._kept = kept
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # Keras' logs are means since the epoch began: a NaN stays, and each look waits for the
-        # device.
+        # Keras' logs are means since the epoch began: a NaN stays.
         if batch % _LOOK == 0:
-            self._check(logs["loss"])
+            self._check(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._check(logs["loss"])
+        self._check(logs)
 
-    def _check(self, loss: float) -> None:
+    def _check(self, logs: dict) -> None:
+        loss = float(logs["loss"])
         if math.isfinite(loss):
             return
         kept = f"{self._kept} is as before" if self._kept.exists() else "nothing was saved yet"
@@ -60,8 +71,8 @@ class StopOnNaN(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    Comes after `StopOnNaN` and before the moving average is swapped in. SIGTERM and SIGINT end the
-    training after the step at hand: the state is saved and `Stopped` is raised.
+    Comes after `StopOnNaN` and before the moving average is swapped in. Within its context SIGTERM
+    and SIGINT end the training after the step at hand: the state is saved and `Stopped` is raised.
 
     Parameters
     ----------
@@ -78,23 +89,21 @@ class Checkpoint(keras.callbacks.Callback):
         self._asked = False
         self._handlers: dict[signal.Signals, object] = {}
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self._saved = time.monotonic()
+    def __enter__(self) -> Checkpoint:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._handlers[number] = signal.signal(number, self._ask)
+        return self
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.restore_handlers()
-
-    def restore_handlers(self) -> None:
-        """Give the signals back; `fit` does not end a training that an exception ends."""
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._handlers.clear()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         due = time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS
-        if (due or self._asked) and math.isfinite(logs["loss"]):
+        if (due or self._asked) and math.isfinite(float(logs["loss"])):
             self._save()
         if self._asked:
             raise Stopped
@@ -170,7 +179,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if batch % _LOOK == 0:
-            self._shown["loss"] = f"{logs['loss']:.3f}"
+            self._shown["loss"] = f"{float(logs['loss']):.3f}"
             self._shown["rate"] = f"{float(self._schedule(self._bar.n)):.1e}"
             self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update()

@@ -10,137 +10,30 @@ there is one. PanNuke is read patch by patch.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from training.data.annotated import MPP, Annotated, DataError
-from training.data.manifest import MANIFEST, entry_problems, examine, listing_problems, read_entries
-from training.data.pannuke import PanNukeFold, find_folds, fold_problems
-from tsfd_client.contract import CLASSES, TISSUES
+from training.data.check import Tally, check_manifest, check_pannuke
+from training.data.manifest import MANIFEST
+from training.table import Table, show
 
 
-@dataclass
-class Tally:
-    """What one split or fold holds.
-
-    Attributes
-    ----------
-    images
-        Number of images by data set.
-    groups
-        Patients or slides, as (data set, group); empty where they are not known.
-    nuclei
-        Number of nuclei by label.
-    tissues, scales
-        Number of images by tissue and by micrometres per pixel.
-    """
-
-    images: Counter[str] = field(default_factory=Counter)
-    groups: set[tuple[str, str]] = field(default_factory=set)
-    nuclei: Counter[str] = field(default_factory=Counter)
-    tissues: Counter[str] = field(default_factory=Counter)
-    scales: Counter[str] = field(default_factory=Counter)
-
-    def add(self, annotated: Annotated, *, nuclei: Counter[str], mpp: float) -> None:
-        """Count one image."""
-        self.images[annotated.source] += 1
-        if annotated.group != annotated.name:
-            self.groups.add((annotated.source, annotated.group))
-        self.nuclei += nuclei
-        tissue = "not given" if annotated.tissue is None else TISSUES[annotated.tissue]
-        self.tissues[tissue] += 1
-        self.scales[f"{mpp:g}"] += 1
-
-
-class Twins:
-    """Finds images that have the same pixels."""
-
-    def __init__(self) -> None:
-        self._names: dict[bytes, str] = {}
-
-    def problem(self, image: np.ndarray, name: str) -> Iterator[str]:
-        """A sentence if these pixels have been seen under another name."""
-        digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
-        if self._names.setdefault(digest, name) != name:
-            yield f"{name} has the same pixels as {self._names[digest]}."
-
-
-def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
-    """Read everything a manifest lists; tallies by split, and the problems."""
-    try:
-        entries = read_entries(folder)
-    except DataError as error:
-        return {}, [str(error)]
-    problems = list(listing_problems(folder, entries))
-    splits: dict[str, Tally] = {}
-    twins = Twins()
-    sound = [entry for entry in entries if not any(entry_problems(entry))]
-    for entry in tqdm(sound, desc=str(folder), unit=" images", disable=None):
-        examined = examine(folder, entry)
-        problems += examined.problems
-        if examined.annotated is not None:
-            tally = splits.setdefault(entry["split"], Tally())
-            tally.add(examined.annotated, nuclei=Counter(examined.labels), mpp=entry["mpp"])
-            problems += twins.problem(examined.annotated.image, str(folder / entry["image"]))
-    return dict(sorted(splits.items())), problems
-
-
-def check_pannuke(folder: Path) -> tuple[dict[str, Tally], list[str]]:
-    """Read every patch of PanNuke's folds; tallies by fold, and the problems."""
-    try:
-        folders = find_folds(folder)
-    except DataError as error:
-        return {}, [f"There is no {folder / MANIFEST}, and {error}"]
-    problems: list[str] = []
-    folds: dict[str, Tally] = {}
-    twins = Twins()
-    for number, path in folders.items():
-        broken = list(fold_problems(path))
-        problems += broken
-        if broken:
-            continue
-        tally = folds[f"fold {number}"] = Tally()
-        fold = PanNukeFold(path)
-        for index in tqdm(range(len(fold)), desc=str(path), unit=" patches", disable=None):
-            problems += fold.problems(index)
-            try:
-                patch = fold[index]
-            except DataError:
-                continue
-            counts = patch.channels.max(axis=(0, 1)).tolist()
-            nuclei = Counter(dict(zip(CLASSES[1:], counts, strict=True)))
-            tally.add(patch, nuclei=nuclei, mpp=MPP)
-            problems += twins.problem(patch.image, patch.name)
-    return folds, problems
-
-
-def table(tallies: dict[str, Tally]) -> str:
+def table(title: str, tallies: dict[str, Tally]) -> Table:
     """The tallies side by side, one column each."""
     columns = list(tallies.values())
-    rows: list[tuple[str, Iterable[object]]] = [("", tallies)]
-    rows.append(("groups", [len(tally.groups) or "not given" for tally in columns]))
-    for title, attribute in (
+    groups = (f"{len(tally.groups):,}" if tally.groups else "not given" for tally in columns)
+    rows: list[tuple[str, ...]] = [("groups", *groups)]
+    for name, attribute in (
         ("images", "images"),
         ("nuclei", "nuclei"),
         ("images by tissue", "tissues"),
         ("images by mpp", "scales"),
     ):
         counters = [getattr(tally, attribute) for tally in columns]
-        rows.append((title, [counter.total() for counter in counters]))
-        for name in sorted(set().union(*counters)):
-            rows.append((f"  {name}", [counter[name] for counter in counters]))
-    widths = [max(10, len(name) + 2) for name in tallies]
-    return "\n".join(
-        f"{title:24}" + "".join(f"{cell!s:>{w}}" for cell, w in zip(cells, widths, strict=True))
-        for title, cells in rows
-    )
+        rows.append((name, *(f"{counter.total():,}" for counter in counters)))
+        for key in sorted(set().union(*counters)):
+            rows.append((f"  {key}", *(f"{counter[key]:,}" for counter in counters)))
+    return Table(title, ("", *tallies), tuple(rows))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -161,9 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     for folder in parser.parse_args(argv).folders:
         check = check_manifest if (folder / MANIFEST).is_file() else check_pannuke
         tallies, problems = check(folder)
-        print(folder)
         if tallies:
-            print(table(tallies))
+            show([table(str(folder), tallies)])
+        else:
+            print(folder)
         print(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}\n", flush=True)
         for problem in problems:
             print(problem, file=sys.stderr)

@@ -12,39 +12,35 @@ post-processed and stitched in the same way.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import tempfile
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from training.data.annotated import DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.data.pannuke import PanNukeFold, find_folds
-from training.evaluation import report, served
-from training.evaluation.run import Evaluation, Segment, evaluate
-from training.evaluation.tables import Subject, make_tables, write_scores
+from training.evaluation import report
+from training.evaluation.files import write_scores
+from training.evaluation.segment_and_score import Evaluation, evaluate
+from training.evaluation.sources import SourceError, from_server, from_weights
+from training.evaluation.tables import Subject, make_tables
+from training.table import show
 from tsfd_client.client import Client
 from tsfd_client.errors import TsfdError
 from tsfd_client.settings import Settings
 
 OUT = Path("build/evaluation/metrics.json")
+_PARTS = {
+    "choosing": "held back to choose settings by",
+    "reporting": "held back to report",
+    "all": "held back",
+}
 
 
 class EvaluationError(Exception):
     """The evaluation cannot be done; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What segments, and the fields of `Subject` that describe it."""
-
-    segment: Segment
-    description: dict
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,18 +60,19 @@ def main(argv: list[str] | None = None) -> int:
         _check_writable(arguments.out)
         data, split = _read(arguments)
         with Client(arguments.server) if arguments.server else nullcontext() as client:
-            network = (
-                _served(client, settings) if client else in_process(arguments.weights, settings)
-            )
-            evaluation = evaluate(data, network.segment, by_tissue=arguments.pannuke is not None)
+            if client:
+                source = from_server(client, settings)
+            else:
+                source = from_weights(arguments.weights, settings)
+            evaluation = evaluate(data, source.segment, by_tissue=arguments.pannuke is not None)
         subject = Subject(
             data="+".join(sorted({entry.source for entry in data.entries})),
             split=split,
             limit=arguments.limit,
-            **network.description,
+            **source.description,
         )
         _present(evaluation, data, subject, arguments.out)
-    except (EvaluationError, DataError, TsfdError) as error:
+    except (EvaluationError, SourceError, DataError, TsfdError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -111,15 +108,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
             )
         data, split = PanNukeFold(folds[arguments.fold]), f"fold {arguments.fold}"
     else:
-        data, split = read_manifest(arguments.manifest, arguments.split), arguments.split
-        if arguments.held_back:
-            data = getattr(hold_back(data), arguments.held_back)
-            split += f", {arguments.held_back.replace('_', ' ')}"
-            if not data.entries:
-                raise EvaluationError(
-                    f"Nothing is held back of the split {arguments.split!r}: its sets have fewer "
-                    "than eight groups each."
-                )
+        data, split = _read_manifest(arguments)
     entries = data.entries
     if arguments.set is not None:
         entries = tuple(entry for entry in entries if entry.source == arguments.set)
@@ -131,77 +120,35 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
     return Dataset(entries[: arguments.limit]), split
 
 
-def _served(client: Client, settings: Settings) -> Network:
-    client.check()
-    return Network(
-        segment=partial(served.segment_all, client, settings=settings),
-        description={
-            "weights": f"server {client.url}",
-            "sha256": None,
-            "preset": None,
-            "settings": vars(settings),
-            "versions": _versions("tsfd-client", "numpy"),
-        },
-    )
-
-
-def in_process(path: Path, settings: Settings) -> Network:
-    """A weights file as what segments, in this process.
-
-    Parameters
-    ----------
-    path
-        Weights file.
-    settings
-        None stands for the default of `instances.Parameters`.
-
-    Raises
-    ------
-    EvaluationError
-        If the file cannot be used, or a setting is out of range.
-    """
-    # Here, because a server's scores need no Keras.
-    import keras
-
-    from training.evaluation.in_process import instances, segment_all
-    from training.model import weights
-
-    given = {name: value for name, value in vars(settings).items() if value is not None}
-    try:
-        parameters = instances.Parameters(**given)
-        network, preset = weights.load(path)
-    except (ValueError, weights.WeightsError) as error:
-        raise EvaluationError(str(error)) from error
-    return Network(
-        segment=partial(segment_all, network, parameters=parameters),
-        description={
-            "weights": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "preset": preset,
-            "settings": vars(parameters),
-            "versions": _versions("tsfd-client", "numpy", "keras", keras.backend.backend()),
-        },
-    )
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    return {package: version(package) for package in packages}
+def _read_manifest(arguments: argparse.Namespace) -> tuple[Dataset, str]:
+    split, part = arguments.split, arguments.held_back
+    if not part:
+        split = split or "test"
+        return read_manifest(arguments.manifest, split), split
+    split = split or "train"
+    parts = hold_back(read_manifest(arguments.manifest, split))
+    data = parts.held_back if part == "all" else getattr(parts, part)
+    if not data.entries:
+        raise EvaluationError(
+            f"No image of the split {split!r} is {_PARTS[part]}: its sets have too few groups."
+        )
+    return data, f"{split}, {_PARTS[part]}"
 
 
 def _present(evaluation: Evaluation, data: Dataset, subject: Subject, out: Path) -> None:
     """Print the tables, then write the files, so that a full disk loses no figure."""
     tables = make_tables(evaluation.scores, subject)
-    print("\n\n".join(table.text() for table in tables))
+    show(tables)
     note = evaluation.groups.note
     if note:
-        print(f"\n{note}")
+        print(f"{note}\n")
     try:
         write_scores(evaluation.scores, subject, evaluation.seconds, note, out)
         page = out.with_name("report.html")
         report.write(evaluation, data, subject, tables, page)
     except OSError as error:
         raise _not_written(out, error) from error
-    print(f"\n{evaluation.seconds:.1f} s. Figures: {out}; pictures: {page}")
+    print(f"{evaluation.seconds:.1f} s. Figures: {out}; pictures: {page}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -214,13 +161,16 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--manifest", type=Path, metavar="DIR", help="folder with a manifest.json")
     data.add_argument("--pannuke", type=Path, metavar="DIR", help="folder with PanNuke's folds")
     parser.add_argument("--fold", type=int, help="fold of PanNuke")
-    parser.add_argument("--split", default="test", help="of the manifest (default: %(default)s)")
+    parser.add_argument(
+        "--split", help="of the manifest (default: test, or train with --held-back)"
+    )
     parser.add_argument(
         "--held-back",
         nargs="?",
-        const="held_back",
-        choices=("choosing", "reporting"),
-        help="of the split only images that training.train holds back, all or one half",
+        const="all",
+        choices=("all", "choosing", "reporting"),
+        help="of the split only images that training.train holds back: all, or the half that "
+        "settings are chosen by, or the half that is left to report",
     )
     parser.add_argument("--set", help="only this data set of the manifest")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")

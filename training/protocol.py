@@ -16,23 +16,25 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from math import nan
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
-from training.callbacks import TrainingError
+from training.callbacks import Stopped, TrainingError
 from training.checkpoint import CheckpointError
 from training.data.annotated import DataError, Dataset, Entry
 from training.data.hold_back import hold_back
 from training.data.pannuke import SOURCE, PanNukeFold, find_folds
-from training.evaluate import EvaluationError, in_process
-from training.evaluation.run import evaluate
-from training.evaluation.scores import Estimate, Scores
-from training.evaluation.tables import Subject, make_tables, write_scores
+from training.evaluation.estimates import Estimate, nanmean
+from training.evaluation.files import write_scores
+from training.evaluation.scores import Scores
+from training.evaluation.segment_and_score import evaluate
+from training.evaluation.sources import SourceError, from_weights
+from training.evaluation.tables import Subject, make_tables
 from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, read
+from training.table import show
 from training.train import SEED, train
 from tsfd_client.settings import Settings
 
@@ -83,8 +85,10 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
 
     Raises
     ------
-    DataError, WeightsError, ImportError, CheckpointError, TrainingError
+    DataError, WeightsError, ImportError, CheckpointError, TrainingError, Stopped
         As `training.train.train`.
+    SourceError
+        If the weights of a training cannot be read.
     """
     found = []
     for split in splits:
@@ -92,9 +96,9 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         print(f"{split.name}: {len(split.training):,} patches, scored on {len(split.test):,}.")
         resume = (folder / "checkpoint.npz").exists()
         train(split.training, split.validation, recipe, folder, resume=resume)
-        network = in_process(folder / "weights.npz", Settings())
-        evaluation = evaluate(split.test, network.segment, by_tissue=True)
-        subject = Subject(data=SOURCE, split=split.name, **network.description)
+        source = from_weights(folder / "weights.npz", Settings())
+        evaluation = evaluate(split.test, source.segment, by_tissue=True)
+        subject = Subject(data=SOURCE, split=split.name, **source.description)
         note = evaluation.groups.note
         write_scores(evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json")
         found.append(evaluation.scores)
@@ -105,8 +109,7 @@ def mean(runs: Sequence[Scores]) -> Scores:
     """Mean of every score over the runs, without intervals."""
 
     def over(estimates: Sequence[Estimate]) -> Estimate:
-        values = [e.value for e in estimates if not isnan(e.value)]
-        return Estimate(fmean(values) if values else nan, nan, nan)
+        return Estimate(float(nanmean([e.value for e in estimates])), nan, nan)
 
     def named(part: str) -> dict[str, list]:
         rows = defaultdict(list)
@@ -138,6 +141,8 @@ def mean(runs: Sequence[Scores]) -> Scores:
             )
             for _, rows in sorted(named("tissues").items())
         ),
+        confusion=sum(scores.confusion for scores in runs),
+        reliability=sum(scores.reliability for scores in runs),
         images=tuple(image for scores in runs for image in scores.images),
         by_tissue=True,
     )
@@ -167,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         RecipeError,
         DataError,
         WeightsError,
-        EvaluationError,
+        SourceError,
         CheckpointError,
         TrainingError,
         ImportError,
@@ -175,8 +180,10 @@ def main(argv: list[str] | None = None) -> int:
     ) as error:
         print(f"protocol: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("protocol: stopped; the same command goes on from the last epoch.", file=sys.stderr)
+    except (KeyboardInterrupt, Stopped):
+        print(
+            "protocol: stopped; the same command goes on from the last checkpoint.", file=sys.stderr
+        )
         return 130
     title = f"mean of {len(runs)} splits" if len(runs) > 1 else "random 80/20"
     subject = Subject(
@@ -188,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         settings={},
         versions={},
     )
-    print("\n\n".join(table.text() for table in make_tables(mean(runs), subject)))
+    show(make_tables(mean(runs), subject))
     return 0
 
 

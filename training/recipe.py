@@ -20,11 +20,11 @@ from training.model.network import PRESETS
 
 FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
-    "network": tuple(PRESETS),
+    "network": PRESETS,
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "start": ("random", "imagenet"),
-    "losses": tuple(LOSSES),
-    "augmentation": tuple(AUGMENTATIONS),
+    "losses": LOSSES,
+    "augmentation": AUGMENTATIONS,
 }
 
 

@@ -23,6 +23,7 @@ import keras
 
 from training import checkpoint
 from training.callbacks import (
+    Callbacks,
     Checkpoint,
     Curves,
     Progress,
@@ -104,14 +105,19 @@ def train(
         jit_compile=keras.backend.backend() == "jax",
     )
     run = _run(recipe, training)
-    done = 0
     if resume:
         done = checkpoint.restore(network, run, state)
     else:
+        done = 0
         (out / "log.csv").unlink(missing_ok=True)
-        settings = {"recipe": asdict(recipe), "seed": SEED}
-        settings |= {"start": str(start or recipe.start), "backend": keras.backend.backend()}
-        settings |= {"training": len(training), "validation": len(validation)}
+        settings = {
+            "recipe": asdict(recipe),
+            "seed": SEED,
+            "start": str(start or recipe.start),
+            "backend": keras.backend.backend(),
+            "training": len(training),
+            "validation": len(validation),
+        }
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     batches = Batches(
         training,
@@ -122,37 +128,45 @@ def train(
         balance_classes=recipe.balance_classes,
         first_step=done,
     )
-    saved = Checkpoint(state, run)
-    progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
     held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
-    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
-    callbacks = [
-        StopOnNaN(state),
-        saved,
-        *(averaged if network.optimizer.use_ema else []),
-        SaveWeights(recipe.network, out / "weights.npz"),
-        *([Validate(held, out / "examples.png")] if held else []),
-        keras.callbacks.CSVLogger(out / "log.csv", append=True),
-        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        Curves(out / "log.csv", out / "curves.png"),
-        progress,
-    ]
-    epoch = done // steps
-    # Keras counts the batches of an epoch once: one that was begun is a training of its own.
-    ends = [epoch + 1] if done % steps else []
-    try:
-        for end in [*ends, recipe.epochs]:
+    progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
+
+    def fit(begin: int, end: int) -> None:
+        averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+        with Checkpoint(state, run) as saved:
+            callbacks = [
+                StopOnNaN(state),
+                saved,
+                *(averaged if network.optimizer.use_ema else []),
+                SaveWeights(recipe.network, out / "weights.npz"),
+                *([Validate(held, out / "examples.png")] if held else []),
+                keras.callbacks.CSVLogger(out / "log.csv", append=True),
+                keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+                Curves(out / "log.csv", out / "curves.png"),
+                progress,
+            ]
             network.fit(
                 batches,
-                initial_epoch=epoch,
+                initial_epoch=begin,
                 epochs=end,
                 shuffle=False,
                 verbose=0,
-                callbacks=callbacks,
+                callbacks=Callbacks(
+                    callbacks, add_history=True, model=network, epochs=end, steps=len(batches)
+                ),
             )
-            epoch = end
+
+    epoch = done // steps
+    try:
+        if done % steps:
+            # Keras counts the batches of an epoch once: one that was begun is a training of its
+            # own. It leaves the moving average in the place of the weights.
+            fit(epoch, epoch + 1)
+            checkpoint.restore(network, run, state)
+            epoch += 1
+        if epoch < recipe.epochs:
+            fit(epoch, recipe.epochs)
     finally:
-        saved.restore_handlers()
         progress.close()
 
 

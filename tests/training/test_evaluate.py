@@ -21,7 +21,7 @@ from training.evaluate import main
 from training.evaluation import served
 from training.evaluation.in_process import segment, segment_all
 from training.evaluation.panoptic_quality import panoptic_quality
-from training.evaluation.run import evaluate
+from training.evaluation.segment_and_score import evaluate
 from training.model import weights
 from tsfd_client import Client
 
@@ -107,7 +107,7 @@ def test_the_report_needs_no_other_file(
     run(capsys, "--manifest", manifest, "--weights", LITE, "--limit", 2, "--out", out)
     page = out.with_name("report.html").read_text()
 
-    sources = re.findall(r"(?:src|href)='([^']*)", page)
+    sources = re.findall(r'(?:src|href)="([^"]*)', page)
     assert len(sources) == 2 * 3
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert "Evaluation: fields test, first 2 images; lite.npz" in page
@@ -191,8 +191,12 @@ def test_images_are_the_same_alone_and_among_others(manifest: Path) -> None:
         ),
         (["--manifest", "{manifest}", "--split", "train"], "{manifest}/manifest.json lists no"),
         (
-            ["--manifest", "{manifest}", "--held-back"],
-            "Nothing is held back of the split 'test': its sets have fewer than eight groups each.",
+            ["--manifest", "{manifest}", "--split", "test", "--held-back"],
+            "No image of the split 'test' is held back: its sets have too few groups.",
+        ),
+        (
+            ["--manifest", "{manifest}", "--held-back", "reporting"],
+            "{manifest}/manifest.json lists no image of the split 'train'; it has test.",
         ),
         (
             ["--manifest", "{manifest}", "--set", "kumar"],

@@ -1,14 +1,14 @@
 """Scores of finding nuclei, whatever their outlines: centroids paired within 12 pixels.
 
-    detection(truth_points, predicted_points).f1    irrespective of class
-    class_detection(...)[1].f1                      of one class
+    pairs = pair(truth_points, predicted_points)
+    detection(pairs).f1                 irrespective of class
+    class_detection(pairs, ...)[1].f1   of one class
 
 After Hover-Net (Graham et al. 2019), whose F_d and F_c these are. The ground truth comes first.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +16,29 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from training.evaluation.estimates import ratio
 from training.evaluation.panoptic_quality import NUCLEUS_CLASSES
 
 DETECTION_RADIUS = 12.0
 """Pixels at 0.25 um: the distance Hover-Net's authors allow between matched centroids."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """True and predicted nuclei whose centroids are close, and those without partner.
+
+    Attributes
+    ----------
+    truth, predicted
+        int64 [k]: positions of both nuclei of each pair.
+    missed, superfluous
+        int64: positions of true and of predicted nuclei without partner.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    missed: np.ndarray
+    superfluous: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,15 +58,15 @@ class Detection:
 
     @property
     def precision(self) -> float:
-        return _ratio(self.tp, self.tp + self.fp)
+        return ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        return _ratio(self.tp, self.tp + self.fn)
+        return ratio(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
 @dataclass(frozen=True)
@@ -84,16 +103,16 @@ class ClassDetection:
 
     @property
     def precision(self) -> float:
-        return _ratio(self.tp, self.tp + self.superfluous)
+        return ratio(self.tp, self.tp + self.superfluous)
 
     @property
     def recall(self) -> float:
-        return _ratio(self.tp, self.tp + self.missed)
+        return ratio(self.tp, self.tp + self.missed)
 
     @property
     def f1(self) -> float:
         """Hover-Net's F_c."""
-        return _ratio(2 * self.tp, 2 * self.tp + self.superfluous + self.missed)
+        return ratio(2 * self.tp, 2 * self.tp + self.superfluous + self.missed)
 
     @property
     def superfluous(self) -> int:
@@ -106,10 +125,12 @@ class ClassDetection:
         return 2 * self.confused_fn + self.fn
 
 
-def detection(
+def pair(
     truth_points: np.ndarray, predicted_points: np.ndarray, *, radius: float = DETECTION_RADIUS
-) -> Detection:
-    """Detection irrespective of class: centroids paired one to one within a radius.
+) -> Pairs:
+    """Pair centroids one to one so that the summed distance is smallest, within a radius.
+
+    Hover-Net's pairing: the assignment is made first and the radius applied to it.
 
     Parameters
     ----------
@@ -120,39 +141,51 @@ def detection(
 
     Returns
     -------
-    Detection
+    Pairs
 
     Raises
     ------
     ValueError
         If the points are not [n, 2].
     """
-    tp = len(_matches(truth_points, predicted_points, radius)[0])
-    return Detection(tp, len(predicted_points) - tp, len(truth_points) - tp)
+    for points in (truth_points, predicted_points):
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"Centroids must have the shape [n, 2], not {list(points.shape)}.")
+    distances = cdist(truth_points, predicted_points)
+    rows, columns = linear_sum_assignment(distances)
+    near = distances[rows, columns] <= radius
+    truth, predicted = rows[near], columns[near]
+    return Pairs(
+        truth,
+        predicted,
+        np.delete(np.arange(len(truth_points)), truth),
+        np.delete(np.arange(len(predicted_points)), predicted),
+    )
+
+
+def detection(pairs: Pairs) -> Detection:
+    """Detection irrespective of class."""
+    return Detection(len(pairs.truth), len(pairs.superfluous), len(pairs.missed))
 
 
 def class_detection(
-    truth_points: np.ndarray,
+    pairs: Pairs,
     truth_classes: np.ndarray,
-    predicted_points: np.ndarray,
     predicted_classes: np.ndarray,
     *,
     classes: Sequence[int] = NUCLEUS_CLASSES,
-    radius: float = DETECTION_RADIUS,
 ) -> dict[int, ClassDetection]:
-    """Detection per class: paired as in `detection`, then the classes of each pair compared.
+    """Detection per class: the classes of each pair compared.
 
     Parameters
     ----------
-    truth_points, predicted_points
-        float [n, 2] and [m, 2]: centroids in pixels.
+    pairs
+        Of nuclei irrespective of class.
     truth_classes, predicted_classes
         int [n] and [m]. A true nucleus of class 0 has a class that nobody knows: neither it nor
         its match is counted.
     classes
         Classes to count.
-    radius
-        Largest distance of a match, in pixels.
 
     Returns
     -------
@@ -162,15 +195,16 @@ def class_detection(
     Raises
     ------
     ValueError
-        If the points are not [n, 2] or there is not one class per point.
+        If there is not one class per nucleus.
     """
-    if len(truth_points) != len(truth_classes) or len(predicted_points) != len(predicted_classes):
+    if len(truth_classes) != len(pairs.truth) + len(pairs.missed) or len(predicted_classes) != len(
+        pairs.predicted
+    ) + len(pairs.superfluous):
         raise ValueError("Every centroid needs exactly one class.")
-    rows, columns = _matches(truth_points, predicted_points, radius)
-    known = truth_classes[rows] != 0
-    true, found = truth_classes[rows][known], predicted_classes[columns][known]
-    missed = np.delete(truth_classes, rows)
-    superfluous = np.delete(predicted_classes, columns)
+    known = truth_classes[pairs.truth] != 0
+    true = truth_classes[pairs.truth][known]
+    found = predicted_classes[pairs.predicted][known]
+    missed, superfluous = truth_classes[pairs.missed], predicted_classes[pairs.superfluous]
     return {
         c: ClassDetection(
             tp=int(((true == c) & (found == c)).sum()),
@@ -181,23 +215,3 @@ def class_detection(
         )
         for c in classes
     }
-
-
-def _matches(
-    truth_points: np.ndarray, predicted_points: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of smallest summed distance, without those further apart than the radius.
-
-    Hover-Net's pairing: the assignment is made first and the radius applied to it.
-    """
-    for points in (truth_points, predicted_points):
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"Centroids must have the shape [n, 2], not {list(points.shape)}.")
-    distances = cdist(truth_points, predicted_points)
-    rows, columns = linear_sum_assignment(distances)
-    near = distances[rows, columns] <= radius
-    return rows[near], columns[near]
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan

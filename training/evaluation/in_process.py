@@ -9,11 +9,11 @@ the same weights returns the same nuclei.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
+import instances
 import keras
 import numpy as np
 
@@ -24,15 +24,40 @@ from tsfd_client.contract import MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.tiling import Tile, Tiling, tiling
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "model_repository" / "nuclei_postprocess" / "1")
-)
-import instances
-
 BATCH = 8
 """Tiles that go through the network at once."""
 
 _DEFAULTS = instances.Parameters()
+_RELEASE = "in process"
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """What the network says of one image, tile by tile.
+
+    Attributes
+    ----------
+    tiling, tiles
+        How the image was cut.
+    answers
+        Of each tile ``class_probs`` uint8 [256, 256, 6], ``boundary_prob`` uint8 [256, 256] and
+        ``tissue_probs`` float32 [19].
+    """
+
+    tiling: Tiling
+    tiles: list[Tile]
+    answers: list[dict[str, np.ndarray]]
+
+    def nuclei(self, parameters: instances.Parameters = _DEFAULTS) -> Nuclei:
+        """Find the nuclei of each tile and put them together."""
+        results = []
+        for tile, answer in zip(self.tiles, self.answers, strict=True):
+            found = instances.extract(
+                answer["class_probs"], answer["boundary_prob"], parameters, with_contours=False
+            )
+            result = TileResult(found.instance_map, found.nuclei, answer["tissue_probs"], _RELEASE)
+            results.append((tile, result))
+        return assemble(self.tiling, results, self.tiling.image.shape[:2], MPP)
 
 
 def segment(
@@ -50,8 +75,6 @@ def segment_all(
     parameters: instances.Parameters = _DEFAULTS,
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image.
-
-    Batches run over the borders of images: small images cost no more than the tiles of large ones.
 
     Parameters
     ----------
@@ -72,17 +95,30 @@ def segment_all(
     tsfd_client.errors.ImageError
         If an image cannot be used.
     """
+    for found in run(network, images):
+        yield found.nuclei(parameters)
+
+
+def run(network: keras.Model, images: Iterable[np.ndarray]) -> Iterator[Probabilities]:
+    """Put images through the network.
+
+    Batches run over the borders of images: small images cost no more than the tiles of large ones.
+
+    Raises
+    ------
+    tsfd_client.errors.ImageError
+        If an image cannot be used.
+    """
     serve = _serving(network)
     waiting: list[tuple[Tiling, list[Tile]]] = []
-    results: list[TileResult] = []
+    answers: list[dict[str, np.ndarray]] = []
     tiles: list[np.ndarray] = []
 
-    def finished() -> Iterator[Nuclei]:
-        while waiting and len(results) >= len(waiting[0][1]):
+    def finished() -> Iterator[Probabilities]:
+        while waiting and len(answers) >= len(waiting[0][1]):
             cut, own = waiting.pop(0)
-            answers = list(zip(own, results, strict=False))
-            del results[: len(own)]
-            yield assemble(cut, answers, cut.image.shape[:2], MPP)
+            yield Probabilities(cut, own, answers[: len(own)])
+            del answers[: len(own)]
 
     for image in images:
         cut = tiling(image, MPP)
@@ -90,11 +126,11 @@ def segment_all(
         waiting.append((cut, own))
         tiles += [tile.image for tile in own]
         while len(tiles) >= BATCH:
-            results += _run(serve, tiles[:BATCH], parameters)
+            answers += _answers(serve, tiles[:BATCH])
             del tiles[:BATCH]
         yield from finished()
     if tiles:
-        results += _run(serve, tiles, parameters)
+        answers += _answers(serve, tiles)
     yield from finished()
 
 
@@ -107,22 +143,9 @@ def _serving(network: keras.Model) -> keras.Model:
     return serving
 
 
-def _run(
-    serve: keras.Model, tiles: list[np.ndarray], parameters: instances.Parameters
-) -> list[TileResult]:
+def _answers(serve: keras.Model, tiles: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
     # Always a full batch: each other size would be compiled anew.
     batch = np.zeros((BATCH, TILE, TILE, 3), np.uint8)
     batch[: len(tiles)] = tiles
     answer = serve.predict_on_batch(batch)
-    results = []
-    for row in range(len(tiles)):
-        found = instances.extract(
-            answer["class_probs"][row],
-            answer["boundary_prob"][row],
-            parameters,
-            with_contours=False,
-        )
-        results.append(
-            TileResult(found.instance_map, found.nuclei, answer["tissue_probs"][row], "in process")
-        )
-    return results
+    return [{name: array[row] for name, array in answer.items()} for row in range(len(tiles))]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import jinja2
 import numpy as np
 
 from training.data.annotated import Annotated, Dataset
-from training.evaluation.panoptic_quality import matched
-from training.evaluation.run import Evaluation
-from training.evaluation.scores import ImageScores
-from training.evaluation.tables import Subject, Table
+from training.evaluation.calibration import bins
+from training.evaluation.image_scores import ImageScores
+from training.evaluation.overlap import matched
+from training.evaluation.segment_and_score import Evaluation
+from training.evaluation.tables import Subject
+from training.table import Table
 from tsfd_client.contract import CLASSES, COLOURS, TISSUES
 
 _SIDE = 768  # pixels of a picture's longer side
@@ -26,24 +28,21 @@ _MATCHED = (0, 160, 70)
 _MISSED = (20, 80, 255)
 _SUPERFLUOUS = (230, 20, 30)
 _UNKNOWN = (255, 255, 255)
+_LEGEND = {
+    **COLOURS,
+    "several classes possible": _UNKNOWN,
+    "matched": _MATCHED,
+    "missed": _MISSED,
+    "superfluous": _SUPERFLUOUS,
+}
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1500px; margin: 2rem auto;
-       padding: 0 1.5rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-.tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 3rem; }
-table { border-collapse: collapse; margin: .3rem 0 1.2rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .4rem 0; }
-th, td { padding: .18rem .7rem .18rem 0; text-align: right; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child { text-align: left; }
-th { font-weight: 500; color: #666; }
-.three { display: grid; grid-template-columns: repeat(3, 1fr); gap: .7rem; }
-figure { margin: 0; } figcaption { color: #666; font-size: .9rem; }
-img { width: 100%; display: block; background: #eee; }
-.key { display: inline-block; width: .85em; height: .85em; margin: 0 .3em 0 .9em;
-       border: 1px solid #999; vertical-align: -.08em; }
-.facts { color: #555; }
-"""
+_PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def write(
@@ -53,36 +52,40 @@ def write(
     tables: Sequence[Table],
     out: Path,
 ) -> None:
-    """Write the page as one file that needs no other.
+    """Write the page as one file that needs no other, and ``reliability.svg`` beside it.
 
     Parameters
     ----------
     evaluation, data
         What was found in which images.
     subject, tables
-        What was evaluated, and what `training.scorecard.tables` made of it.
+        What was evaluated, and what `training.evaluation.tables.make_tables` made of it.
     out
         File to write.
     """
-    settings = ", ".join(
+    settings = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in subject.settings.items()
         if value is not None
-    )
-    title = html.escape(f"Evaluation: {subject.title}")
-    parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>",
-        f"<style>{_STYLE}</style><h1>{title}</h1>",
-        f"<p class='facts'>{html.escape(settings or 'settings of the server')}; "
-        f"{evaluation.seconds:.0f} s.</p>",
     ]
-    if evaluation.groups.note:
-        parts.append(f"<p>{html.escape(evaluation.groups.note)}</p>")
-    parts += ["<div class='tables'>", *(_table(table) for table in tables), "</div>"]
-    parts += [f"<h2>Pictures</h2><p>{_legend()}</p>"]
-    for rank, index in _chosen(evaluation.scores.images):
-        parts.append(_pictures(rank, evaluation, data[index], index))
-    out.write_text("\n".join(parts) + "\n")
+    reliability = bins(evaluation.scores.reliability)
+    page = _PAGES.get_template("report.html").render(
+        title=f"Evaluation: {subject.title}",
+        settings=", ".join(settings),
+        seconds=evaluation.seconds,
+        note=evaluation.groups.note,
+        tables=tables,
+        bins=reliability,
+        legend=_LEGEND,
+        images=[
+            _pictures(rank, evaluation, data[index], index)
+            for rank, index in _chosen(evaluation.scores.images)
+        ],
+    )
+    out.write_text(page)
+    if reliability:
+        plot = _PAGES.get_template("reliability.svg").render(bins=reliability)
+        out.with_name("reliability.svg").write_text(plot)
 
 
 def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:
@@ -105,7 +108,8 @@ def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:
                 yield rank, index
 
 
-def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -> str:
+def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -> dict:
+    """Heading and panels of an image, as the page wants them."""
     prediction = evaluation.predictions[index]
     scores = evaluation.scores.images[index]
     size = _size(truth.image)
@@ -139,12 +143,10 @@ def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -
         f"DQ {scores.pq.quality.dq:.3f}, SQ {scores.pq.quality.sq:.3f}, "
         f"AJI {scores.aji:.3f}, Dice {scores.dice:.3f}"
     )
-    figures = "".join(
-        f"<figure><img src='{_jpeg(panel)}' alt='{html.escape(caption)}'>"
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, panel in panels.items()
-    )
-    return f"<h2>{html.escape(heading)}</h2><div class='three'>{figures}</div>"
+    return {
+        "heading": heading,
+        "panels": {caption: _jpeg(panel) for caption, panel in panels.items()},
+    }
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
@@ -187,29 +189,7 @@ def _class_colour(allowed: int) -> tuple[int, int, int]:
 
 
 def _jpeg(picture: np.ndarray) -> str:
+    """As base64."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def _legend() -> str:
-    colours = {
-        **COLOURS,
-        "several classes possible": _UNKNOWN,
-        "matched": _MATCHED,
-        "missed": _MISSED,
-        "superfluous": _SUPERFLUOUS,
-    }
-    return "".join(
-        f"<span class='key' style='background: rgb{colour}'></span>{name}"
-        for name, colour in colours.items()
-    )
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
-    )
-    return f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
+    return base64.b64encode(data.tobytes()).decode()

@@ -1,84 +1,29 @@
-"""One image -> its scores; the scores of many images -> means with 95 % intervals.
+"""The scores of many images -> those of the data set, with 95 % intervals.
 
-    scores = aggregate([score_image(truth, nuclei, groups) for ...], groups, by_tissue=False)
-    scores.overall["pq"]    Estimate(value=0.61, low=0.58, high=0.64)
-
-Every score is a sum over the images divided by another: a mean of values by their number, a
-detection's F1 by its counts. The bootstrap weighs the images anew and divides again.
+scores = aggregate([score_image(truth, nuclei, groups) for ...], groups, by_tissue=False)
+scores.overall["pq"]    Estimate(value=0.61, low=0.58, high=0.64)
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.annotated import Annotated
+from training.evaluation.calibration import calibration_error
 from training.evaluation.class_groups import ClassGroups
-from training.evaluation.detection import ClassDetection, Detection, class_detection, detection
-from training.evaluation.panoptic_quality import (
-    ImagePQ,
-    aggregated_jaccard,
-    channels_pq,
-    dice,
-    image_pq,
+from training.evaluation.estimates import (
+    Estimate,
+    Part,
+    estimate,
+    mean,
+    nanmean,
+    resamples,
+    summarise,
 )
+from training.evaluation.image_scores import ImageScores
 from tsfd_client.contract import TISSUES
-from tsfd_client.nuclei import Nuclei
-
-RESAMPLES = 2000
-"""Resamplings of the images that an interval is made of."""
-
-_SEED = 0
-_INTERVAL = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class ImageScores:
-    """Scores of one image; NaN where a score is not defined.
-
-    Attributes
-    ----------
-    name, source, tissue
-        As of `Annotated`.
-    found_tissue
-        The most likely tissue by the network.
-    truth_counts, found_counts
-        Nuclei per group of classes; index 0 counts those of no group.
-    dice, aji, aji_plus
-        See `training.evaluation.panoptic_quality`.
-    pq
-        Panoptic quality, of all nuclei and per group.
-    detection, class_detection
-        Pairs of centroids, of all nuclei and per group.
-    """
-
-    name: str
-    source: str
-    tissue: int | None
-    found_tissue: int
-    truth_counts: tuple[int, ...]
-    found_counts: tuple[int, ...]
-    dice: float
-    aji: float
-    aji_plus: float
-    pq: ImagePQ
-    detection: Detection
-    class_detection: tuple[ClassDetection, ...]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score and its 95 % interval (percentile bootstrap over images); NaN where undefined.
-
-    The interval is NaN too where fewer than two images have a part in the score.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -112,11 +57,16 @@ class Scores:
     ----------
     overall
         ``mpq``, ``bpq``, ``pq``, ``dq``, ``sq``, ``dice``, ``aji``, ``aji_plus``,
-        ``detection_precision``, ``detection_recall``, ``detection_f1``, ``tissue_accuracy``.
+        ``detection_precision``, ``detection_recall``, ``detection_f1``, ``calibration_error``,
+        ``tissue_accuracy``.
     classes
         One per group of classes.
     tissues
         One per tissue that occurs.
+    confusion
+        int64 [groups + 1, 6]; see `training.evaluation.confusion`.
+    reliability
+        float64 [bins, 3]; see `training.evaluation.calibration`.
     images
         One per image, in the order of the data.
     by_tissue
@@ -126,64 +76,10 @@ class Scores:
     overall: Mapping[str, Estimate]
     classes: tuple[ClassScores, ...]
     tissues: tuple[TissueScores, ...]
+    confusion: np.ndarray
+    reliability: np.ndarray
     images: tuple[ImageScores, ...]
     by_tissue: bool
-
-
-def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageScores:
-    """Compare the nuclei found in an image with its ground truth.
-
-    Parameters
-    ----------
-    truth, found
-        Of the same image at 0.25 mpp.
-    groups
-        Classes to score. An image with ``channels`` needs the five single classes.
-
-    Raises
-    ------
-    ValueError
-        If the two differ in size.
-    """
-    ids, truth_points = _centroids(truth.instances)
-    truth_groups = groups.of_allowed(truth.allowed[1:])
-    found_groups = groups.of_classes(found.classes)
-    if truth.channels is not None:
-        pq = channels_pq(truth.channels, truth.instances, found.instance_map, found.classes)
-    else:
-        pq = image_pq(
-            truth.instances,
-            truth_groups,
-            found.instance_map,
-            found_groups,
-            classes=groups.numbers,
-        )
-    if truth.source in groups.sources:
-        per_class = class_detection(
-            truth_points,
-            truth_groups[ids - 1],
-            found.centroids,
-            found_groups,
-            classes=groups.numbers,
-        )
-    else:  # what is found here is of no class, neither rightly nor wrongly
-        per_class = {number: ClassDetection(0, 0, 0, 0, 0) for number in groups.numbers}
-    jaccard = aggregated_jaccard(truth.instances, found.instance_map)
-    kinds = len(groups.masks) + 1
-    return ImageScores(
-        name=truth.name,
-        source=truth.source,
-        tissue=truth.tissue,
-        found_tissue=int(found.tissue_probs.argmax()),
-        truth_counts=tuple(np.bincount(truth_groups[ids - 1], minlength=kinds).tolist()),
-        found_counts=tuple(np.bincount(found_groups, minlength=kinds).tolist()),
-        dice=dice(truth.instances, found.instance_map),
-        aji=jaccard.aji,
-        aji_plus=jaccard.aji_plus,
-        pq=pq,
-        detection=detection(truth_points, found.centroids),
-        class_detection=tuple(per_class.values()),
-    )
 
 
 def aggregate(images: Sequence[ImageScores], groups: ClassGroups, *, by_tissue: bool) -> Scores:
@@ -209,147 +105,103 @@ def aggregate(images: Sequence[ImageScores], groups: ClassGroups, *, by_tissue: 
     tissues = np.array([-1 if image.tissue is None else image.tissue for image in images])
     if by_tissue and (tissues < 0).any():
         raise ValueError("Scores by tissue need a tissue for every image.")
-    weights = _weights(len(images))
-    mpq = _mean([image.pq.multi for image in images])
-    bpq = _mean([image.pq.binary for image in images])
-
-    def in_tissue(part: _Part, tissue: int) -> np.ndarray:
-        own = tissues == tissue
-        return part.only(own).resampled(weights[:, own])
-
-    def over_tissues(part: _Part) -> Estimate:
-        present = np.unique(tissues)
-        return _estimate(
-            _nanmean(np.stack([in_tissue(part, tissue) for tissue in present])), part.images
-        )
-
-    def score(part: _Part) -> Estimate:
-        return _estimate(part.resampled(weights), part.images)
-
-    overall = over_tissues if by_tissue else score
+    weights = resamples(len(images))
+    mpq = mean([image.pq.multi for image in images])
+    bpq = mean([image.pq.binary for image in images])
+    over = _over_tissues if by_tissue else _over_images
     return Scores(
         overall={
-            "mpq": overall(mpq),
-            "bpq": overall(bpq),
-            "pq": score(_mean([image.pq.quality.pq for image in images])),
-            "dq": score(_mean([image.pq.quality.dq for image in images])),
-            "sq": score(_mean([image.pq.quality.sq for image in images])),
-            "dice": score(_mean([image.dice for image in images])),
-            "aji": score(_mean([image.aji for image in images])),
-            "aji_plus": score(_mean([image.aji_plus for image in images])),
-            **{
-                f"detection_{name}": score(part)
-                for name, part in _detections(
-                    [(d.tp, d.fp, d.fn) for d in (image.detection for image in images)]
-                ).items()
-            },
-            "tissue_accuracy": score(
-                _Part(
+            "mpq": over(mpq, weights, tissues),
+            "bpq": over(bpq, weights, tissues),
+            **_overall(images, weights),
+            "calibration_error": _calibration(images, weights),
+            "tissue_accuracy": estimate(
+                Part(
                     np.array([image.tissue == image.found_tissue for image in images], float),
                     (tissues >= 0).astype(float),
-                )
+                ),
+                weights,
             ),
         },
-        classes=tuple(
-            ClassScores(
-                name=name,
-                truth=sum(image.truth_counts[number] for image in images),
-                found=sum(i.found_counts[number] for i in images if i.source in groups.sources),
-                pq=score(_mean([image.pq.classes[number - 1] for image in images])),
-                **{
-                    key: score(part)
-                    for key, part in _detections(
-                        [
-                            (d.tp, d.superfluous, d.missed)
-                            for d in (image.class_detection[number - 1] for image in images)
-                        ]
-                    ).items()
-                },
-            )
-            for number, name in zip(groups.numbers, groups.names, strict=True)
-        ),
+        classes=_classes(images, groups, weights),
         tissues=tuple(
             TissueScores(
                 name=TISSUES[tissue],
                 images=int((tissues == tissue).sum()),
-                mpq=_estimate(in_tissue(mpq, tissue), mpq.only(tissues == tissue).images),
-                bpq=_estimate(in_tissue(bpq, tissue), bpq.only(tissues == tissue).images),
+                mpq=_in_tissue(mpq, weights, tissues == tissue),
+                bpq=_in_tissue(bpq, weights, tissues == tissue),
             )
             for tissue in np.unique(tissues[tissues >= 0])
         ),
+        confusion=sum(image.confusion for image in images),
+        reliability=sum(image.reliability for image in images),
         images=tuple(images),
         by_tissue=by_tissue,
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What each image adds to the two sums of a score, float [n] each."""
-
-    above: np.ndarray
-    below: np.ndarray
-
-    @property
-    def images(self) -> int:
-        """Images that have a part in the score."""
-        return int((self.below > 0).sum())
-
-    def only(self, chosen: np.ndarray) -> _Part:
-        return _Part(self.above[chosen], self.below[chosen])
-
-    def resampled(self, weights: np.ndarray) -> np.ndarray:
-        """The score under each row of weights [r, n]; NaN where it is not defined."""
-        below = weights @ self.below
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(below > 0, weights @ self.above / below, np.nan)
+def _overall(images: Sequence[ImageScores], weights: np.ndarray) -> dict[str, Estimate]:
+    """What does not depend on classes and tissues."""
+    parts = {
+        "pq": mean([image.pq.quality.pq for image in images]),
+        "dq": mean([image.pq.quality.dq for image in images]),
+        "sq": mean([image.pq.quality.sq for image in images]),
+        "dice": mean([image.dice for image in images]),
+        "aji": mean([image.aji for image in images]),
+        "aji_plus": mean([image.aji_plus for image in images]),
+    }
+    counts = [(d.tp, d.fp, d.fn) for d in (image.detection for image in images)]
+    parts |= {f"detection_{name}": part for name, part in _detections(counts).items()}
+    return {name: estimate(part, weights) for name, part in parts.items()}
 
 
-def _weights(images: int) -> np.ndarray:
-    """How often each image counts, float [1 + resamples, n]: first as they are, then resampled."""
-    rng = np.random.default_rng(_SEED)
-    drawn = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-    return np.concatenate([np.ones((1, images)), drawn])
+def _classes(
+    images: Sequence[ImageScores], groups: ClassGroups, weights: np.ndarray
+) -> tuple[ClassScores, ...]:
+    found = []
+    for number, name in zip(groups.numbers, groups.names, strict=True):
+        detections = [image.class_detection[number - 1] for image in images]
+        parts = _detections([(d.tp, d.superfluous, d.missed) for d in detections])
+        found.append(
+            ClassScores(
+                name=name,
+                truth=sum(image.truth_counts[number] for image in images),
+                found=sum(i.found_counts[number] for i in images if i.source in groups.sources),
+                pq=estimate(mean([image.pq.classes[number - 1] for image in images]), weights),
+                **{key: estimate(part, weights) for key, part in parts.items()},
+            )
+        )
+    return tuple(found)
 
 
-def _mean(values: Sequence[float]) -> _Part:
-    array = np.asarray(values, float)
-    present = ~np.isnan(array)
-    return _Part(np.where(present, array, 0.0), present.astype(float))
-
-
-def _detections(counts: Sequence[tuple[int, int, int]]) -> dict[str, _Part]:
+def _detections(counts: Sequence[tuple[int, int, int]]) -> dict[str, Part]:
     """From the matched, superfluous and missed nuclei of each image."""
     tp, superfluous, missed = np.array(counts, float).T
     return {
-        "precision": _Part(tp, tp + superfluous),
-        "recall": _Part(tp, tp + missed),
-        "f1": _Part(2 * tp, 2 * tp + superfluous + missed),
+        "precision": Part(tp, tp + superfluous),
+        "recall": Part(tp, tp + missed),
+        "f1": Part(2 * tp, 2 * tp + superfluous + missed),
     }
 
 
-def _estimate(samples: np.ndarray, images: int) -> Estimate:
-    """First the score itself, then what the resamplings gave."""
-    value = float(samples[0])
-    drawn = samples[1:][~np.isnan(samples[1:])]
-    if images < 2 or math.isnan(value) or not drawn.size:
-        return Estimate(value, math.nan, math.nan)
-    low, high = np.percentile(drawn, _INTERVAL)
-    return Estimate(value, float(low), float(high))
+def _calibration(images: Sequence[ImageScores], weights: np.ndarray) -> Estimate:
+    tables = np.stack([image.reliability for image in images])
+    with_nuclei = int(tables[..., 0].any(axis=1).sum())
+    return summarise(calibration_error(np.tensordot(weights, tables, axes=1)), with_nuclei)
 
 
-def _nanmean(rows: np.ndarray) -> np.ndarray:
-    """Mean over the first axis without NaN; NaN where nothing is left."""
-    present = ~np.isnan(rows)
-    number = present.sum(axis=0)
-    total = np.where(present, rows, 0).sum(axis=0)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+def _over_images(part: Part, weights: np.ndarray, tissues: np.ndarray) -> Estimate:
+    return estimate(part, weights)
 
 
-def _centroids(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids that occur, and their centroids as (x, y), float64 [n, 2]; a pixel's centre is 0.5."""
-    ys, xs = np.nonzero(instances)
-    of_pixel = instances[ys, xs]
-    areas = np.bincount(of_pixel)
-    ids = np.flatnonzero(areas)
-    sums = np.stack([np.bincount(of_pixel, xs), np.bincount(of_pixel, ys)], axis=-1)
-    return ids, sums[ids] / areas[ids, None] + 0.5
+def _over_tissues(part: Part, weights: np.ndarray, tissues: np.ndarray) -> Estimate:
+    """Of each tissue the mean over its images, then the mean over tissues."""
+    rows = [
+        part.only(tissues == tissue).resampled(weights[:, tissues == tissue])
+        for tissue in np.unique(tissues)
+    ]
+    return summarise(nanmean(rows), part.images)
+
+
+def _in_tissue(part: Part, weights: np.ndarray, own: np.ndarray) -> Estimate:
+    return estimate(part.only(own), weights[:, own])

@@ -1,18 +1,17 @@
-"""What an evaluation found: tables on screen, JSON and CSV files.
+"""What an evaluation found as tables, the same on screen and in the report.
 
-The tables are the same on screen and in the report: see `tables`.
+show(make_tables(evaluation.scores, subject))
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from training.data.pannuke import SOURCE as PANNUKE_SOURCE
+from training.evaluation.calibration import bins
+from training.evaluation.estimates import Estimate
 from training.evaluation.published import (
     PANNUKE,
     TSFD_NET_CLASSES,
@@ -20,8 +19,9 @@ from training.evaluation.published import (
     Published,
     published_for,
 )
-from training.evaluation.scores import RESAMPLES, Estimate, Scores
-from tsfd_client.contract import TISSUES
+from training.evaluation.scores import Scores
+from training.table import Table
+from tsfd_client.contract import CLASSES
 
 NAMES: dict[str, str] = {
     "mpq": "mPQ",
@@ -35,6 +35,7 @@ NAMES: dict[str, str] = {
     "detection_precision": "Detection precision",
     "detection_recall": "Detection recall",
     "detection_f1": "Detection F1",
+    "calibration_error": "Calibration error of class_prob",
     "tissue_accuracy": "Tissue accuracy",
 }
 """Scores in the order of the tables."""
@@ -83,38 +84,13 @@ class Subject:
         return f"{self.weights} ({self.sha256[:8]})" if self.sha256 else self.weights
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table whose first column is text and the others figures."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def text(self) -> str:
-        """Aligned for a terminal."""
-        lines = [self.header, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
-        return "\n".join(
-            [
-                self.title,
-                *(
-                    "  "
-                    + "  ".join(
-                        cell.ljust(width) if i == 0 else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-                    ).rstrip()
-                    for line in lines
-                ),
-            ]
-        )
-
-
 def make_tables(scores: Scores, subject: Subject) -> list[Table]:
-    """Scores overall, per class and per tissue, then beside published ones where these apply."""
+    """Scores overall, of classes and per tissue, then beside published ones where these apply."""
     found = [_overall(scores, subject)]
     if scores.classes:
-        found.append(_classes(scores))
+        found += [_classes(scores), _confusion(scores)]
+    if scores.reliability.any():
+        found.append(_reliability(scores))
     if scores.tissues:
         found.append(_tissues(scores))
     return found + _comparisons(scores, subject)
@@ -146,47 +122,6 @@ def side_by_side(published: Published, ours: Mapping[str, Mapping[str, float]]) 
     )
 
 
-def write_scores(
-    scores: Scores, subject: Subject, seconds: float, note: str | None, out: Path
-) -> None:
-    """Write `out` (JSON), and ``per_tissue.csv`` and ``per_image.csv`` beside it.
-
-    Parameters
-    ----------
-    seconds
-        The evaluation took.
-    note
-        Why there are no class scores, if so.
-    """
-    out.write_text(json.dumps(_json(scores, subject, seconds, note), indent=2) + "\n")
-    _write_csv(
-        out.with_name("per_tissue.csv"),
-        ("tissue", "images", "mpq", "bpq"),
-        ((t.name, t.images, t.mpq.value, t.bpq.value) for t in scores.tissues),
-    )
-    names = [c.name for c in scores.classes]
-    _write_csv(
-        out.with_name("per_image.csv"),
-        (
-            *("image", "set", "tissue", "tissue_found", "nuclei", "nuclei_found"),
-            *("pq", "dq", "sq", "bpq", "mpq", "dice", "aji", "aji_plus"),
-            *("matched", "superfluous", "missed"),
-            *(f"pq_{name}" for name in names),
-        ),
-        (
-            (
-                *(i.name, i.source, _tissue(i.tissue), TISSUES[i.found_tissue]),
-                *(sum(i.truth_counts), sum(i.found_counts)),
-                *(i.pq.quality.pq, i.pq.quality.dq, i.pq.quality.sq, i.pq.binary, i.pq.multi),
-                *(i.dice, i.aji, i.aji_plus),
-                *(i.detection.tp, i.detection.fp, i.detection.fn),
-                *i.pq.classes,
-            )
-            for i in scores.images
-        ),
-    )
-
-
 def _overall(scores: Scores, subject: Subject) -> Table:
     nuclei = sum(sum(image.truth_counts) for image in scores.images)
     return Table(
@@ -211,6 +146,35 @@ def _classes(scores: Scores) -> Table:
                 *(_figure(c.f1.value), _interval(c.f1)),
             )
             for c in scores.classes
+        ),
+    )
+
+
+def _confusion(scores: Scores) -> Table:
+    superfluous, *rows = scores.confusion.tolist()
+    names = [c.name for c in scores.classes]
+    return Table(
+        title="Classes (rows) and what they were taken for, by pairs of centroids",
+        header=("class", *CLASSES[1:], "missed"),
+        rows=tuple(
+            (name, *(f"{count:,}" for count in counts), f"{missed:,}")
+            for name, (missed, *counts) in zip(
+                [*names, "superfluous"], [*rows, superfluous], strict=True
+            )
+        ),
+    )
+
+
+def _reliability(scores: Scores) -> Table:
+    return Table(
+        title="Nuclei by their class_prob, and how many have the class they were given",
+        header=("class_prob", "nuclei", "mean class_prob", "right"),
+        rows=tuple(
+            (
+                f"{b.low:.1f} to {b.high:.1f}",
+                *(f"{b.nuclei:,}", _figure(b.class_prob), _figure(b.right)),
+            )
+            for b in bins(scores.reliability)
         ),
     )
 
@@ -261,50 +225,6 @@ def _comparisons(scores: Scores, subject: Subject) -> list[Table]:
             ),
         ),
     ]
-
-
-def _json(scores: Scores, subject: Subject, seconds: float, note: str | None) -> dict:
-    return _without_nan(
-        {
-            **asdict(subject),
-            "seconds": round(seconds, 1),
-            "images": len(scores.images),
-            "nuclei": sum(sum(image.truth_counts) for image in scores.images),
-            "mean_over": "tissues" if scores.by_tissue else "images",
-            "intervals": f"95 %, percentile bootstrap over images, {RESAMPLES} resamples",
-            "note": note,
-            "scores": {key: asdict(estimate) for key, estimate in scores.overall.items()},
-            "classes": {c.name: asdict(c) for c in scores.classes},
-            "tissues": {t.name: asdict(t) for t in scores.tissues},
-        }
-    )
-
-
-def _without_nan(value: object) -> object:
-    """The same with None for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
-    return value
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for row in rows:
-            writer.writerow([_cell(value) for value in row])
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else round(value, 6)
-    return value
-
-
-def _tissue(tissue: int | None) -> str:
-    return "" if tissue is None else TISSUES[tissue]
 
 
 def _count(number: int, what: str) -> str:

@@ -1,1 +1,7 @@
-"""The network: what happens to a tile before it, its layers and its weights."""
+"""The network.
+
+preprocess                        what happens to an image before it
+backbone, network, normalization  its layers
+serving                           its probabilities, as a server returns them
+weights, imagenet                 its weights files, and ImageNet's weights for a start
+"""

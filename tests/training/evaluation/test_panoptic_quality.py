@@ -1,28 +1,12 @@
-"""Scores against cases small enough to work out by hand."""
+"""Panoptic quality against cases small enough to work out by hand."""
 
 import math
 
 import numpy as np
 import pytest
+from strips import EMPTY, strip
 
-from training.evaluation.panoptic_quality import (
-    aggregated_jaccard,
-    channels_pq,
-    dice,
-    image_pq,
-    matched,
-    panoptic_quality,
-)
-
-EMPTY = np.zeros((4, 8), np.int32)
-
-
-def strip(*runs: tuple[int, int, int]) -> np.ndarray:
-    """Map [4, 8] whose row 0 holds runs of (first column, end column, id)."""
-    found = EMPTY.copy()
-    for first, end, instance in runs:
-        found[0, first:end] = instance
-    return found
+from training.evaluation.panoptic_quality import channels_pq, image_pq, panoptic_quality
 
 
 def test_a_map_against_itself_is_perfect_whatever_its_ids() -> None:
@@ -31,9 +15,6 @@ def test_a_map_against_itself_is_perfect_whatever_its_ids() -> None:
     quality = panoptic_quality(truth, renumbered)
     assert (quality.dq, quality.sq, quality.pq) == (1.0, 1.0, 1.0)
     assert (quality.tp, quality.fp, quality.fn) == (3, 0, 0)
-    jaccard = aggregated_jaccard(truth, renumbered)
-    assert (jaccard.aji, jaccard.aji_plus) == (1.0, 1.0)
-    assert dice(truth, renumbered) == 1.0
 
 
 def test_panoptic_quality_counts_a_match_a_miss_and_a_false_alarm() -> None:
@@ -64,10 +45,6 @@ def test_panoptic_quality_of_empty_maps(
 ) -> None:
     quality = panoptic_quality(truth, predicted)
     assert (quality.pq, quality.tp, quality.fp, quality.fn) == pytest.approx(expected, nan_ok=True)
-    jaccard = aggregated_jaccard(truth, predicted)
-    assert jaccard.aji == pytest.approx(expected[0], nan_ok=True)
-    assert jaccard.aji_plus == pytest.approx(expected[0], nan_ok=True)
-    assert dice(truth, predicted) == pytest.approx(expected[0], nan_ok=True)
 
 
 def test_image_pq_scores_each_class_and_the_union() -> None:
@@ -128,36 +105,9 @@ def test_channels_pq_scores_a_nucleus_whole_that_another_class_covers() -> None:
     assert math.isnan(blank.multi)
 
 
-def test_matched_names_the_pairs() -> None:
-    truth, predicted = matched(strip((0, 3, 9), (4, 8, 2)), strip((0, 4, 5), (4, 6, 6)))
-    assert (truth.tolist(), predicted.tolist()) == ([9], [5])
-
-
-def test_aji_reuses_a_prediction_where_aji_plus_does_not() -> None:
-    truth = strip((0, 4, 1), (4, 6, 2))
-    predicted = strip((0, 6, 1))
-    jaccard = aggregated_jaccard(truth, predicted)
-    # AJI: both true nuclei take the one prediction: (4 + 2) / (6 + 6).
-    assert jaccard.aji == pytest.approx(6 / 12)
-    # AJI+: the larger takes it, the smaller stays alone: 4 / (6 + 2).
-    assert jaccard.aji_plus == pytest.approx(4 / 8)
-
-
-def test_aji_adds_unmatched_predictions_to_the_union() -> None:
-    jaccard = aggregated_jaccard(strip((0, 4, 1)), strip((0, 3, 1), (5, 7, 2)))
-    assert jaccard.aji == pytest.approx(3 / 6)
-    assert jaccard.aji_plus == pytest.approx(3 / 6)
-
-
-def test_dice_of_half_an_overlap() -> None:
-    assert dice(strip((0, 4, 1)), strip((2, 6, 1))) == pytest.approx(0.5)
-
-
 def test_bad_input_says_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"same shape, not \[4, 8\] and \[4, 7\]\."):
         panoptic_quality(EMPTY, EMPTY[:, :7])
-    with pytest.raises(ValueError, match=r"same shape, not \[4, 8\] and \[4, 7\]\."):
-        dice(EMPTY, EMPTY[:, :7])
     with pytest.raises(ValueError, match=r"An instance map must hold whole numbers, not float64\."):
         panoptic_quality(EMPTY, EMPTY.astype(np.float64))
     with pytest.raises(

@@ -1,69 +1,22 @@
-"""Scores of images and data sets against cases small enough to work out by hand."""
+"""Scores of data sets against cases small enough to work out by hand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from squares import COLON, SKIN, annotated, dataset, nuclei, squares
 
-from training.data.annotated import ALLOWED, Annotated, Dataset, Entry
+from training.evaluation.calibration import BINS
 from training.evaluation.class_groups import ClassGroups, find_groups, single_classes
 from training.evaluation.detection import ClassDetection, Detection
+from training.evaluation.image_scores import ImageScores, score_image
 from training.evaluation.panoptic_quality import ImagePQ, PanopticQuality
-from training.evaluation.scores import ImageScores, aggregate, score_image
-from tsfd_client.nuclei import Nuclei
+from training.evaluation.scores import aggregate
 
-SIDE = 48
-COLON, SKIN = 5, 14
 NAN = math.nan
-
-
-def squares(*corners: tuple[int, int]) -> np.ndarray:
-    """Map whose instances 1..n are squares of 6 x 6 pixels at the corners (y, x)."""
-    instances = np.zeros((SIDE, SIDE), np.uint16)
-    for number, (y, x) in enumerate(corners, start=1):
-        instances[y : y + 6, x : x + 6] = number
-    return instances
-
-
-def annotated(
-    instances: np.ndarray, labels: Sequence[str], *, source: str = "set", tissue: int | None = None
-) -> Annotated:
-    return Annotated(
-        image=np.zeros((SIDE, SIDE, 3), np.uint8),
-        instances=instances,
-        allowed=np.array([1, *(sum(1 << c for c in ALLOWED[x]) for x in labels)], np.uint8),
-        tissue=tissue,
-        source=source,
-        group="g",
-        name="a.png",
-    )
-
-
-def nuclei(instances: np.ndarray, classes: Sequence[int], *, tissue: int = COLON) -> Nuclei:
-    count = len(classes)
-    points = [np.argwhere(instances == i).mean(axis=0)[::-1] + 0.5 for i in range(1, count + 1)]
-    return Nuclei(
-        instance_map=instances.astype(np.int32),
-        classes=np.array(classes, np.uint8),
-        class_probs=np.ones(count, np.float32),
-        centroids=np.array(points, np.float32).reshape(count, 2),
-        boxes=np.zeros((count, 4), np.float32),
-        contours=[],
-        areas_um2=np.zeros(count, np.float32),
-        tissue_probs=np.eye(19, dtype=np.float32)[tissue],
-        mpp=0.25,
-        release="test",
-    )
-
-
-def dataset(*images: Annotated) -> Dataset:
-    return Dataset(
-        Entry(i.name, i.source, i.group, i.tissue, i.instances.shape, lambda i=i: i) for i in images
-    )
 
 
 def scored(
@@ -84,72 +37,9 @@ def scored(
         pq=ImagePQ(PanopticQuality(binary, 1.0, binary, truths, 0, 0), classes),
         detection=Detection(1, 0, 0),
         class_detection=(ClassDetection(0, 0, 0, 0, 0),) * 5,
+        confusion=np.zeros((6, 6), np.int64),
+        reliability=np.zeros((BINS, 3)),
     )
-
-
-def test_groups_are_the_labels_that_occur() -> None:
-    two = squares((0, 0), (20, 20))
-    groups = find_groups(
-        dataset(
-            annotated(two, ["epithelial_any", "unknown"], source="consep"),
-            annotated(two, ["connective", "epithelial_any"], source="consep"),
-            annotated(two, ["unlabelled", "unlabelled"], source="kumar"),
-        )
-    )
-
-    assert groups.names == ("connective", "neoplastic/epithelial")
-    assert groups.sources == {"consep"}
-    assert groups.of_allowed(np.array([8, 34, 62], np.uint8)).tolist() == [1, 2, 0]
-    assert groups.of_classes(np.array([1, 2, 3, 4, 5])).tolist() == [2, 0, 1, 0, 2]
-
-
-def test_overlapping_labels_give_no_groups_and_say_so() -> None:
-    two = squares((0, 0), (20, 20))
-    groups = find_groups(dataset(annotated(two, ["epithelial_any", "not_neoplastic"])))
-
-    assert groups.masks == ()
-    assert groups.note == (
-        "No class scores: the labels neoplastic/epithelial and "
-        "inflammatory/connective/dead/epithelial overlap; evaluate the sets one by one with --set."
-    )
-
-
-def test_an_image_is_scored_in_groups_of_classes() -> None:
-    truth = annotated(
-        squares((0, 0), (0, 20), (20, 0), (20, 20)),
-        ["epithelial_any", "connective", "connective", "unknown"],
-        tissue=SKIN,
-    )
-    # Epithelial instead of neoplastic is right; one connective is taken for dead; one is missed.
-    found = nuclei(squares((0, 0), (0, 20), (20, 20), (40, 40)), [5, 4, 3, 3])
-    scores = score_image(truth, found, find_groups(dataset(truth)))
-
-    assert (scores.truth_counts, scores.found_counts) == ((1, 2, 1), (1, 2, 1))
-    assert scores.pq.quality.pq == pytest.approx(3 / 4)
-    # Of the two connective predictions, that on the unknown nucleus does not count.
-    assert scores.pq.classes == (0.0, 1.0)
-    assert scores.detection == Detection(tp=3, fp=1, fn=1)
-    assert scores.class_detection == (
-        ClassDetection(tp=0, confused_fp=0, confused_fn=1, fp=1, fn=1),
-        ClassDetection(tp=1, confused_fp=0, confused_fn=0, fp=0, fn=0),
-    )
-    assert (scores.tissue, scores.found_tissue) == (SKIN, COLON)
-    assert scores.dice == pytest.approx(3 / 4)
-    assert scores.aji == pytest.approx(3 / 5)
-
-
-def test_overlapping_channels_are_scored_in_each_channel() -> None:
-    channels = np.stack([squares()] * 5, axis=-1)
-    channels[0:6, 0:6, 0] = 1
-    channels[0:6, 4:10, 4] = 1
-    union = channels[..., 0].copy()
-    union[channels[..., 4] > 0] = 2
-    truth = annotated(union, ["neoplastic", "epithelial"], source="pannuke", tissue=COLON)
-    found = nuclei(channels[..., 0], [1])
-    scores = score_image(replace(truth, channels=channels), found, single_classes("pannuke"))
-
-    assert scores.pq.classes == pytest.approx((1, NAN, NAN, NAN, 0), nan_ok=True)
-    assert scores.pq.binary == pytest.approx(4 / 6 / 1.5)
 
 
 def test_pannuke_means_images_then_tissues() -> None:
@@ -247,3 +137,22 @@ def test_bad_input_says_what_is_wrong() -> None:
     image = replace(scored(0.5, (NAN,) * 5, COLON), tissue=None)
     with pytest.raises(ValueError, match=r"Scores by tissue need a tissue for every image\."):
         aggregate([image], single_classes("set"), by_tissue=True)
+
+
+def test_confusion_and_calibration_are_those_of_all_nuclei() -> None:
+    sure, unsure = np.zeros((BINS, 3)), np.zeros((BINS, 3))
+    sure[9] = 4, 3.8, 4
+    unsure[9] = 4, 3.8, 0
+    confusion = np.eye(6, dtype=np.int64)
+    images = [
+        replace(scored(0.5, (NAN,) * 5, COLON), confusion=confusion, reliability=table)
+        for table in (sure, unsure)
+    ]
+    scores = aggregate(images, single_classes("set"), by_tissue=False)
+
+    assert scores.confusion.tolist() == (2 * confusion).tolist()
+    error = scores.overall["calibration_error"]
+    # Half of eight nuclei are right, all of them with a confidence of 0.95.
+    assert error.value == pytest.approx(0.45)
+    assert error.low == pytest.approx(0.05)
+    assert error.high == pytest.approx(0.95)

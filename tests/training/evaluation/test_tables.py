@@ -7,14 +7,18 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from training.evaluation.calibration import BINS
 from training.evaluation.class_groups import ClassGroups
 from training.evaluation.detection import Detection
+from training.evaluation.files import write_scores
+from training.evaluation.image_scores import ImageScores
 from training.evaluation.panoptic_quality import ImagePQ, PanopticQuality
 from training.evaluation.published import KUMAR, PANNUKE, TSFD_NET_TISSUES, published_for
-from training.evaluation.scores import ImageScores, Scores, aggregate
-from training.evaluation.tables import Subject, Table, make_tables, side_by_side, write_scores
+from training.evaluation.scores import Scores, aggregate
+from training.evaluation.tables import Subject, make_tables, side_by_side
 
 SUBJECT = Subject(
     data="kumar",
@@ -42,14 +46,11 @@ def scores(images: int) -> Scores:
         pq=ImagePQ(PanopticQuality(0.75, 0.8, 0.6, 2, 0, 1), ()),
         detection=Detection(2, 0, 1),
         class_detection=(),
+        confusion=np.zeros((1, 6), np.int64),
+        reliability=np.zeros((BINS, 3)),
     )
     several = [replace(image, name=f"{i}.png") for i in range(images)]
     return aggregate(several, ClassGroups((), frozenset()), by_tissue=False)
-
-
-def test_a_table_is_aligned() -> None:
-    table = Table("Title", ("system", "PQ"), (("Hover-Net", "0.597"), ("ours", "-")))
-    assert table.text() == ("Title\n  system        PQ\n  Hover-Net  0.597\n  ours           -")
 
 
 def test_scores_without_classes_and_tissues_show_no_zeros(tmp_path: Path) -> None:

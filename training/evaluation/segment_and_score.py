@@ -1,7 +1,7 @@
 """Segment every image of a data set and score the result.
 
-network, _ = weights.load(path)
-evaluation = evaluate(data, partial(segment.segment_all, network), by_tissue=True)
+source = sources.from_weights(path, Settings())
+evaluation = evaluate(data, source.segment, by_tissue=True)
 evaluation.scores.overall["mpq"]
 """
 
@@ -19,7 +19,8 @@ from tqdm import tqdm
 from training.data.annotated import Annotated, Dataset
 from training.data.pannuke import SOURCE as PANNUKE
 from training.evaluation.class_groups import ClassGroups, find_groups, single_classes
-from training.evaluation.scores import Scores, aggregate, score_image
+from training.evaluation.image_scores import score_image
+from training.evaluation.scores import Scores, aggregate
 from tsfd_client.nuclei import Nuclei
 
 Segment = Callable[[Iterable[np.ndarray]], Iterator[Nuclei]]
@@ -65,8 +66,7 @@ def evaluate(data: Dataset, segment: Segment, *, by_tissue: bool) -> Evaluation:
     data
         At least one image.
     segment
-        ``partial(training.evaluation.in_process.segment_all, network)`` or
-        ``partial(training.evaluation.served.segment_all, client)``.
+        As of a `training.evaluation.sources.Source`.
     by_tissue
         Mean mPQ and bPQ over tissues, as PanNuke's authors do, instead of over images.
 

@@ -32,7 +32,7 @@ def test_pannuke_is_counted(pannuke: Path, capsys: pytest.CaptureFixture[str]) -
 
     printed = capsys.readouterr().out
     rows = _rows(printed)
-    assert "fold 1    fold 2    fold 3" in printed
+    assert " fold 1     fold 2     fold 3\n" in printed
     assert rows["images"] == ["3", "3", "3"]
     assert rows["nuclei"] == ["40", "40", "40"]
     assert rows["dead"] == ["5", "5", "5"]
@@ -47,19 +47,19 @@ def test_a_manifest_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     assert capsys.readouterr().out == (
         f"{tmp_path}\n"
-        "                              test     train\n"
-        "groups                           1         2\n"
-        "images                           1         2\n"
-        "  made                           1         2\n"
-        "nuclei                           3         6\n"
-        "  dead                           0         4\n"
-        "  unlabelled                     3         2\n"
-        "images by tissue                 1         2\n"
-        "  Liver                          0         2\n"
-        "  not given                      1         0\n"
-        "images by mpp                    1         2\n"
-        "  0.25                           0         2\n"
-        "  0.5                            1         0\n"
+        "                  test  train\n"
+        "groups               1      2\n"
+        "images               1      2\n"
+        "  made               1      2\n"
+        "nuclei               3      6\n"
+        "  dead               0      4\n"
+        "  unlabelled         3      2\n"
+        "images by tissue     1      2\n"
+        "  Liver              0      2\n"
+        "  not given          1      0\n"
+        "images by mpp        1      2\n"
+        "  0.25               0      2\n"
+        "  0.5                1      0\n\n"
         "no problems\n\n"
     )
 

@@ -1,0 +1,42 @@
+"""Which classes are taken for which, of nuclei paired by their centroids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.evaluation.class_groups import ClassGroups
+from training.evaluation.detection import Pairs
+from tsfd_client.contract import CLASSES
+
+
+def confusion(
+    pairs: Pairs, truth_groups: np.ndarray, predicted_classes: np.ndarray, groups: ClassGroups
+) -> np.ndarray:
+    """Count nuclei by the group of classes they have and the class they were given.
+
+    Parameters
+    ----------
+    pairs
+        Of nuclei irrespective of class.
+    truth_groups
+        int [n], group of each true nucleus. One of group 0 has a class that nobody knows: neither
+        it nor its partner is counted.
+    predicted_classes
+        int [m], class 1..5 of each predicted nucleus.
+    groups
+        What the groups are.
+
+    Returns
+    -------
+    int64 [groups + 1, 6]
+        Row g holds the true nuclei of group g, column c those taken for class c, column 0 those
+        missed; row 0 holds the superfluous ones.
+    """
+    table = np.zeros((len(groups.masks) + 1, len(CLASSES)), np.int64)
+    true = truth_groups[pairs.truth]
+    known = true > 0
+    np.add.at(table, (true[known], predicted_classes[pairs.predicted][known]), 1)
+    missed = truth_groups[pairs.missed]
+    np.add.at(table, (missed[missed > 0], 0), 1)
+    np.add.at(table, (0, predicted_classes[pairs.superfluous]), 1)
+    return table

@@ -1,0 +1,97 @@
+"""Scores of an image's outlines taken together: Dice, AJI and AJI+.
+
+    dice(truth, predicted)                      of the foregrounds
+    aggregated_jaccard(truth, predicted).aji    of the instances
+
+Maps are as in `training.evaluation.overlap`; the ground truth comes first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from training.evaluation.estimates import ratio
+from training.evaluation.overlap import Overlap, check_shapes, overlap
+
+
+@dataclass(frozen=True)
+class AggregatedJaccard:
+    """Aggregated Jaccard index (Kumar et al. 2017) and its one-to-one variant AJI+ (Graham 2019).
+
+    Both are NaN where neither map holds an instance.
+    """
+
+    aji: float
+    aji_plus: float
+
+
+def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Dice coefficient of the foregrounds of two maps; NaN where both are empty.
+
+    Parameters
+    ----------
+    truth, predicted
+        Integer or boolean maps [H, W]; everything but 0 is foreground.
+
+    Raises
+    ------
+    ValueError
+        If the maps differ in shape.
+    """
+    check_shapes(truth, predicted)
+    a, b = truth != 0, predicted != 0
+    return ratio(2 * int((a & b).sum()), int(a.sum()) + int(b.sum()))
+
+
+def aggregated_jaccard(truth: np.ndarray, predicted: np.ndarray) -> AggregatedJaccard:
+    """Aggregated Jaccard index, plain and with one-to-one matches.
+
+    AJI gives every true nucleus the predicted one of largest IoU, which may serve several; AJI+
+    pairs them one to one so that the summed IoU is largest. Areas without a partner, on either
+    side, enlarge the union.
+
+    Parameters
+    ----------
+    truth, predicted
+        Integer instance maps [H, W].
+
+    Returns
+    -------
+    AggregatedJaccard
+
+    Raises
+    ------
+    ValueError
+        If the maps differ in shape or are not integer.
+    """
+    found = overlap(truth, predicted)
+    if found.truth_areas.size + found.predicted_areas.size == 0:
+        return AggregatedJaccard(math.nan, math.nan)
+    iou = found.iou
+
+    by_iou = np.lexsort((-iou, found.rows))
+    _, firsts = np.unique(found.rows[by_iou], return_index=True)
+    best = by_iou[firsts]
+
+    shape = (found.truth_ids.size, found.predicted_ids.size)
+    table = np.zeros(shape)
+    table[found.rows, found.columns] = iou
+    pair = np.full(shape, -1)
+    pair[found.rows, found.columns] = np.arange(iou.size)
+    paired = pair[linear_sum_assignment(table, maximize=True)]
+    return AggregatedJaccard(_jaccard(found, best), _jaccard(found, paired[paired >= 0]))
+
+
+def _jaccard(found: Overlap, pairs: np.ndarray) -> float:
+    """Summed intersections of the pairs over their summed unions and all unpaired areas."""
+    rows, columns = found.rows[pairs], found.columns[pairs]
+    union = (
+        found.unions[pairs].sum()
+        + np.delete(found.truth_areas, rows).sum()
+        + np.delete(found.predicted_areas, columns).sum()
+    )
+    return float(found.areas[pairs].sum() / union)

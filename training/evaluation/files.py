@@ -1,0 +1,110 @@
+"""What an evaluation found as files: ``metrics.json`` and two CSV files beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from training.evaluation.calibration import bins
+from training.evaluation.estimates import RESAMPLES
+from training.evaluation.scores import Scores
+from training.evaluation.tables import Subject
+from tsfd_client.contract import CLASSES, TISSUES
+
+
+def write_scores(
+    scores: Scores, subject: Subject, seconds: float, note: str | None, out: Path
+) -> None:
+    """Write `out` (JSON), and ``per_tissue.csv`` and ``per_image.csv`` beside it.
+
+    Parameters
+    ----------
+    seconds
+        The evaluation took.
+    note
+        Why there are no class scores, if so.
+    """
+    out.write_text(json.dumps(_json(scores, subject, seconds, note), indent=2) + "\n")
+    _write_csv(
+        out.with_name("per_tissue.csv"),
+        ("tissue", "images", "mpq", "bpq"),
+        ((t.name, t.images, t.mpq.value, t.bpq.value) for t in scores.tissues),
+    )
+    names = [c.name for c in scores.classes]
+    _write_csv(
+        out.with_name("per_image.csv"),
+        (
+            *("image", "set", "tissue", "tissue_found", "nuclei", "nuclei_found"),
+            *("pq", "dq", "sq", "bpq", "mpq", "dice", "aji", "aji_plus"),
+            *("matched", "superfluous", "missed"),
+            *(f"pq_{name}" for name in names),
+        ),
+        (
+            (
+                *(i.name, i.source, _tissue(i.tissue), TISSUES[i.found_tissue]),
+                *(sum(i.truth_counts), sum(i.found_counts)),
+                *(i.pq.quality.pq, i.pq.quality.dq, i.pq.quality.sq, i.pq.binary, i.pq.multi),
+                *(i.dice, i.aji, i.aji_plus),
+                *(i.detection.tp, i.detection.fp, i.detection.fn),
+                *i.pq.classes,
+            )
+            for i in scores.images
+        ),
+    )
+
+
+def _json(scores: Scores, subject: Subject, seconds: float, note: str | None) -> dict:
+    rows = ("superfluous", *(c.name for c in scores.classes))
+    columns = ("missed", *CLASSES[1:])
+    return _without_nan(
+        {
+            **asdict(subject),
+            "seconds": round(seconds, 1),
+            "images": len(scores.images),
+            "nuclei": sum(sum(image.truth_counts) for image in scores.images),
+            "mean_over": "tissues" if scores.by_tissue else "images",
+            "intervals": f"95 %, percentile bootstrap over images, {RESAMPLES} resamples",
+            "note": note,
+            "scores": {key: asdict(estimate) for key, estimate in scores.overall.items()},
+            "classes": {c.name: asdict(c) for c in scores.classes},
+            "confusion": {
+                row: dict(zip(columns, counts, strict=True))
+                for row, counts in zip(rows, scores.confusion.tolist(), strict=True)
+            },
+            "reliability": [asdict(bin_) for bin_ in bins(scores.reliability)],
+            "tissues": {t.name: asdict(t) for t in scores.tissues},
+        }
+    )
+
+
+def _without_nan(value: object) -> object:
+    """The same with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else round(value, 6)
+    return value
+
+
+def _tissue(tissue: int | None) -> str:
+    return "" if tissue is None else TISSUES[tissue]

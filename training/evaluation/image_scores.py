@@ -1,0 +1,148 @@
+"""One image and what was found in it -> its scores.
+
+score_image(truth, nuclei, groups).pq.quality.pq
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.annotated import Annotated
+from training.evaluation.calibration import reliability
+from training.evaluation.class_groups import ClassGroups
+from training.evaluation.confusion import confusion
+from training.evaluation.detection import (
+    ClassDetection,
+    Detection,
+    Pairs,
+    class_detection,
+    detection,
+    pair,
+)
+from training.evaluation.dice_and_aji import aggregated_jaccard, dice
+from training.evaluation.panoptic_quality import (
+    NUCLEUS_CLASSES,
+    ImagePQ,
+    channels_pq,
+    image_pq,
+)
+from tsfd_client.contract import CLASSES
+from tsfd_client.nuclei import Nuclei
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores of one image; NaN where a score is not defined.
+
+    Attributes
+    ----------
+    name, source, tissue
+        As of `Annotated`.
+    found_tissue
+        The most likely tissue by the network.
+    truth_counts, found_counts
+        Nuclei per group of classes; index 0 counts those of no group.
+    dice, aji, aji_plus
+        See `training.evaluation.dice_and_aji`.
+    pq
+        Panoptic quality, of all nuclei and per group.
+    detection, class_detection
+        Pairs of centroids, of all nuclei and per group.
+    confusion
+        int64 [groups + 1, 6]; see `training.evaluation.confusion`.
+    reliability
+        float64 [bins, 3]; see `training.evaluation.calibration`.
+    """
+
+    name: str
+    source: str
+    tissue: int | None
+    found_tissue: int
+    truth_counts: tuple[int, ...]
+    found_counts: tuple[int, ...]
+    dice: float
+    aji: float
+    aji_plus: float
+    pq: ImagePQ
+    detection: Detection
+    class_detection: tuple[ClassDetection, ...]
+    confusion: np.ndarray
+    reliability: np.ndarray
+
+
+def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageScores:
+    """Compare the nuclei found in an image with its ground truth.
+
+    Parameters
+    ----------
+    truth, found
+        Of the same image at 0.25 mpp.
+    groups
+        Classes to score. An image with ``channels`` needs the five single classes.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in size.
+    """
+    ids, truth_points = _centroids(truth.instances)
+    allowed = truth.allowed[ids]
+    truth_groups = groups.of_allowed(allowed)
+    found_groups = groups.of_classes(found.classes)
+    pairs = pair(truth_points, found.centroids)
+    if truth.channels is not None:
+        pq = channels_pq(truth.channels, truth.instances, found.instance_map, found.classes)
+    else:
+        pq = image_pq(
+            truth.instances,
+            groups.of_allowed(truth.allowed[1:]),
+            found.instance_map,
+            found_groups,
+            classes=groups.numbers,
+        )
+    if truth.source in groups.sources:
+        per_class = class_detection(pairs, truth_groups, found_groups, classes=groups.numbers)
+        confused = confusion(pairs, truth_groups, found.classes, groups)
+    else:  # what is found here is of no class, neither rightly nor wrongly
+        per_class = {number: ClassDetection(0, 0, 0, 0, 0) for number in groups.numbers}
+        confused = np.zeros((len(groups.masks) + 1, len(CLASSES)), np.int64)
+    jaccard = aggregated_jaccard(truth.instances, found.instance_map)
+    kinds = len(groups.masks) + 1
+    return ImageScores(
+        name=truth.name,
+        source=truth.source,
+        tissue=truth.tissue,
+        found_tissue=int(found.tissue_probs.argmax()),
+        truth_counts=tuple(np.bincount(truth_groups, minlength=kinds).tolist()),
+        found_counts=tuple(np.bincount(found_groups, minlength=kinds).tolist()),
+        dice=dice(truth.instances, found.instance_map),
+        aji=jaccard.aji,
+        aji_plus=jaccard.aji_plus,
+        pq=pq,
+        detection=detection(pairs),
+        class_detection=tuple(per_class.values()),
+        confusion=confused,
+        reliability=_reliability(pairs, allowed, found),
+    )
+
+
+def _reliability(pairs: Pairs, allowed: np.ndarray, found: Nuclei) -> np.ndarray:
+    """Of the pairs whose true class is known alone."""
+    single = np.zeros(256, np.int64)
+    single[[1 << c for c in NUCLEUS_CLASSES]] = NUCLEUS_CLASSES
+    true = single[allowed[pairs.truth]]
+    known = true > 0
+    partners = pairs.predicted[known]
+    return reliability(found.class_probs[partners], found.classes[partners] == true[known])
+
+
+def _centroids(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids that occur, and their centroids as (x, y), float64 [n, 2]; a pixel's centre is 0.5."""
+    ys, xs = np.nonzero(instances)
+    of_pixel = instances[ys, xs]
+    areas = np.bincount(of_pixel)
+    ids = np.flatnonzero(areas)
+    sums = np.stack([np.bincount(of_pixel, xs), np.bincount(of_pixel, ys)], axis=-1)
+    return ids, sums[ids] / areas[ids, None] + 0.5
