@@ -123,7 +123,7 @@ class Client(Connection):
         cut = tiling(image, mpp)
         requests = batches(cut, self.batch_size)
         results: list[tuple[Tile, TileResult]] = []
-        waiting: dict[Future, list[Tile]] = {}
+        waiting: dict[Future[list[TileResult]], list[Tile]] = {}
         pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="tsfd")
         try:
             while requests or waiting:

@@ -66,8 +66,6 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
             mpp = source.mpp if mpp is None else mpp
             _check(path, source, mpp)
             pixels = source.decode()
-            if pixels.shape != source.shape:
-                raise OSError("its pixels are not as many as it says.")
     except ImageError:
         raise
     except Exception as error:  # on damaged files the decoders raise whatever they happen to
@@ -108,12 +106,12 @@ def _check(path: Path, source: Source, mpp: float | None) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Source]:
-    if path.suffix.lower() in tiff.SUFFIXES:
-        with tifffile.TiffFile(path) as file:
-            yield tiff.describe(file)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters of a damaged file becomes an error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of a damaged file becomes an error
+        if path.suffix.lower() in tiff.SUFFIXES:
+            with tifffile.TiffFile(path) as file:
+                yield tiff.describe(file)
+        else:
             with _open_picture(path) as picture:
                 yield _describe(picture)
 

@@ -44,7 +44,7 @@ class Tries:
         )
         if not worth_it or time.monotonic() >= self._until:
             raise explain(error, self._url) from error
-        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**self._failed) * random.uniform(0.5, 1.0)
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**self._failed) * random.uniform(0.5, 1.0)
         self._failed += 1
         return wait
 

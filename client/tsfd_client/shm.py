@@ -33,7 +33,9 @@ _PATIENCE = 5.0  # seconds for requests under way when the client is closed
 class Region:
     """Memory for one request of up to 32 tiles, registered with the server."""
 
-    def __init__(self, connection: triton.InferenceServerClient, headers: dict | None) -> None:
+    def __init__(
+        self, connection: triton.InferenceServerClient, headers: dict[str, str] | None
+    ) -> None:
         self._connection = connection
         self._headers = headers
         self._name = f"tsfd_client_{os.getpid()}_{secrets.token_hex(6)}"
@@ -92,7 +94,9 @@ class Region:
 class Regions:
     """The regions of one client, as many as it has had requests under way at a time."""
 
-    def __init__(self, connection: triton.InferenceServerClient, headers: dict | None) -> None:
+    def __init__(
+        self, connection: triton.InferenceServerClient, headers: dict[str, str] | None
+    ) -> None:
         self._connection = connection
         self._headers = headers
         self._idle: list[Region] = []
@@ -116,7 +120,7 @@ class Regions:
                 region.release()
             with self._change:
                 self._busy -= 1
-                if kept:
+                if region and kept:
                     self._idle.append(region)
                 self._change.notify()
 

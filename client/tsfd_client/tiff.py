@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 import numpy as np
@@ -36,21 +37,22 @@ def describe(file: tifffile.TiffFile) -> Source:
     series = file.series[0]
     level = series.levels[0]
     # Some writers of OME-TIFF give each of red, green and blue a page of its own.
-    planes = level if level.axes == "CYX" and level.shape[0] in (3, 4) else level.pages[0]
-    _refuse_cut_off(file, level.pages if planes is level else [planes])
-    if planes.dtype is None:
+    in_planes = level.axes == "CYX" and level.shape[0] in (3, 4)
+    picture = level if in_planes else level.keyframe
+    _refuse_cut_off(file, level.pages if in_planes else [level.keyframe])
+    if picture.dtype is None:
         raise OSError("it does not say what its pixels are.")
-    shape = planes.shape
-    if planes.axes[0] in "SC":
-        shape = (*shape[1:], shape[0])
+    shape = picture.shape if picture.ndim == 3 else (*picture.shape, 1)
+    channels_first = picture.axes[0] in "SC"
+    height, width, channels = (*shape[1:], shape[0]) if channels_first else shape
 
     def decode() -> np.ndarray:
-        pixels = planes.asarray()
-        return np.moveaxis(pixels, 0, -1) if planes.axes[0] in "SC" else pixels
+        pixels = picture.asarray().reshape(shape)
+        return np.moveaxis(pixels, 0, -1) if channels_first else pixels
 
     return Source(
-        shape=shape if len(shape) == 3 else (*shape, 1),
-        dtype=planes.dtype,
+        shape=(height, width, channels),
+        dtype=picture.dtype,
         mpp=scale_of(file),
         is_slide=bool(_SCANNERS & file.flags) or len(series.levels) > 1,
         decode=decode,
@@ -59,7 +61,7 @@ def describe(file: tifffile.TiffFile) -> Source:
 
 def scale_of(file: tifffile.TiffFile) -> float | None:
     """Micrometres per pixel of a TIFF's picture, as its OME-XML, its scanner or its tags say."""
-    page = file.series[0].levels[0].pages[0]
+    page = file.series[0].levels[0].keyframe
     return _ome_mpp(file) or _aperio_mpp(page) or _resolution_mpp(page)
 
 
@@ -88,12 +90,15 @@ def _resolution_mpp(page: tifffile.TiffPage) -> float | None:
     return mpp if _PLAUSIBLE[0] <= mpp <= _PLAUSIBLE[1] else None
 
 
-def _refuse_cut_off(file: tifffile.TiffFile, pages: list[tifffile.TiffPage]) -> None:
+def _refuse_cut_off(
+    file: tifffile.TiffFile, pages: Iterable[tifffile.TiffPage | tifffile.TiffFrame | None]
+) -> None:
     """Decoders fill what is missing with grey, and a picture without its end looks whole."""
     size = file.filehandle.size
     end = max(
         offset + count
         for page in pages
+        if page
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
     )
     if end > size:
