@@ -44,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(path: Path, mpp: float | None, out: Path) -> None:
-    image, stated = read_image(path)
-    mpp = mpp or stated
+    image, mpp = read_image(path, mpp=mpp)
     if mpp is None:
         print(f"{path.name} does not say its scale; {MPP} µm per pixel (40x) is assumed (MPP=...).")
         mpp = MPP

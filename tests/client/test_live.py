@@ -126,8 +126,8 @@ def test_bad_images(server: TritonServer, bad: np.ndarray, message: str) -> None
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("mpp", [0, -1, float("nan"), 25])
-def test_bad_scale(server: TritonServer, image: np.ndarray, mpp: float) -> None:
+@pytest.mark.parametrize("mpp", [0, -1, float("nan"), 25, None])
+def test_bad_scale(server: TritonServer, image: np.ndarray, mpp: float | None) -> None:
     with Client(server.grpc_url) as client, pytest.raises(ImageError, match="mpp must be"):
         client.segment(image, mpp=mpp)
 
