@@ -112,7 +112,7 @@ class Grid:
 
 def resample(image: np.ndarray, mpp: float) -> np.ndarray:
     """A whole image at 0.25 mpp; uint8 [H, W, 3] in and out."""
-    grid = Grid(*image.shape[:2], mpp)
+    grid = Grid(image.shape[0], image.shape[1], mpp)
     if grid.step == 1:
         return image
     height, width = grid.shape
