@@ -10,7 +10,7 @@ WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
 OUT     ?= runs/$(PRESET)
 
-.PHONY: help setup export convert serve demo test loadtest bench bench-peers bench-gpu check \
+.PHONY: help setup export convert serve demo test test-fast loadtest bench bench-peers bench-gpu check \
 	train evaluate protocol lint dist clean
 
 help:  ## list the commands
@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing packages into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e ./client[parquet] -e '.[load,test,train]'
+		-e ./client[parquet] -e '.[lint,load,test,train]'
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
@@ -43,7 +43,10 @@ demo: convert  ## segment a real image (IMAGE=path MPP=x for your own) and a kno
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: convert  ## all tests, with the real server
-	@$(RUN) -m pytest $(TESTS)
+	@$(RUN) -m pytest $(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
+
+test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
+	@$(RUN) -m pytest -m "not slow" $(TESTS)
 
 loadtest: convert  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
