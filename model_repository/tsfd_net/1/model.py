@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from queue import Queue
 from threading import Lock, Thread
+from typing import NoReturn
 
 import host
 import numpy as np
@@ -89,7 +90,7 @@ class Job:
         Raises
         ------
         triton_python_backend_utils.TritonModelException
-            If the answer cannot be sent; the request has ended then, without a response.
+            If the answer cannot be sent: shared memory is full, for example.
         """
         try:
             stream.infer({"image": self.images[i : i + 1]}, share_inputs=True)
@@ -119,12 +120,7 @@ class Job:
         else:
             tensors = [pb_utils.Tensor(name, array) for name, array in self._outputs.items()]
             response = pb_utils.InferenceResponse(tensors)
-        # In two steps: where shared memory has no room for the response, it still has for the end,
-        # and without an end Triton would let the client wait for ever.
-        try:
-            self._sender.send(response)
-        finally:
-            self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _compile(path: Path) -> list[openvino.InferRequest]:
@@ -144,10 +140,16 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
     return streams
 
 
-def _end_server(error: Exception) -> None:
-    """Stop Triton, this process' parent: a server that cannot answer must not look healthy."""
+def _end_server(error: Exception) -> NoReturn:
+    """End Triton, whose child this is: it holds on to a request that got no answer for ever.
+
+    Where nobody restarts a server that ends, nobody would notice one that no longer answers.
+    """
     _log_error(f"an answer could not be sent, so the server ends: {error}")
-    os.kill(os.getppid(), signal.SIGTERM)
+    server = os.getppid()
+    os.kill(server, signal.SIGTERM)
+    os.kill(server, signal.SIGKILL)  # which process 1 of a container ignores
+    os._exit(1)
 
 
 def _log_error(error: object) -> None:

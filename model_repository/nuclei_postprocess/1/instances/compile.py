@@ -1,8 +1,9 @@
 """How the kernels are compiled: kept on disk, and run without the interpreter's lock.
 
 By itself numba takes a kept kernel for fresh as long as the kernel's own file is unchanged, though
-the kernels it calls are compiled into it; and it refuses to load where it cannot write. Hence a
-folder for the package's exact sources, copied into memory where it is read-only.
+the kernels it calls are compiled into it; it looks for it under that file's path, which differs
+from host to host; and it refuses to load where it cannot write. Hence a folder of our own, which is
+named by the package's exact sources, and copied into memory where it is read-only.
 """
 
 from __future__ import annotations
@@ -17,15 +18,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numba
+from numba.core.caching import InTreeCacheLocator
 
 
 def kernel(function: Callable) -> Callable:
     """Compile a function when it is first called, or load it from disk; a decorator."""
-    chosen, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_FOLDER)
+    others = numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Locator.__name__}"
     try:
         return numba.njit(function, cache=True, nogil=True)
     finally:
-        numba.config.CACHE_DIR = chosen
+        numba.config.CACHE_LOCATOR_CLASSES = others
+
+
+class Locator(InTreeCacheLocator):
+    """Tells numba the folder."""
+
+    def get_cache_path(self) -> str:
+        return str(_FOLDER)
 
 
 def _folder() -> Path:
