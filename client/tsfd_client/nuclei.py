@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.outline import outline
 from tsfd_client.stitch import Stitched
 from tsfd_client.tiling import Tiling
 
@@ -22,7 +23,8 @@ class Nuclei:
     Attributes
     ----------
     instance_map
-        int32 [H, W]; 0 is background.
+        int32 [H, W]; 0 is background. At 0.25 mpp every instance is one 4-connected piece without
+        holes; at another scale the map is resampled from there.
     classes
         uint8 [n]; index into `CLASSES`, 1..5.
     class_probs
@@ -32,7 +34,8 @@ class Nuclei:
     boxes
         float32 [n, 4]; x_min, y_min, x_max, y_max.
     contours
-        n arrays float32 [k, 2]; x, y of the outer outline, open (the first point does not repeat).
+        n arrays float32 [k, 2]; x, y of the outline's corners along the edges of pixels at 0.25
+        mpp, open (the first does not repeat): a valid polygon with the area of the mask.
     areas_um2
         float32 [n]; square micrometres.
     tissue_probs
@@ -72,7 +75,7 @@ class Nuclei:
         numbers = np.bincount(self.classes, minlength=len(CLASSES))
         return {name: int(numbers[c]) for c, name in enumerate(CLASSES) if c}
 
-    def table(self) -> dict[str, np.ndarray | list]:
+    def table(self) -> dict[str, np.ndarray | list[str]]:
         """Columns by name, one row per nucleus; ``pandas.DataFrame(nuclei.table())`` works."""
         return {
             "id": np.arange(1, len(self) + 1),
@@ -108,37 +111,27 @@ def describe(
     scale = np.array(tiling.scale, np.float32)
     count = len(stitched.classes)
     centroids = np.zeros((count, 2), np.float32)
-    boxes = np.zeros((count, 4), np.float32)
     areas = np.zeros(count, np.float32)
     contours = []
     for row, (x0, y0, x1, y1) in enumerate(stitched.boxes):
-        mask = (stitched.instance_map[y0:y1, x0:x1] == row + 1).astype(np.uint8)
+        mask = stitched.instance_map[y0:y1, x0:x1] == row + 1
         ys, xs = np.nonzero(mask)
-        corner = np.array((x0, y0), np.float32)
         centroids[row] = x0 + xs.mean() + 0.5, y0 + ys.mean() + 0.5
-        # Not the box given: a neighbour may have kept the pixels at its rim.
-        boxes[row] = (x0 + xs.min(), y0 + ys.min(), x0 + xs.max() + 1, y0 + ys.max() + 1)
         areas[row] = len(ys)
-        contours.append((_outline(mask) + corner + 0.5) / scale)
+        contours.append(outline(mask, x0, y0).astype(np.float32) / scale)
     instance_map = stitched.instance_map
     if instance_map.shape != shape:
-        instance_map = cv2.resize(instance_map, shape[::-1], interpolation=cv2.INTER_NEAREST)
+        instance_map = cv2.resize(instance_map, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     pixel_um2 = mpp**2 / float(scale.prod())
     return Nuclei(
         instance_map=instance_map,
         classes=stitched.classes,
         class_probs=stitched.class_probs,
         centroids=centroids / scale,
-        boxes=boxes / np.tile(scale, 2),
+        boxes=stitched.boxes.astype(np.float32) / np.tile(scale, 2),
         contours=contours,
         areas_um2=areas * pixel_um2,
         tissue_probs=tissue,
         mpp=mpp,
         release=release,
     )
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Outer outline of the largest piece of a mask, float32 [k, 2], through pixel centres."""
-    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return max(found, key=len)[:, 0].astype(np.float32)

@@ -19,6 +19,7 @@ from tsfd_client.errors import OutputError
 from tsfd_client.nuclei import Nuclei
 
 _LARGEST_OVERLAY = 8192
+_SMOOTH = 0.8  # pixels: takes the steps out of the outlines in the picture
 
 
 def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, parquet: bool = False) -> None:
@@ -58,7 +59,7 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
         {
             "type": "Feature",
             "id": f"nucleus-{row + 1}",
-            "geometry": {"type": "Polygon", "coordinates": [_ring(nuclei, row)]},
+            "geometry": {"type": "Polygon", "coordinates": [_ring(nuclei.contours[row])]},
             "properties": {
                 "objectType": "detection",
                 "classification": {"name": name.capitalize(), "color": list(COLOURS[name])},
@@ -77,7 +78,8 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
         "release": nuclei.release,
         "features": features,
     }
-    path.write_text(json.dumps(collection, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps(collection, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(text, encoding="utf-8")
 
 
 def overlay(nuclei: Nuclei, image: np.ndarray) -> np.ndarray:
@@ -91,7 +93,8 @@ def overlay(nuclei: Nuclei, image: np.ndarray) -> np.ndarray:
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=kind)
     fraction = 4  # bits of sub-pixel position
     for name, contour in zip(nuclei.class_names, nuclei.contours, strict=True):
-        points = np.round((contour * zoom - 0.5) * 2**fraction).astype(np.int32)
+        smooth = cv2.approxPolyDP(contour, _SMOOTH, closed=True)
+        points = np.round((smooth * zoom - 0.5) * 2**fraction).astype(np.int32)
         cv2.polylines(
             picture, [points], True, COLOURS[name], 2, lineType=cv2.LINE_AA, shift=fraction
         )
@@ -114,12 +117,7 @@ def _draw_legend(picture: np.ndarray, counts: dict[str, int]) -> None:
         cv2.putText(picture, text, (24, y + 15), font, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
 
 
-def _ring(nuclei: Nuclei, row: int) -> list[list[float]]:
-    """Closed ring of a nucleus; its box where the outline has no area (a line of pixels)."""
-    contour = nuclei.contours[row]
-    if len(contour) < 3 or cv2.contourArea(contour) == 0:
-        x0, y0, x1, y1 = nuclei.boxes[row]
-        contour = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+def _ring(contour: np.ndarray) -> list[list[float]]:
     points = np.round(contour.astype(float), 2).tolist()
     return [*points, points[0]]
 

@@ -1,0 +1,93 @@
+"""Outlines along the edges of pixels, and masks that have a simple one.
+
+A mask that is one 4-connected piece without holes has exactly one outline, which meets itself
+nowhere: a valid polygon whose pixels are the mask's.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+Box = tuple[int, int, int, int]
+"""x_min, y_min, x_max, y_max, half-open."""
+
+
+def crop(instance_map: np.ndarray, box: Box) -> np.ndarray:
+    """The part of a map in a box, as a view."""
+    x0, y0, x1, y1 = box
+    return instance_map[y0:y1, x0:x1]
+
+
+def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box]:
+    """Make every instance one 4-connected piece without holes, in place.
+
+    The largest piece stays. Its holes are filled; a nucleus inside one becomes part of the nucleus
+    around it.
+
+    Parameters
+    ----------
+    instance_map
+        int [H, W]; 0 is background.
+    boxes
+        By id: a box that holds all pixels of the instance, of which there is at least one.
+
+    Returns
+    -------
+    dict
+        By id, in the same order: the smallest box of each instance that is left.
+    """
+    solid: dict[int, Box] = {}
+    for number, box in boxes.items():
+        part = crop(instance_map, box)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(
+            (part == number).astype(np.uint8), connectivity=4
+        )
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        part[(pieces > 0) & (pieces != largest)] = 0
+        x, y, width, height = (int(value) for value in stats[largest, : cv2.CC_STAT_AREA])
+        x, y = box[0] + x, box[1] + y
+        solid[number] = (x, y, x + width, y + height)
+
+    # Only now: a whole piece lies inside a hole or outside, never half.
+    for number in boxes:
+        if number not in solid:
+            continue
+        part = crop(instance_map, solid[number])
+        hole = _holes(part == number)
+        if hole.any():
+            for inner in np.unique(part[hole]).tolist():
+                solid.pop(inner, None)
+            part[hole] = number
+    return solid
+
+
+def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
+    """Corners of the outline of a mask along its pixels' edges.
+
+    Parameters
+    ----------
+    mask
+        bool [h, w]: one 4-connected piece without holes.
+    x, y
+        Upper left corner of the mask.
+
+    Returns
+    -------
+    ndarray
+        int32 [k, 2]; x, y. Open: the first corner does not repeat.
+    """
+    # Doubled, a pixel has a pixel for each of its corners. The border through those visits all
+    # corners of the outline in turn, a concave one twice.
+    doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    (border,), _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = (border[:, 0] + 1) // 2
+    corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+    return corners + np.array((x, y), np.int32)
+
+
+def _holes(mask: np.ndarray) -> np.ndarray:
+    """Pixels that no 4-connected path outside the mask joins to the outside."""
+    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(framed, None, (0, 0), 1)
+    return framed[1:-1, 1:-1] == 0
