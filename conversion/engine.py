@@ -132,13 +132,14 @@ def load(trt: ModuleType, engine: bytes) -> Runner:
         If TensorRT refuses the engine; the runner raises it if the GPU does.
     """
     log = _collector(trt)
-    loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
+    runtime = trt.Runtime(log)
+    loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
         raise ConversionError(f"{_title(trt)} cannot load the engine: {_reason(log)}")
     context = loaded.create_execution_context()
     order = [loaded.get_tensor_name(number) for number in range(loaded.num_io_tensors)]
 
-    def run(images: np.ndarray) -> Outputs:
+    def run(images: np.ndarray, _keep: object = (runtime, loaded)) -> Outputs:
         tensors = {
             name: np.empty((len(images), *shape), dtype) for name, (dtype, shape) in OUTPUTS.items()
         }

@@ -16,6 +16,7 @@ from conversion import engine, parity, runtimes, to_onnx
 from conversion.fp16 import to_fp16
 from conversion.runtimes import Outputs, Runner
 from training import export
+from training.exported import Exported, source_sha256
 
 ROOT = Path(__file__).parents[2]
 LITE = ROOT / "weights" / "lite.npz"
@@ -23,7 +24,11 @@ LITE = ROOT / "weights" / "lite.npz"
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights, exported over a newer export of others."""
     folder = tmp_path_factory.mktemp("conversion") / "saved_model"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"of other weights")
+    Exported("lite", "0" * 64, source_sha256(), {}).write(folder)
     assert export.main(["--weights", str(LITE), "--out", str(folder)]) == 0
     return folder
 

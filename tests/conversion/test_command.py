@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -19,8 +18,7 @@ from conversion import install, to_onnx
 from conversion.__main__ import main
 from conversion.errors import ConversionError
 from deploy.setup import ROOT
-from training import export
-from training.exported import file_sha256
+from training.exported import Exported, file_sha256, source_sha256
 
 LITE = ROOT / "weights" / "lite.npz"
 
@@ -78,40 +76,37 @@ def test_what_is_installed_follows_content_not_times(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Weights older than what was made of others are exported, converted and installed."""
-    own = tmp_path / "saved_model"
-    shutil.copytree(saved_model, own)
-    second = tmp_path / "second.npz"
-    with np.load(LITE) as weights:
-        np.savez(second, **weights, parameters=np.array('{"min_area": 60}'))
-    os.utime(second, (0, 0))
-    convert = _arguments(own, repository, "--targets", "cpu")
+    """An export older than what is installed of others is converted and installed."""
+    others = tmp_path / "saved_model_of_others"
+    shutil.copytree(saved_model, others)
+    parameters = json.loads((saved_model / "assets.extra/network.json").read_text())["parameters"]
+    Exported("lite", "0" * 64, source_sha256(), parameters | {"min_area": 60}).write(others)
+    for path in saved_model.rglob("*"):
+        os.utime(path, (0, 0))
+    convert = _arguments(saved_model, repository, "--targets", "cpu")
     installed = repository / "tsfd_net" / "1" / "model.onnx"
-    assert main(convert) == 0
-    first = _release(repository)
+    assert main(_arguments(others, repository, "--targets", "cpu")) == 0
+    former, former_content = _release(repository), installed.read_bytes()
 
-    assert export.main(["--weights", str(second), "--out", str(own)]) == 0
     assert main(convert) == 0
 
     release, content = _release(repository), installed.read_bytes()
-    assert first["weights_sha256"] == file_sha256(LITE)
-    assert release["weights_sha256"] == file_sha256(second)
-    assert release["parameters"] == first["parameters"] | {"min_area": 60}
-    assert release["release"] != first["release"]
-    assert file_sha256(second).encode() in content
+    assert (former["weights_sha256"], former["parameters"]["min_area"]) == ("0" * 64, 60)
+    assert (release["weights_sha256"], release["parameters"]) == (file_sha256(LITE), parameters)
+    assert release["release"] != former["release"]
+    assert b"0" * 64 in former_content
+    assert file_sha256(LITE).encode() in content
 
     # The same once more: nothing is made, whatever the times say.
     def fail(folder: Path) -> None:
         raise AssertionError("converted again")
 
     monkeypatch.setattr(to_onnx, "convert", fail)
-    for path in own.rglob("*"):
+    for path in saved_model.rglob("*"):
         os.utime(path)
     capsys.readouterr()
-    assert export.main(["--weights", str(second), "--out", str(own)]) == 0
     assert main(convert) == 0
     assert capsys.readouterr().out == (
-        f"{own} is up to date with {second}.\n"
         f"{repository} is up to date with release {release['release']}.\n"
     )
 
