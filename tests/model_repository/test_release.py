@@ -1,0 +1,81 @@
+"""Every answer names the release that made it, whose parameters are the defaults of requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import instances
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from inference import ENSEMBLE, infer
+
+from deploy.server import ModelLoadError, TritonServer
+
+
+def test_answers_name_their_release(
+    client: triton.InferenceServerClient,
+    maps: dict[str, np.ndarray],
+    patches: np.ndarray,
+    release: dict,
+) -> None:
+    whole = infer(client, ENSEMBLE, {"image": patches[:2]}, ["release", "nuclei_count"])
+    assert whole["release"].tolist() == [[release["release"].encode()]] * 2
+    alone = infer(client, ENSEMBLE, {"image": patches[:1]}, ["release"])
+    assert alone["release"].tolist() == [[release["release"].encode()]]
+    direct = infer(client, "nuclei_postprocess", maps, ["release", "class_probs"])
+    assert direct["release"].tolist() == [[release["release"].encode()]] * 3
+
+
+def test_its_parameters_are_the_defaults(
+    postprocessing: Path, maps: dict[str, np.ndarray], release: dict
+) -> None:
+    # The disc of the first patch has 437 pixels.
+    parameters = release["parameters"] | {"min_area": 438, "boundary_threshold": 0.3}
+    record = release | {"release": "other-0123456789ab", "parameters": parameters}
+    (postprocessing / "nuclei_postprocess/1/release.json").write_text(json.dumps(record))
+    with (
+        TritonServer(postprocessing) as server,
+        triton.InferenceServerClient(server.grpc_url) as client,
+    ):
+        served = infer(client, "nuclei_postprocess", maps, ["nuclei_count", "release"])
+        asked = infer(client, "nuclei_postprocess", maps, ["nuclei_count"], {"min_area": 10})
+    assert served["release"].tolist() == [[b"other-0123456789ab"]] * 3
+    assert served["nuclei_count"].tolist() == counts(maps, **parameters)
+    assert asked["nuclei_count"].tolist() == counts(maps, **parameters | {"min_area": 10})
+    assert served["nuclei_count"].tolist() != asked["nuclei_count"].tolist()
+
+
+def counts(maps: dict[str, np.ndarray], **parameters: object) -> list[list[int]]:
+    found = [
+        instances.extract(*patch, instances.Parameters(**parameters))
+        for patch in zip(maps["class_probs"], maps["boundary_prob"], strict=True)
+    ]
+    return [[len(patch.nuclei)] for patch in found]
+
+
+BROKEN = {
+    "missing": (None, "release.json is missing: run `make convert`."),
+    "no JSON": (
+        "{",
+        "release.json is broken (Expecting property name enclosed in double quotes: line 1 column "
+        "2 (char 1)): run `make convert`.",
+    ),
+    "nameless": ('{"parameters": {}}', "release.json is broken ('release'): run `make convert`."),
+    "bad value": (
+        '{"release": "lite-0", "parameters": {"min_area": -1}}',
+        "release.json is broken (min_area must be a whole number of pixels >= 0, not -1.): run "
+        "`make convert`.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_without_a_release_it_does_not_load(postprocessing: Path, kind: str) -> None:
+    content, reason = BROKEN[kind]
+    path = postprocessing / "nuclei_postprocess/1/release.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ModelLoadError) as caught:
+        TritonServer(postprocessing).start()
+    assert str(caught.value) == f"The model nuclei_postprocess does not load: {reason}"
