@@ -1,1 +1,7 @@
-"""TSFD-Net: network, data, losses, training, evaluation and export."""
+"""TSFD-Net: network, data, training, evaluation and export.
+
+model, data, evaluation                   rooms of their own
+train, evaluate, export, check, protocol  the commands
+recipe, schedule, losses, callbacks       what decides a training: settings, learning rate, losses,
+checkpoint                                and what happens around its steps
+"""

@@ -2,6 +2,12 @@
 
 with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, 0.25 micrometres per pixel
+
+image, tiff, source       files and their scale
+tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined
+client, aio, connection   requests, with wire (the protocol), shm (shared memory), retry
+assemble, nuclei, save    answers become nuclei, and nuclei files
+contract                  what the server promises: names and order of classes, colours, sizes
 """
 
 from typing import TYPE_CHECKING

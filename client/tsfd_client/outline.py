@@ -83,11 +83,12 @@ def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
     (border,), _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corners = (border[:, 0] + 1) // 2
     corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
-    return corners + np.array((x, y), np.int32)
+    moved: np.ndarray = corners + np.array((x, y), np.int32)
+    return moved
 
 
 def _holes(mask: np.ndarray) -> np.ndarray:
     """Pixels that no 4-connected path outside the mask joins to the outside."""
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.floodFill(framed, None, (0, 0), 1)
-    return framed[1:-1, 1:-1] == 0
+    return np.asarray(framed[1:-1, 1:-1] == 0)

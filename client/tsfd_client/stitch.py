@@ -70,20 +70,6 @@ class Stitched:
     class_probs: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Version:
-    """One tile's version of a nucleus."""
-
-    rank: tuple
-    tile: tuple[int, int]
-    y: int
-    x: int
-    mask: np.ndarray
-    cut: bool
-    nucleus_class: int
-    class_prob: float
-
-
 def stitch(tiles: Iterable[TileNuclei], height: int, width: int) -> Stitched:
     """Join the nuclei of all tiles of an image of `height` x `width` pixels."""
     versions = [version for tile in tiles for version in _versions(tile, height, width)]
@@ -200,7 +186,8 @@ class _Canvas:
         y, x = version.tile
         x0, y0, x1, y1 = nucleus.box
         in_tile = (max(x0, x), max(y0, y), min(x1, x + TILE), min(y1, y + TILE))
-        return shared > _SAME * np.count_nonzero(crop(self._instance_map, in_tile) == number)
+        seen = int(np.count_nonzero(crop(self._instance_map, in_tile) == number))
+        return shared > _SAME * seen
 
     def _unite(self, parts: list[int], version: _Version, free: int) -> int:
         """Join nuclei and a version that fills `free` pixels between them; returns the id."""

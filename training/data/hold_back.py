@@ -2,6 +2,8 @@
 
 split = hold_back(read_manifest(folder, "train"))
 split.training, split.choosing, split.reporting
+
+PanNuke as released is split by its folds instead (`training.train`, `training.protocol`).
 """
 
 from __future__ import annotations

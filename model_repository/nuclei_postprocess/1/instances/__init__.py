@@ -5,6 +5,11 @@
     result.nuclei         float32 [n, 11], one row per id, columns as in ``COLUMNS``
     result.contours       int16 [m, 2], outer contours (x, y) of all nuclei one after another
 
+extract       the way from probabilities to nuclei
+watershed     nuclei are split from each other; reference: as TSFD-Net's authors do it
+measures      area, place, class; contours: outlines
+parameters    thresholds and their ranges
+
 Needs numpy, numba and OpenCV only. Every kernel releases the interpreter lock, so a batch is
 processed by calling `extract` from a thread per image. Call `warm_up` once to compile.
 """
