@@ -1,1 +1,1 @@
-"""SavedModel to ONNX, FP16 ONNX, TensorRT engine and the CPU target, with a parity report."""
+"""SavedModel to ONNX, FP16 or INT8 ONNX, TensorRT engine and CPU target; parity and speed of each."""
