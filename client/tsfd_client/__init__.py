@@ -7,6 +7,7 @@ image, tiff, source       files and their scale
 tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined
 client, aio, connection   requests, with wire (the protocol), shm (shared memory), retry
 assemble, nuclei, save    answers become nuclei, and nuclei files
+plausibility              whether the nuclei's size speaks against the scale
 contract                  what the server promises: names and order of classes, colours, sizes
 """
 
@@ -22,6 +23,7 @@ from tsfd_client.errors import (
 )
 from tsfd_client.image import read_image
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.plausibility import scale_warning
 from tsfd_client.save import overlay, save, write_geojson
 from tsfd_client.settings import Settings
 
@@ -43,6 +45,7 @@ __all__ = [
     "overlay",
     "read_image",
     "save",
+    "scale_warning",
     "write_geojson",
 ]
 

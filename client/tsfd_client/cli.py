@@ -14,6 +14,7 @@ from tsfd_client.client import Client
 from tsfd_client.contract import MPP, VERSION
 from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.image import read_image
+from tsfd_client.plausibility import scale_warning
 from tsfd_client.save import save
 from tsfd_client.settings import Settings
 
@@ -103,6 +104,8 @@ def _segment_one(
             bar.update(done - bar.n)
 
         nuclei = client.segment(image, mpp=mpp, settings=settings, progress=progress)
+    if warning := scale_warning(nuclei):
+        print(f"tsfd: {path}: {warning} Give the scale with --mpp.", file=sys.stderr)
     save(nuclei, image, folder, parquet=arguments.parquet)
     counts = ", ".join(f"{n} {name}" for name, n in nuclei.counts().items() if n) or "none"
     print(f"{path}: {len(nuclei)} nuclei ({counts}) in {folder}")
