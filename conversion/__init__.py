@@ -1,1 +1,1 @@
-"""SavedModel to ONNX, FP16 or INT8 ONNX, TensorRT engine and CPU target; parity and speed of each."""
+"""SavedModel to ONNX, FP16 or INT8 ONNX, TensorRT engine and CPU target, with parity and speed."""

@@ -66,6 +66,8 @@ def _run(arguments: argparse.Namespace) -> None:
             out=_output_folder(arguments.out),
         )
         files = {folder / name: content for name, content in made.items()}
+    if INSTALLED.keys().isdisjoint(targets):
+        return
     content = release.to_json(record).encode()
     if not files and named.is_file() and named.read_bytes() == content:
         print(f"{arguments.repository} is up to date with release {record.release}.")

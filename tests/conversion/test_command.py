@@ -137,6 +137,17 @@ def test_make_compares_contents_whatever_the_times(tmp_path: Path) -> None:
         assert "-m conversion" in shown, goal
 
 
+@pytest.mark.usefixtures("converted_once", "rtx")
+def test_a_check_that_is_asked_for_is_done_and_installs_nothing(
+    saved_model: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(saved_model, repository, "--targets", "check")) == 0
+
+    assert "TensorRT-RTX accepts the FP16 graph" in capsys.readouterr().out
+    assert not (repository / "nuclei_postprocess/1/release.json").exists()
+    assert not any((repository / "tsfd_net/1").iterdir())
+
+
 @pytest.mark.usefixtures("converted_once")
 def test_being_up_to_date_needs_no_tensorflow(saved_model: Path, repository: Path) -> None:
     arguments = _arguments(saved_model, repository, "--targets", "cpu")
