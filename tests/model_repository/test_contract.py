@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from deploy.server import TritonServer
+from deploy.server import ModelLoadError, TritonServer
 from deploy.setup import ROOT
+from tsfd_client import Client
 from tsfd_client.contract import CLASSES, TISSUES
 
 REPOSITORY = ROOT / "model_repository"
@@ -79,6 +82,27 @@ def test_profiles() -> None:
     }
     cpu = read(CONFIGS["tsfd_net on the CPU"])
     assert cpu.backend == "python"
+
+
+def test_a_graph_is_captured_for_every_size_that_occurs() -> None:
+    production = read(CONFIGS["tsfd_net"])
+    captured = {graph.batch_size for graph in production.optimization.cuda.graph_spec}
+    sent = inspect.signature(Client).parameters["batch_size"].default
+    occurring = {1, sent, production.max_batch_size}
+    occurring |= {*production.dynamic_batching.preferred_batch_size}
+    assert occurring <= captured
+    assert {warmup.batch_size for warmup in production.model_warmup} == occurring
+    assert production.optimization.cuda.graphs
+
+
+def test_triton_reads_the_production_profile(tmp_path: Path) -> None:
+    """As far as a server without the TensorRT backend can."""
+    model = tmp_path / "repository/tsfd_net"
+    (model / "1").mkdir(parents=True)
+    (model / "1/model.onnx").touch()
+    shutil.copy(CONFIGS["tsfd_net"], model)
+    with pytest.raises(ModelLoadError, match="backend library for backend 'tensorrt'"):
+        TritonServer(model.parent).start()
 
 
 def test_no_output_of_the_ensemble_feeds_a_step() -> None:

@@ -53,8 +53,8 @@ def _folder() -> Path:
     # In a container whose root is read-only this is the one place that Triton itself must write to.
     memory = Path(tempfile.mkdtemp(prefix="tsfd-kernels-", dir="/dev/shm"))
     atexit.register(shutil.rmtree, memory, ignore_errors=True)
-    if folder.is_dir():
-        shutil.copytree(folder, memory, dirs_exist_ok=True)
+    for path in folder.glob("*"):
+        shutil.copyfile(path, memory / path.name)
     return memory
 
 
