@@ -1,9 +1,9 @@
 """Other nucleus networks beside both presets: ``python -m bench.peers``, `make bench-peers`.
 
-Hover-Net, two StarDists and CPP-Net, built anew with random weights, take turns with `lite` and
-`paper` in ONNX Runtime and in OpenVINO. A ratio is the median over the rounds of a network's time
-to that of `lite` in the same round, since a machine's speed drifts. Networks alone are timed, no
-post-processing. Writes ``peers.json``.
+Hover-Net, two StarDists and CPP-Net, built anew with random weights, and both presets, in ONNX
+Runtime and in OpenVINO. Every network takes turns with `lite`, and its ratio is the median over the
+rounds, since a machine's speed drifts; that of `lite` to itself says how much is left of the drift.
+Networks alone are timed, no post-processing. Writes ``peers.json``.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def measure(
             tiling = {"mpp": system.mpp, "tile": system.tile, "step": system.step}
             rows.append({"system": name, "parameters": parameters, **tiling})
         for runtime in RUNTIMES:
-            times = _take_turns(runtime, systems, models, rounds=rounds, seconds=seconds)
+            turns = _take_turns(runtime, systems, models, rounds=rounds, seconds=seconds)
             for row in rows:
-                row[runtime] = _figures(systems, row["system"], times)
+                name = row["system"]
+                row[runtime] = _figures(systems[name], systems[YARDSTICK], turns[name])
     return rows
 
 
@@ -59,37 +60,37 @@ def _take_turns(
     *,
     rounds: int,
     seconds: float,
-) -> list[dict[str, float]]:
-    """Seconds per tile by system, for each round."""
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds per tile of the yardstick and, right after it, of each system, for each round."""
     load = RUNTIMES[runtime]
     turns = {name: load(models[name], system.image()) for name, system in systems.items()}
-    return [
-        {name: turn(seconds) for name, turn in turns.items()}
-        for _ in tqdm(range(rounds), desc=runtime, unit="round", disable=None)
-    ]
+    found = {name: [] for name in systems}
+    for _ in tqdm(range(rounds), desc=runtime, unit="round", disable=None):
+        for name, turn in turns.items():
+            found[name].append((turns[YARDSTICK](seconds), turn(seconds)))
+    return found
 
 
 def _figures(
-    systems: dict[str, System], name: str, times: list[dict[str, float]]
+    system: System, yardstick: System, turns: list[tuple[float, float]]
 ) -> dict[str, object]:
-    """Time of a system per patch it is given and per square millimetre, and against the yardstick.
+    """Time for a patch that the network is given and for a square millimetre, and both as ratios.
 
     Parameters
     ----------
-    times
-        Seconds per tile by system, for each round.
+    turns
+        Seconds per tile of the yardstick and of the system, for each round.
     """
-    system, yardstick = systems[name], systems[YARDSTICK]
-    seconds = [turn[name] for turn in times]
-    ratios = [turn[name] / turn[YARDSTICK] for turn in times]
+    seconds = median(own for _, own in turns)
+    ratios = [own / base for base, own in turns]
     per_patch = yardstick.patches_per_tile / system.patches_per_tile
     per_mm2 = system.tiles_per_mm2 / yardstick.tiles_per_mm2
     return {
-        "seconds_per_tile": [round(s, 5) for s in seconds],
-        "ms_per_patch": round(1000 * median(seconds) / system.patches_per_tile, 1),
+        "seconds_per_tile": [[round(s, 5) for s in turn] for turn in turns],
+        "ms_per_patch": round(1000 * seconds / system.patches_per_tile, 1),
         "ratio_per_patch": round(per_patch * median(ratios), 2),
         "ratio_per_patch_range": [round(per_patch * end(ratios), 2) for end in (min, max)],
-        "seconds_per_mm2": round(median(seconds) * system.tiles_per_mm2, 2),
+        "seconds_per_mm2": round(seconds * system.tiles_per_mm2, 2),
         "ratio_per_mm2": round(per_mm2 * median(ratios), 2),
     }
 
