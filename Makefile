@@ -5,7 +5,11 @@ VENV   := .venv
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/model.,onnx plan plan.json) \
 	nuclei_postprocess/1/release.json)
-# What is served; a command makes it anew when and only when its content has changed.
+# What is served; a command makes it anew when and only when its content has changed. What
+# `make convert` was told to make otherwise is served until a plain `make convert`.
+CHOSEN := build/chosen
+CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter command,$(origin $v)),$v)))
+READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),setup,convert))
 WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
 OUT     ?= runs/$(PRESET)
@@ -35,11 +39,12 @@ export: | $(VENV)/.ready  ## WEIGHTS -> build/saved_model
 convert: export | setup  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
 	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) \
 		$(if $(INT8),--int8 "$(INT8)") $(if $(TENSORRT),--tensorrt "$(TENSORRT)")
+	@$(if $(CHOICE),touch,rm -f) $(CHOSEN)
 
-serve: convert  ## serve on this machine's CPU until Ctrl-C
+serve: $(READY)  ## serve on this machine's CPU until Ctrl-C
 	@$(RUN) -m deploy.serve
 
-demo: convert  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
+demo: $(READY)  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: convert  ## all tests, with the real server
@@ -48,10 +53,10 @@ test: convert  ## all tests, with the real server
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
 	@$(RUN) -m pytest -m "not slow" $(TESTS)
 
-loadtest: convert  ## Locust against the server, judged against the bare CPU runtime
+loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
 
-bench: convert  ## time post-processing, network and serving: build/bench
+bench: $(READY)  ## time post-processing, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving

@@ -137,6 +137,31 @@ def test_make_compares_contents_whatever_the_times(tmp_path: Path) -> None:
         assert "-m conversion" in shown, goal
 
 
+def test_what_make_was_told_to_convert_is_served_until_a_plain_convert(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "client/pyproject.toml", "constraints.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "build").mkdir()
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+
+    def shown(*goal: str) -> str:
+        return subprocess.run(
+            ["make", "--dry-run", *goal],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env=environment,
+        ).stdout
+
+    assert "-m conversion" in shown("serve")
+    assert "touch build/chosen" in shown("convert", "INT8=images")
+    (tmp_path / "build/chosen").touch()
+    assert "-m conversion" not in shown("serve")
+    assert "-m conversion" in shown("serve", "WEIGHTS=others.npz")
+    assert "rm -f build/chosen" in shown("convert")
+
+
 @pytest.mark.usefixtures("converted_once", "rtx")
 def test_a_check_that_is_asked_for_is_done_and_installs_nothing(
     saved_model: Path, repository: Path, capsys: pytest.CaptureFixture[str]
