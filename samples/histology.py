@@ -10,7 +10,9 @@ _IMAGE = Path("data/images/histo.jpg")
 
 
 def path() -> Path:
-    """Path of the H&E image in the package stardist (BSD-3-Clause), 500 x 300 pixels at 40x.
+    """Path of the H&E image in the package stardist (BSD-3-Clause), 500 x 300 pixels.
+
+    Its scale is not stated; 0.25 µm per pixel is assumed wherever it is used.
 
     The package is located, not imported: its own dependencies are not needed.
 

@@ -1,10 +1,11 @@
 """Whether nuclei have a size that nuclei have: if not, the scale given is probably wrong.
 
-Measured with the served network on 184 images of 12 sources at their true scale: a quarter of the
-nuclei is smaller than 8.4 to 37.5 µm², by the image. At half the true micrometres per pixel (a 20x
-scan taken for 40x) 92 of 100 images lie below that range, at the double 65 of 100 above it. Tissues
-differ less in their small nuclei than in their large ones, so a median or mean tells less; the
-number of nuclei per area hardly tells anything.
+Measured with the served network on 184 images of 12 sources at their stated scale: a quarter of the
+nuclei is smaller than 8.4 to 37.5 µm², by the image. At half the micrometres per pixel (a 20x scan
+taken for 40x) 92 of 100 images lie below that range, at the double 65 of 100 above it. The limits
+were chosen on these images, without 8 or so whose stated scale looks wrong; there is no other check
+of them. Tissues differ less in their small nuclei than in their large ones, so a median or mean
+tells less; the number of nuclei per area hardly tells anything.
 """
 
 from __future__ import annotations
