@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from rich.console import Console
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENVIRONMENT: Final = ROOT / "build" / "triton-env"
 REQUIREMENTS: Final = Path(__file__).with_name("embedded-requirements.txt")
@@ -100,8 +102,9 @@ def create_environment(path: Path = ENVIRONMENT) -> TritonEnvironment:
     library_directory = _check_machine()
     if path.exists():
         shutil.rmtree(path)
-    logger.info("Creating %s (about 150 MB to download)", path)
+    logger.info("Creating %s", path)
     venv.create(path, with_pip=True, symlinks=True)
+    logger.info("Installing Triton and what its models import (about 150 MB to download)")
     _install(path)
     environment = TritonEnvironment(str(path), python, str(library_directory))
     _link_stub(environment)
@@ -183,9 +186,11 @@ def _check_numpy(environment: TritonEnvironment) -> None:
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        environment = create_environment()
+        with Console().status("Setting up the embedded Triton server"):
+            # From in here lines appear above the status, which only a terminal shows.
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+            environment = create_environment()
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -39,6 +40,29 @@ def test_changed_pins_make_it_outdated(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_environment() is not None
     pins.write_text(pins.read_text() + "\n# another day\n")
     assert find_environment() is None
+
+
+def test_the_command_says_what_is_ready_and_nothing_else() -> None:
+    command = [sys.executable, "-m", "deploy.setup"]
+    result = subprocess.run(command, cwd=setup.ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == f"Triton server ready in {setup.ENVIRONMENT}\n"
+    assert result.stderr == ""
+
+
+@pytest.mark.slow
+def test_packages_that_cannot_be_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("/nowhere/numpy.whl\n")
+    monkeypatch.setattr(setup, "REQUIREMENTS", pins)
+    with pytest.raises(SetupError) as caught:
+        create_environment(tmp_path / "env")
+    assert str(caught.value).startswith(
+        "The packages of requirements.txt could not be installed: ERROR: "
+    )
+    assert capfd.readouterr() == ("", "")  # what else pip says is noise
+    assert find_environment(tmp_path / "env") is None
 
 
 def refused(path: Path) -> str:
