@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV   := .venv
+PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/model.,onnx plan plan.json) \
 	nuclei_postprocess/1/release.json)
@@ -26,11 +27,10 @@ setup: $(VENV)/.ready  ## create .venv and the embedded server's environment
 $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing packages into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e ./client[parquet] -e '.[lint,load,test,train]'
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
-		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
+	@{ $(PIP) -e ./client[parquet] -e '.[lint,load,test,train]' && $(PIP) --no-deps \
+		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs; } 2> $(VENV)/pip.log \
+		|| { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
 export: | $(VENV)/.ready  ## WEIGHTS -> build/saved_model
