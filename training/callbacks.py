@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from training import checkpoint
 from training.data.annotated import Annotated
+from training.data.batches import Batches
 from training.evaluation.in_process import segment_all
 from training.evaluation.panoptic_quality import panoptic_quality
 from training.model import weights
@@ -34,12 +35,37 @@ class Stopped(Exception):
 class Callbacks(keras.callbacks.CallbackList):
     """Callbacks that get the logs of a step as the backend left them.
 
-    Keras' own list turns them into numbers, for which every step waits for the device.
+    Keras' own list turns them into numbers, for which every step waits for the device. As a context
+    it ends a training that fails, which Keras leaves out: files would stay open.
     """
+
+    _began = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        super().on_train_begin(logs)
+        self._began = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
+
+    def __enter__(self) -> Callbacks:
+        return self
+
+    def __exit__(self, kind: type | None, *error: object) -> None:
+        if kind and self._began:
+            self.on_train_end()
+
+
+class NextBatches(keras.callbacks.Callback):
+    """Tell the batches which epoch begins."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._batches.epoch = epoch
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -71,7 +97,7 @@ class StopOnNaN(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    Comes after `StopOnNaN` and before the moving average is swapped in. Within its context SIGTERM
+    Comes after `StopOnNaN` and before `MovingAverage`. Within its context SIGTERM
     and SIGINT end the training after the step at hand: the state is saved and `Stopped` is raised.
 
     Parameters
@@ -117,6 +143,28 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
+
+
+class MovingAverage(keras.callbacks.Callback):
+    """The moving average in the place of the weights, between the epochs and after the last.
+
+    Keras' own ``SwapEMAWeights`` adds and subtracts, so that the weights come back rounded: a
+    training that goes on from a checkpoint would differ from one that was not interrupted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._learned: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        variables = self.model.trainable_variables
+        self._learned = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        self.model.optimizer.finalize_variable_values(variables)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if self._learned:
+            for variable, value in zip(self.model.trainable_variables, self._learned, strict=True):
+                variable.assign(value)
 
 
 class SaveWeights(keras.callbacks.Callback):

@@ -59,7 +59,7 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
         If the file is damaged, of another network or optimiser, or its run differs from `run`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         of_file = json.loads(str(arrays.pop(_RUN)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -81,6 +81,9 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
         )
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Keras reads its constants now, not when it runs
     return int(network.optimizer.iterations)
 
 

@@ -26,6 +26,8 @@ from training.callbacks import (
     Callbacks,
     Checkpoint,
     Curves,
+    MovingAverage,
+    NextBatches,
     Progress,
     SaveWeights,
     StopOnNaN,
@@ -126,18 +128,19 @@ def train(
         seed=SEED,
         augmentation=recipe.augmentation,
         balance_classes=recipe.balance_classes,
-        first_step=done,
     )
     held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
     progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
+    averaged = [MovingAverage()] if network.optimizer.use_ema else []
 
-    def fit(begin: int, end: int) -> None:
-        averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    def fit(begin: int, end: int, *, skipped: int = 0) -> None:
+        batches.epoch, batches.skipped = begin, skipped
         with Checkpoint(state, run) as saved:
             callbacks = [
+                NextBatches(batches),
                 StopOnNaN(state),
                 saved,
-                *(averaged if network.optimizer.use_ema else []),
+                *averaged,
                 SaveWeights(recipe.network, out / "weights.npz"),
                 *([Validate(held, out / "examples.png")] if held else []),
                 keras.callbacks.CSVLogger(out / "log.csv", append=True),
@@ -145,24 +148,23 @@ def train(
                 Curves(out / "log.csv", out / "curves.png"),
                 progress,
             ]
-            network.fit(
-                batches,
-                initial_epoch=begin,
-                epochs=end,
-                shuffle=False,
-                verbose=0,
-                callbacks=Callbacks(
-                    callbacks, add_history=True, model=network, epochs=end, steps=len(batches)
-                ),
-            )
+            with Callbacks(
+                callbacks, add_history=True, model=network, epochs=end, steps=len(batches)
+            ) as every:
+                network.fit(
+                    batches,
+                    initial_epoch=begin,
+                    epochs=end,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=every,
+                )
 
     epoch = done // steps
     try:
         if done % steps:
-            # Keras counts the batches of an epoch once: one that was begun is a training of its
-            # own. It leaves the moving average in the place of the weights.
-            fit(epoch, epoch + 1)
-            checkpoint.restore(network, run, state)
+            # Keras counts an epoch's batches once: one that was begun is a training of its own.
+            fit(epoch, epoch + 1, skipped=done % steps)
             epoch += 1
         if epoch < recipe.epochs:
             fit(epoch, recipe.epochs)

@@ -1,13 +1,13 @@
-"""Whole trainings, of a few steps, without compiling: what they leave behind and how they end."""
+"""Whole trainings of a tiny network: what they leave behind, how they end and how they go on."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,12 +19,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 
-from training import checkpoint
-from training.recipe import FOLDER
+from training import callbacks, checkpoint
+from training.model import imagenet, weights
+from training.model.network import build
 from training.train import main
 
-EAGER = "import sys, tensorflow; tensorflow.config.run_functions_eagerly(True)\n"
+pytestmark = pytest.mark.slow
+
+PROGRAM = (
+    "import sys, tensorflow, tiny\n"
+    "from training.train import main\n"
+    "tensorflow.config.run_functions_eagerly(True)\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+STEPS = 3  # of an epoch, of which the recipe has two
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,25 +47,50 @@ def _eager() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "short.toml"
-    text = (FOLDER / "lite.toml").read_text().replace('"imagenet"', '"random"')
-    for old, new in (("epochs = 40", "epochs = 2"), ("= 100 ", "= 1 "), ("size = 8", "size = 2")):
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(tiny.RECIPE)
     return path
 
 
 @pytest.fixture(scope="module")
-def run(pannuke: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights file of a network with a normalisation of its own, as after an ImageNet start."""
+    keras.utils.set_random_seed(1)
+    network = build("tiny")
+    network.get_layer("normalization").adapt_mean.assign(np.full(6, 0.5))
+    network.get_layer("normalization").adapt_variance.assign(np.full(6, 0.25))
+    path = tmp_path_factory.mktemp("start") / "start.npz"
+    weights.save(network, "tiny", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(pannuke: Path, recipe: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run that came to its end."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert main(_arguments(pannuke, recipe, out)) == 0
+    assert main(_arguments(pannuke, recipe, out, "--start", str(start))) == 0
     return out
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The same run, to go on with."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
 
 
 def _arguments(pannuke: Path, recipe: Path, out: Path, *more: str) -> list[str]:
     return ["--data", str(pannuke), "--recipe", str(recipe), "--out", str(out), *more]
+
+
+def _process(arguments: list[str]) -> subprocess.Popen[str]:
+    folders = (Path(tiny.__file__).parent, os.environ.get("PYTHONPATH", ""))
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _weights(out: Path) -> dict[str, np.ndarray]:
@@ -63,22 +98,37 @@ def _weights(out: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
-    run: Path, pannuke: Path, recipe: Path, tmp_path: Path
+def _log(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_stopped_and_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
+    run: Path, pannuke: Path, recipe: Path, start: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "killed"
-    program = EAGER + "from training.train import main; main(sys.argv[1:])"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, *_arguments(pannuke, recipe, out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    out = tmp_path / "stopped"
+    arguments = _arguments(pannuke, recipe, out)
+    with _process([*arguments, "--start", str(start)]) as process:
+        shown = ""
+        while f"1/{2 * STEPS}" not in shown and process.poll() is None:
+            shown += process.stderr.read(1)
+        process.terminate()
+        error = process.stderr.read()
+    # In the middle of the first epoch: the state is saved, the weights are not yet.
+    assert (process.returncode, error.splitlines()[-1]) == (
+        130,
+        "train: stopped; --resume goes on from the last checkpoint.",
+    )
+    assert (out / "checkpoint.npz").exists()
+    assert not (out / "weights.npz").exists()
+
+    with _process([*arguments, "--resume"]) as process:
         while not (out / "curves.png").exists() and process.poll() is None:
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     assert len(_log(out)) == 1
-    assert main(_arguments(pannuke, recipe, out, "--resume")) == 0
 
+    assert main([*arguments, "--resume"]) == 0
     expected, found = _weights(run), _weights(out)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
@@ -86,12 +136,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
     assert [row["epoch"] for row in _log(out)] == ["0", "1"]
 
 
-def _log(out: Path) -> list[dict[str, str]]:
-    with (out / "log.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path) -> None:
+def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path, start: Path) -> None:
     assert [row["epoch"] for row in _log(run)] == ["0", "1"]
     assert all(0 <= float(row["val_pq"]) <= 1 for row in _log(run))
     for picture in ("curves.png", "examples.png"):
@@ -99,6 +144,7 @@ def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path) -> None:
     assert list((run / "tensorboard").rglob("events.*"))
     settings = json.loads((run / "settings.json").read_text())
     assert (settings["training"], settings["validation"]) == (3, 3)
+    assert settings["start"] == str(start)
 
 
 def test_a_run_is_not_overwritten(
@@ -111,38 +157,135 @@ def test_a_run_is_not_overwritten(
     )
 
 
+def test_the_end_may_change_and_nothing_else(
+    copy: Path, pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.toml"
+
+    other.write_text(tiny.RECIPE.replace("learning_rate = 1e-2", "learning_rate = 2e-2"))
+    assert main(_arguments(pannuke, other, copy, "--resume")) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train: {copy}/checkpoint.npz is of another run: recipe learning_rate was 0.01 and is "
+        "0.02. Go on as it was begun, or name another --out and begin from its weights by "
+        f"--start {copy}/weights.npz."
+    )
+
+    data = "--train-folds", "2", "--resume"
+    assert main(_arguments(pannuke, recipe, copy, *data)) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"data pannuke was '3 images, \w{12}' and is '3 images, \w{12}'\. ", message)
+
+    other.write_text(tiny.RECIPE.replace("decay = 1", "decay = 0"))
+    assert main(_arguments(pannuke, other, copy, "--epochs", "3", "--resume")) == 0
+    assert [row["epoch"] for row in _log(copy)] == ["0", "1", "2"]
+
+
+def test_the_images_of_a_manifest_are_part_of_the_run(
+    copy: Path, pannuke: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = shutil.copytree(pannuke, copy.parent / "PanNuke")
+    types = next(changed.glob("Fold 1/images/*/types.npy"))
+    np.save(types, np.load(types)[[1, 0, 2]])
+
+    assert main(_arguments(changed, recipe, copy, "--resume")) == 1
+    assert "is of another run: data pannuke was" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_written_every_ten_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    path = tmp_path / "checkpoint.npz"
+    saved = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+            nonlocal now
+            now += 250
+
+        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+            if path.exists():
+                saved.append(batch)
+                path.unlink()
+
+    network = _dense(4)
+    with callbacks.Checkpoint(path, {}) as checkpoints:
+        network.fit(np.zeros((8, 4)), np.zeros((8, 4)), 1, 1, 0, [checkpoints, Clock()])
+
+    # After 750 and 1500 seconds; that of the epoch's end is there too.
+    assert saved == [2, 5]
+    assert path.exists()
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run(
-    pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pannuke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steep = tmp_path / "steep.toml"
-    steep.write_text(recipe.read_text().replace("clipnorm = 2.0", "").replace("2e-3", "1e30"))
+    steep.write_text(tiny.RECIPE.replace("clipnorm = 2.0", "").replace("1e-2", "1e30"))
 
     assert main(_arguments(pannuke, steep, tmp_path / "run")) == 1
 
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("train: The loss is nan at step ")
-    assert message.endswith("Lower the recipe's learning_rate and go on from there with --resume.")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "train: The loss is nan by step 3; nothing was saved yet. Lower the recipe's "
+        "learning_rate and begin a new run, from the last weights by --start."
+    )
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_only_every_tenth_step_waits_for_its_loss(tmp_path: Path) -> None:
+    looks = []
+
+    class Loss:
+        def __init__(self, step: int) -> None:
+            self.step = step
+
+        def __float__(self) -> float:
+            looks.append(self.step)
+            return 1.0
+
+    progress = callbacks.Progress(steps=30, done=0, schedule=lambda step: 0.1)
+    every = callbacks.Callbacks(
+        [callbacks.StopOnNaN(tmp_path), callbacks.Checkpoint(tmp_path, {}), progress],
+        model=_dense(4),
+    )
+    every.on_train_begin()
+    for step in range(30):
+        every.on_train_batch_end(step, {"loss": Loss(step)})
+    progress.close()
+
+    assert set(looks) == {0, 10, 20}
 
 
 def test_a_full_disk_loses_no_earlier_checkpoint(tmp_path: Path) -> None:
-    inputs = keras.Input((4,))
-    network = keras.Model(inputs, keras.layers.Dense(100_000)(inputs))
-    network.compile(optimizer="adam", loss="mse")
+    network = _dense(100_000)
     path = tmp_path / "checkpoint.npz"
-    checkpoint.save(network, 3, 1.5, path)
+    checkpoint.save(network, {"recipe": {"epochs": 3}}, path)
     before = path.read_bytes()
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
         with pytest.raises(checkpoint.CheckpointError, match=r"Cannot write .* is still there"):
-            checkpoint.save(network, 4, 2.5, path)
+            checkpoint.save(network, {"recipe": {"epochs": 4}}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]
-    assert checkpoint.restore(network, path) == (3, 1.5)
+    assert checkpoint.restore(network, {"recipe": {"epochs": 3}}, path) == 0
+
+
+def test_a_damaged_checkpoint_is_named(
+    copy: Path, pannuke: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = copy / "checkpoint.npz"
+    state.write_bytes(state.read_bytes()[:-100])
+
+    assert main(_arguments(pannuke, recipe, copy, "--resume")) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train: {state} is not a checkpoint, or damaged: delete it and start the run again."
+    )
 
 
 def test_a_folder_without_data_is_named(
@@ -158,16 +301,17 @@ def test_a_folder_without_data_is_named(
 
 
 def test_resuming_needs_no_imagenet_package(
-    run: Path, pannuke: Path, recipe: Path, tmp_path: Path
+    pannuke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = tmp_path / "longer.toml"
-    text = recipe.read_text().replace('"random"', '"imagenet"')
-    longer.write_text(text.replace("epochs = 2", "epochs = 3"))
-    out = tmp_path / "run"
-    shutil.copytree(run, out)
+    recipe, out = tmp_path / "imagenet.toml", tmp_path / "run"
+    recipe.write_text(tiny.RECIPE.replace('"random"', '"imagenet"'))
+    with monkeypatch.context() as begun:
+        # As if the package had been there, whose weights do not fit the tiny network.
+        begun.setattr(imagenet, "initialise", lambda network: None)
+        assert main(_arguments(pannuke, recipe, out, "--epochs", "1")) == 0
 
-    assert main(_arguments(pannuke, longer, out, "--resume")) == 0
-    assert [row["epoch"] for row in _log(out)] == ["0", "1", "2"]
+    assert main(_arguments(pannuke, recipe, out, "--resume")) == 0
+    assert [row["epoch"] for row in _log(out)] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -192,3 +336,11 @@ def test_what_is_missing_is_named(
 
     expected = sentence.format(data=pannuke, out=out)
     assert capsys.readouterr().err.splitlines()[-1] == f"train: {expected}"
+
+
+def _dense(units: int) -> keras.Model:
+    """A compiled network of one layer."""
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, keras.layers.Dense(units)(inputs))
+    network.compile(optimizer="adam", loss="mse")
+    return network

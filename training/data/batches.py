@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import keras
@@ -16,6 +17,8 @@ from training.model.preprocess import TILE
 from tsfd_client.contract import CLASSES, TISSUES
 
 _NO_INSTANCE = 65535
+_WORKERS = 2
+_AHEAD = 8  # batches prepared while the network learns from one
 
 
 def boundaries(instances: np.ndarray, guessed: np.ndarray | None = None) -> np.ndarray:
@@ -87,11 +90,15 @@ class Batches(keras.utils.PyDataset):
         A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
     augmentation
         Name in `AUGMENTATIONS`.
-    first_step
-        Step to go on from: a training that resumes there gets the batches it would have had. The
-        epoch it lies in is cut short.
     balance_classes
         Draw images with rare classes more often; see `class_weights`. Reads every image once.
+
+    Attributes
+    ----------
+    epoch
+        Epoch whose batches these are.
+    skipped
+        How many of them are left out, for an epoch that was begun before.
     """
 
     def __init__(
@@ -102,16 +109,19 @@ class Batches(keras.utils.PyDataset):
         steps: int,
         seed: int,
         augmentation: str,
-        first_step: int = 0,
         balance_classes: bool = False,
     ) -> None:
-        super().__init__(workers=2, max_queue_size=8)
+        super().__init__()
         self._data = data
         self._batch_size = batch_size
         self._steps = steps
         self._seed = seed
         self._cut = AUGMENTATIONS[augmentation]
-        self._epoch, self._skipped = divmod(first_step, steps)
+        self.epoch = 0
+        self.skipped = 0
+        # Not Keras' workers: what these prepared for one iteration may turn up in the next.
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="batches")
+        self._ahead: dict[int, Future] = {}
         # By area, so that small images do not drown large ones. Square root: a large set counts
         # more than a small one, but does not drown it either.
         area = Counter()
@@ -123,14 +133,17 @@ class Batches(keras.utils.PyDataset):
         self._probability = weight / weight.sum()
 
     def __len__(self) -> int:
-        return self._steps - self._skipped
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._skipped = 0
+        return self._steps - self.skipped
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rng = np.random.default_rng((self._seed, self._epoch, self._skipped + index))
+        start = self.epoch * self._steps
+        step = start + self.skipped + index
+        wanted = range(step, min(step + _AHEAD, start + self._steps))
+        self._ahead = {n: self._ahead.get(n) or self._pool.submit(self._batch, n) for n in wanted}
+        return self._ahead[step].result()
+
+    def _batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng = np.random.default_rng((self._seed, *divmod(step, self._steps)))
         chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
         image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
         allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)

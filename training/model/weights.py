@@ -65,7 +65,7 @@ def load(path: Path) -> tuple[keras.Model, str]:
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         preset = str(arrays.pop(_PRESET))
         network = build(preset)
@@ -95,7 +95,7 @@ def parameters(path: Path) -> instances.Parameters:
         If the file is damaged or names parameters that there are not.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
         return instances.Parameters(**json.loads(text))
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
