@@ -95,6 +95,7 @@ def test_a_graph_is_captured_for_every_size_that_occurs() -> None:
     assert production.optimization.cuda.graphs
 
 
+@pytest.mark.slow
 def test_triton_reads_the_production_profile(tmp_path: Path) -> None:
     """As far as a server without the TensorRT backend can."""
     model = tmp_path / "repository/tsfd_net"
