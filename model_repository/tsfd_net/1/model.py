@@ -128,10 +128,7 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
     core = openvino.Core()
     network = core.read_model(path)
     network.reshape({"image": list(_PATCH)})  # known sizes: half the time of a dynamic batch
-    settings = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": host.cores(),
-    }
+    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": host.cores()}
     compiled = core.compile_model(network, "CPU", settings)
     count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     streams = [compiled.create_infer_request() for _ in range(count)]
@@ -141,14 +138,14 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
 
 
 def _end_server(error: Exception) -> NoReturn:
-    """End Triton, whose child this is: it holds on to a request that got no answer for ever.
+    """End Triton, whose child this is, and this process.
 
-    Where nobody restarts a server that ends, nobody would notice one that no longer answers.
+    Triton would hold on for ever to the request that gets no answer, and seem healthy.
     """
     _log_error(f"an answer could not be sent, so the server ends: {error}")
     server = os.getppid()
     os.kill(server, signal.SIGTERM)
-    os.kill(server, signal.SIGKILL)  # which process 1 of a container ignores
+    os.kill(server, signal.SIGKILL)  # which a container's process 1 ignores
     os._exit(1)
 
 
