@@ -124,9 +124,9 @@ def test_an_export_that_is_up_to_date_needs_no_tensorflow(tmp_path: Path) -> Non
 
 
 def test_an_unknown_preset_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--random-weights", "tiny", "--out", str(tmp_path / "out")]) == 1
+    assert main(["--random-weights", "huge", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        "export: There is no preset 'tiny'; choose one of paper, lite.\n"
+        "export: There is no preset 'huge'; choose one of paper, lite.\n"
     )
 
 

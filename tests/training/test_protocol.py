@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+import tiny
 
 from training.data.pannuke import PanNukeFold, find_folds
 from training.protocol import main, random_split, rotation
-from training.recipe import FOLDER
 
 
 def _names(data) -> set[str]:
@@ -46,28 +51,64 @@ def test_random_split_takes_a_fifth_of_every_tissue_and_repeats_itself(pannuke: 
     assert _names(again.test) == _names(split.test)
 
 
-def test_a_protocol_ends_in_the_papers_table(
-    pannuke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def arguments(pannuke: Path, tmp_path: Path) -> Iterator[list[str]]:
+    """Of a protocol of one short training, which runs without compiling."""
     recipe = tmp_path / "short.toml"
-    text = (FOLDER / "lite.toml").read_text().replace('"imagenet"', '"random"')
     recipe.write_text(
-        text.replace("epochs = 40", "epochs = 1").replace("= 100 ", "= 1 ").replace("= 8", "= 1")
+        tiny.RECIPE.replace("epochs = 2", "epochs = 1").replace("epoch = 3", "epoch = 1")
     )
-    arguments = ["random", "--pannuke", str(pannuke), "--recipe", str(recipe)]
-
     tf.config.run_functions_eagerly(True)
-    try:
-        assert main([*arguments, "--out", str(tmp_path / "runs")]) == 0
-    finally:
-        tf.config.run_functions_eagerly(False)
+    yield [
+        *("random", "--pannuke", str(pannuke), "--recipe", str(recipe)),
+        *("--out", str(tmp_path / "runs")),
+    ]
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.slow
+def test_a_protocol_ends_in_the_papers_table(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
 
     printed = capsys.readouterr().out
     assert re.search(r"TSFD-Net +0\.504 +0\.638\n", printed)
     assert re.search(r"recipe .*short\.toml, random 80/20 +\d\.\d{3} +\d\.\d{3}\n", printed)
-    result = json.loads((tmp_path / "runs" / "random" / "metrics.json").read_text())
+    run = tmp_path / "runs" / "random"
+    result = json.loads((run / "metrics.json").read_text())
     assert len(result["sha256"]) == 64
     assert result["settings"]["method"] == "watershed"
+    # What is scored on PanNuke has seen nothing but its own training patches.
+    assert json.loads((run / "settings.json").read_text())["start"] == "random"
+
+
+def test_a_protocol_begins_from_no_weights_file(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*arguments, "--start", "weights/lite.npz"])
+    assert "unrecognized arguments: --start weights/lite.npz" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_stopped_protocol_says_how_to_go_on(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = tmp_path / "runs" / "random" / "tensorboard"
+
+    def interrupt() -> None:
+        while not started.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    assert main(arguments) == 130
+
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "protocol: stopped; the same command goes on from the last checkpoint."
+    )
 
 
 def test_a_missing_fold_is_named(
