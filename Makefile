@@ -48,7 +48,8 @@ demo: $(READY)  ## segment a real image (IMAGE=path MPP=x for your own) and a kn
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: convert  ## all tests, with the real server
-	@$(RUN) -m pytest $(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup \
+		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
 	@$(RUN) -m pytest -m "not slow" $(TESTS)

@@ -43,7 +43,7 @@ def run_locust(url: str, *, users: int, batch: int, seconds: float, out: Path) -
             timeout=seconds + 120,
         )
     stats = out / "locust_stats.csv"
-    rows = list(csv.DictReader(stats.open())) if stats.is_file() else []
+    rows = list(csv.DictReader(stats.read_text().splitlines())) if stats.is_file() else []
     total = next((row for row in rows if row["Name"] == "Aggregated"), None)
     if total is None or total["Request Count"] == "0":
         return {"requests": 0, "failures": 0, "patches_per_second": 0.0}

@@ -23,10 +23,12 @@ _SKIPS = Path(__file__).with_name("skips.toml")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server or a converted network."""
+    """Mark what needs a server or a converted network; a room's tests share one process."""
     for item in items:
         if _COSTLY & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+        room = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(room))
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from tsfd_client.contract import CLASSES, TISSUES
@@ -108,7 +107,7 @@ def describe(
     shape
         Height and width of the image given.
     """
-    scale = np.array(tiling.scale, np.float32)
+    scale = tiling.scale
     count = len(stitched.classes)
     centroids = np.zeros((count, 2), np.float32)
     areas = np.zeros(count, np.float32)
@@ -120,15 +119,19 @@ def describe(
         areas[row] = len(ys)
         contours.append(outline(mask, x0, y0).astype(np.float32) / scale)
     instance_map = stitched.instance_map
-    if instance_map.shape != shape:
-        instance_map = cv2.resize(instance_map, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    pixel_um2 = mpp**2 / float(scale.prod())
+    if scale != 1:
+        rows, columns = (
+            np.minimum(((np.arange(length) + 0.5) * scale).astype(np.intp), end - 1)
+            for length, end in zip(shape, instance_map.shape, strict=True)
+        )
+        instance_map = instance_map[rows[:, None], columns]
+    pixel_um2 = (mpp / scale) ** 2
     return Nuclei(
         instance_map=instance_map,
         classes=stitched.classes,
         class_probs=stitched.class_probs,
         centroids=centroids / scale,
-        boxes=stitched.boxes.astype(np.float32) / np.tile(scale, 2),
+        boxes=stitched.boxes.astype(np.float32) / scale,
         contours=contours,
         areas_um2=areas * pixel_um2,
         tissue_probs=tissue,

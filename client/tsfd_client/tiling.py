@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from tsfd_client.contract import MPP, TILE
+from tsfd_client.contract import TILE
 from tsfd_client.errors import ImageError
+from tsfd_client.resample import Grid, resample
 
 OVERLAP = 64
 """Pixels that neighbouring tiles share: more than most nuclei measure (16 micrometres)."""
@@ -36,13 +36,13 @@ class Tiling:
     image
         uint8 [H, W, 3] at 0.25 mpp.
     scale
-        Pixels of `image` per pixel of the original, as (x, y).
+        Pixels of `image` per pixel of the original.
     ys, xs
         Upper and left edges of the tiles.
     """
 
     image: np.ndarray
-    scale: tuple[float, float]
+    scale: float
     ys: tuple[int, ...]
     xs: tuple[int, ...]
 
@@ -71,14 +71,9 @@ def tiling(image: np.ndarray, mpp: float) -> Tiling:
         If the image or the scale cannot be used.
     """
     _check(image, mpp)
-    height, width = image.shape[:2]
-    scale = (1.0, 1.0)
-    if not math.isclose(mpp, MPP, rel_tol=0.02):
-        size = tuple(max(1, round(length * mpp / MPP)) for length in (width, height))
-        scale = (size[0] / width, size[1] / height)
-        shrink = mpp < MPP
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
-    return Tiling(image, scale, _starts(image.shape[0]), _starts(image.shape[1]))
+    grid = Grid(image.shape[0], image.shape[1], mpp)
+    height, width = grid.shape
+    return Tiling(resample(image, mpp), 1 / grid.step, _starts(height), _starts(width))
 
 
 def _check(image: np.ndarray, mpp: float | None) -> None:
