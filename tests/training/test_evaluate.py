@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
-import cv2
-import numpy as np
+import keras
 import pytest
+from fields import write_manifest
 
 from conversion.parity import HALF
 from deploy.server import TritonServer
 from deploy.setup import ROOT
-from samples.synthetic import generate
 from training.data.manifest import read_manifest
 from training.evaluate import main
 from training.evaluation import served
@@ -24,41 +26,34 @@ from training.evaluation.panoptic_quality import panoptic_quality
 from training.evaluation.segment_and_score import evaluate
 from training.model import weights
 from tsfd_client import Client
+from tsfd_client.contract import CLASSES
 
 LITE = ROOT / "weights" / "lite.npz"
 SIZES = ((300, 520), (256, 256), (120, 90))
 """Height and width of the manifest's images: several tiles, one, and less than one."""
-
-LABELS = {1: "epithelial_any", 2: "inflammatory", 3: "connective", 5: "epithelial_any"}
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a manifest: set "fields" with classes in the split "test"."""
     folder = tmp_path_factory.mktemp("manifest")
-    entries = []
-    for number, (height, width) in enumerate(SIZES):
-        field = generate(height, width, nuclei=height * width // 3000, seed=number)
-        image, masks = f"{number}.png", f"{number}.npz"
-        cv2.imwrite(str(folder / image), field.image[..., ::-1])
-        labels = np.array([LABELS[int(c)] for c in field.classes])
-        np.savez(folder / masks, instances=field.instance_map, label=labels)
-        entries.append(
-            {
-                "image": image,
-                "masks": masks,
-                "set": "fields",
-                "split": "test",
-                "tissue": "Colon" if number else None,
-                "group": image,
-                "mpp": 0.25,
-                "height": height,
-                "width": width,
-                "nuclei": len(labels),
-            }
-        )
-    (folder / "manifest.json").write_text(json.dumps(entries))
+    write_manifest(folder, SIZES, split="test")
     return folder
+
+
+@pytest.fixture(scope="module")
+def scored(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """``metrics.json`` of an evaluation of all its images, and what was printed."""
+    out = tmp_path_factory.mktemp("scored") / "new" / "metrics.json"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["--manifest", str(manifest), "--weights", str(LITE), "--out", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return weights.load(LITE)[0]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -73,13 +68,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_manifest_is_scored(
-    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "new" / "metrics.json"
-    code, shown, _ = run(capsys, "--manifest", manifest, "--weights", LITE, "--out", out)
-
-    assert code == 0
+def test_a_manifest_is_scored(scored: tuple[Path, str]) -> None:
+    out, shown = scored
     result = json.loads(out.read_text())
     assert (result["data"], result["split"], result["images"]) == ("fields", "test", 3)
     assert re.fullmatch(r"[0-9a-f]{64}", result["sha256"])
@@ -100,18 +90,39 @@ def test_a_manifest_is_scored(
     assert "published" not in shown
 
 
-def test_the_report_needs_no_other_file(
-    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "metrics.json"
-    run(capsys, "--manifest", manifest, "--weights", LITE, "--limit", 2, "--out", out)
+def test_the_report_needs_no_other_file(scored: tuple[Path, str]) -> None:
+    out, _ = scored
     page = out.with_name("report.html").read_text()
 
     sources = re.findall(r'(?:src|href)="([^"]*)', page)
-    assert len(sources) == 2 * 3
+    assert len(sources) == 3 * 3
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
-    assert "Evaluation: fields test, first 2 images; lite.npz" in page
+    assert "Evaluation: fields test; lite.npz" in page
     assert "<h2>Best: " in page
+    # The plot of confidence is in the page and beside it.
+    assert "<svg" in page
+    plot = ElementTree.parse(out.with_name("reliability.svg")).getroot()
+    bars = plot.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == len(json.loads(out.read_text())["reliability"])
+
+
+def test_what_classes_are_taken_for_is_counted(scored: tuple[Path, str]) -> None:
+    out, shown = scored
+    result = json.loads(out.read_text())
+
+    table = result["confusion"]
+    assert set(table) == {"superfluous", *result["classes"]}
+    assert list(table["connective"]) == ["missed", *CLASSES[1:]]
+    assert sum(table["connective"].values()) == result["classes"]["connective"]["truth"]
+    assert re.search(r"^class +neoplastic +inflammatory .* +missed$", shown, re.MULTILINE)
+    error = result["scores"]["calibration_error"]
+    assert 0 <= error["low"] <= error["high"] <= 1
+    in_bins = sum(row["nuclei"] for row in result["reliability"])
+    assert (
+        0
+        < in_bins
+        <= table["connective"]["connective"] + sum(sum(row.values()) for row in table.values())
+    )
 
 
 def test_pannuke_is_scored_by_tissue_beside_the_published_systems(
@@ -137,9 +148,10 @@ def test_pannuke_is_scored_by_tissue_beside_the_published_systems(
     assert re.search(r"Breast +0\.511 +0\.62[45] ", shown)
 
 
-def test_process_and_server_agree(manifest: Path, server: TritonServer) -> None:
+def test_process_and_server_agree(
+    manifest: Path, network: keras.Model, server: TritonServer
+) -> None:
     data = read_manifest(manifest, "test")
-    network, _ = weights.load(LITE)
     here = evaluate(data, partial(segment_all, network), by_tissue=False)
     with Client(server.grpc_url) as client:
         there = evaluate(data, partial(served.segment_all, client), by_tissue=False)
@@ -154,32 +166,32 @@ def test_process_and_server_agree(manifest: Path, server: TritonServer) -> None:
         assert theirs.pq.value == pytest.approx(ours.pq.value, abs=0.01, nan_ok=True)
 
 
-def test_the_command_reads_from_a_server(
-    manifest: Path, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "metrics.json"
-    code, _, _ = run(
-        capsys,
-        *("--manifest", manifest, "--server", server.grpc_url, "--limit", 1),
-        *("--method", "reference", "--out", out),
-    )
-
-    assert code == 0
-    result = json.loads(out.read_text())
-    assert result["weights"] == f"server {server.grpc_url}"
-    assert result["sha256"] is None
-    assert result["settings"]["method"] == "reference"
-
-
-def test_images_are_the_same_alone_and_among_others(manifest: Path) -> None:
+def test_images_are_the_same_alone_and_among_others(manifest: Path, network: keras.Model) -> None:
     images = [annotated.image for annotated in read_manifest(manifest, "test")]
-    network, _ = weights.load(LITE)
     together = list(segment_all(network, images))
 
     assert [found.instance_map.shape for found in together] == list(SIZES)
     for image, found in zip(images, together, strict=True):
         alone = segment(network, image)
         assert panoptic_quality(alone.instance_map, found.instance_map).pq >= 0.99
+
+
+def test_the_command_reads_from_a_server(
+    manifest: Path, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "metrics.json"
+    code, shown, _ = run(
+        capsys,
+        *("--manifest", manifest, "--server", server.grpc_url, "--limit", 1),
+        *("--method", "reference", "--out", out),
+    )
+
+    assert code == 0
+    assert "fields test, first 1 images; server" in shown
+    result = json.loads(out.read_text())
+    assert result["weights"] == f"server {server.grpc_url}"
+    assert result["sha256"] is None
+    assert result["settings"]["method"] == "reference"
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights file of a network with a normalisation of its own, as after an ImageNet start."""
     keras.utils.set_random_seed(1)
-    network = build("tiny")
+    network = build(tiny.PRESET)
     network.get_layer("normalization").adapt_mean.assign(np.full(6, 0.5))
     network.get_layer("normalization").adapt_variance.assign(np.full(6, 0.25))
     path = tmp_path_factory.mktemp("start") / "start.npz"
-    weights.save(network, "tiny", path)
+    weights.save(network, tiny.PRESET, path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The smallest network of the family, under the preset ``tiny``, and a recipe for it.
+"""The smallest network of the family, under a preset of its own, and a recipe for it.
 
 Whole trainings take seconds with it. Import it in a process of its own to have it there too.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from training.model.backbone import Backbone
 from training.model.network import PRESETS, NetworkConfig
+
+PRESET = "tiny"
 
 RECIPE = """
 network = "tiny"
@@ -31,7 +33,7 @@ use_ema = true
 ema_momentum = 0.5
 """
 
-PRESETS["tiny"] = NetworkConfig(
+PRESETS[PRESET] = NetworkConfig(
     backbone=Backbone(width=0.25, depth=0.3, activation="relu6", squeeze_excite=False),
     input_size=256,
     levels=("block1", "block2", "block3", "block5", "block6", "top"),

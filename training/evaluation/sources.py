@@ -49,8 +49,8 @@ def from_weights(path: Path, settings: Settings) -> Source:
 
     given = {name: value for name, value in vars(settings).items() if value is not None}
     try:
-        network, preset = weights.load(path)
         parameters = replace(weights.parameters(path), **given)
+        network, preset = weights.load(path)
     except (ValueError, weights.WeightsError) as error:
         raise SourceError(str(error)) from error
     return Source(

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import instances
@@ -33,7 +36,7 @@ def save(network: keras.Model, preset: str, path: Path) -> None:
     Raises
     ------
     WeightsError
-        If a variable is not finite.
+        If a variable is not finite, or the file cannot be written.
     """
     arrays: dict[str, np.ndarray] = {_PRESET: np.array(preset)}
     for variable in network.variables:
@@ -43,10 +46,7 @@ def save(network: keras.Model, preset: str, path: Path) -> None:
         if not np.isfinite(value).all():
             raise WeightsError(f"{variable.path} is not finite; {path} was not written.")
         arrays[variable.path] = value.astype(np.float16 if value.ndim > 1 else np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **arrays)
-    partial.replace(path)
+    _write(arrays, path)
 
 
 def load(path: Path) -> tuple[keras.Model, str]:
@@ -62,15 +62,10 @@ def load(path: Path) -> tuple[keras.Model, str]:
     WeightsError
         If the file is missing, damaged or of another network.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file {path}.")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        preset = str(arrays.pop(_PRESET))
+    with _opened(path) as file:
+        arrays = {name: file[name] for name in file.files}
+        preset = str(arrays[_PRESET])
         network = build(preset)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} is not a weights file of this project, or damaged.") from error
     for variable in network.variables:
         if not variable.dtype.startswith("float"):
             continue
@@ -92,11 +87,47 @@ def parameters(path: Path) -> instances.Parameters:
     Raises
     ------
     WeightsError
-        If the file is damaged or names parameters that there are not.
+        If the file is missing or damaged, or names parameters that there are not.
     """
+    with _opened(path) as file:
+        text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
+    try:
+        return instances.Parameters(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error
+
+
+def set_parameters(path: Path, suited: instances.Parameters) -> None:
+    """Put the post-processing that suits a weights file into it, replacing it only when complete.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or cannot be written.
+    """
+    with _opened(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays[_PARAMETERS] = np.array(json.dumps(asdict(suited)))
+    _write(arrays, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
-        return instances.Parameters(**json.loads(text))
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error
+            yield file
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} is not a weights file of this project, or damaged.") from error
+
+
+def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
+    partial = path.with_suffix(".partial.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(partial, **arrays)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(f"Cannot write {path}: {error.strerror or error}.") from error

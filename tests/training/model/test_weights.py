@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tiny
+from instances import Parameters
 
+from deploy.setup import ROOT
 from training.model import weights
 from training.model.network import build
 
@@ -37,16 +42,54 @@ def test_bad_files(tmp_path: Path) -> None:
     broken.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(weights.WeightsError, match="is not a weights file of this project"):
         weights.load(broken)
-    np.savez(broken, preset="lite")
+    np.savez(broken, preset=tiny.PRESET)
     with pytest.raises(weights.WeightsError, match=r"normalization/mean is missing\. Train it"):
         weights.load(broken)
 
 
+def test_parameters_travel_with_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.npz"
+    weights.save(build(tiny.PRESET), tiny.PRESET, path)
+    assert weights.parameters(path) == Parameters()
+
+    suited = Parameters(foreground_threshold=0.6, min_area=60)
+    weights.set_parameters(path, suited)
+
+    assert weights.parameters(path) == suited
+    assert weights.load(path)[1] == tiny.PRESET
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.npz"]
+
+
+def test_parameters_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.npz"
+    with pytest.raises(weights.WeightsError, match=r"There is no weights file .*tiny\.npz\."):
+        weights.set_parameters(path, Parameters())
+    for text, message in (
+        ('{"min_area": -1}', "min_area must be a whole number of pixels >= 0, not -1"),
+        ('{"threshold": 0.5}', "threshold"),
+        ("0.5", "."),
+    ):
+        np.savez(path, preset=tiny.PRESET, parameters=text)
+        with pytest.raises(
+            weights.WeightsError, match=f"The parameters in .* cannot be .*{message}"
+        ):
+            weights.parameters(path)
+
+
+def test_the_documented_defaults_are_those_of_the_shipped_weights() -> None:
+    table = (ROOT / "model_repository" / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `?([\w.]+)`? \|", table, re.MULTILINE)
+
+    suited = asdict(weights.parameters(ROOT / "weights" / "lite.npz"))
+    documented = {name: default for name, default in rows if name in suited}
+    assert documented == {name: str(value) for name, value in suited.items()}
+
+
 def test_not_a_number_is_not_saved(tmp_path: Path) -> None:
-    network = build("lite")
+    network = build(tiny.PRESET)
     kernel = network.get_layer("stem_conv").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
 
     with pytest.raises(weights.WeightsError, match="stem_conv/kernel is not finite"):
-        weights.save(network, "lite", tmp_path / "lite.npz")
+        weights.save(network, tiny.PRESET, tmp_path / "tiny.npz")
     assert not list(tmp_path.iterdir())

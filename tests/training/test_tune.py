@@ -1,0 +1,77 @@
+"""The search for thresholds: what it scores, and what it leaves in the weights file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from fields import write_manifest
+from instances import Parameters
+
+from deploy.setup import ROOT
+from training import evaluate, tune
+from training.model import weights
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of seventeen images, one of which is held back to choose by and one to report."""
+    folder = tmp_path_factory.mktemp("manifest")
+    write_manifest(folder, [(200, 200)] * 17, split="train")
+    return folder
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "weights" / "lite.npz", tmp_path / "lite.npz"))
+
+
+@pytest.mark.slow
+def test_the_best_setting_goes_into_the_weights_file(
+    manifest: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = file.read_bytes()
+    arguments = ["--manifest", str(manifest), "--weights", str(file)]
+
+    assert tune.main(arguments) == 0
+    assert file.read_bytes() == before
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{file}: the best of 240 settings on 1 images"
+    best = shown[2].split()
+
+    assert tune.main([*arguments, "--write"]) == 0
+    found = weights.parameters(file)
+    assert [f"{value:g}" for value in list(asdict(found).values())[:4]] == best[:4]
+    capsys.readouterr()
+
+    # The evaluation takes them from there, and finds the same.
+    out = file.with_name("metrics.json")
+    choosing = ["--held-back", "choosing", "--out", str(out)]
+    assert evaluate.main([*arguments, *choosing]) == 0
+    result = json.loads(out.read_text())
+    assert result["settings"] == asdict(found)
+    assert result["split"] == "train, held back to choose settings by"
+    assert [f"{result['scores'][key]['value']:.3f}" for key in ("pq", "mpq")] == best[5:7]
+
+
+def test_nothing_to_choose_by_is_named(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune.main(["--manifest", str(manifest), "--set", "kumar"]) == 1
+    assert capsys.readouterr().err == (
+        "tune: No image of the set 'kumar' is held back to choose settings by; those of fields "
+        "are.\n"
+    )
+    write_manifest(tmp_path, [(64, 64)] * 3, split="train")
+    assert tune.main(["--manifest", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "tune: No image of the split 'train' is held back to choose settings by: its sets have "
+        "too few groups.\n"
+    )
+
+
+def test_the_grid_holds_the_defaults() -> None:
+    assert Parameters() in set(tune.settings())

@@ -1,0 +1,205 @@
+"""Find the thresholds that suit weights, on the images that are held back to choose by.
+
+    python -m training.tune --manifest DATA --weights runs/lite/weights.npz --write
+
+The network runs once per image; each setting of the grid then splits its probabilities anew. The
+best has the highest PQ, mean over a set's images and then over the sets; mPQ and class F1 are means
+over the sets with classes. --write puts the best into the weights file, where the evaluation, the
+export and, after `make convert`, the server find it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from operator import add
+from pathlib import Path
+
+from instances import Parameters
+from tqdm import tqdm
+
+from training.data.annotated import Annotated, DataError, Dataset
+from training.data.hold_back import hold_back
+from training.data.manifest import read_manifest
+from training.evaluation.class_groups import ClassGroups, find_groups
+from training.evaluation.estimates import nanmean
+from training.evaluation.image_scores import ImageScores, score_image
+from training.evaluation.in_process import Probabilities, run
+from training.model import weights
+from training.table import Table, show
+
+_SHOWN = 15
+_GRID = {
+    "foreground_threshold": (0.5, 0.55, 0.6, 0.65),
+    "boundary_threshold": (0.4, 0.5, 0.6, 0.7),
+    "min_area": (20, 40, 60),
+    "min_confidence": (0.0, 0.7, 0.75, 0.8, 0.85),
+}
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """A set's images to choose by, and what the network says of them."""
+
+    images: list[Annotated]
+    probabilities: list[Probabilities]
+    groups: ClassGroups
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of a setting.
+
+    Attributes
+    ----------
+    parameters
+        The setting.
+    pq
+        By set, mean over its images.
+    mpq, f1
+        mPQ and the classes' mean F1 of detection, means over the sets with classes; NaN without.
+    """
+
+    parameters: Parameters
+    pq: dict[str, float]
+    mpq: float
+    f1: float
+
+    @property
+    def mean(self) -> float:
+        """Mean PQ of the sets."""
+        return float(nanmean(list(self.pq.values())))
+
+
+def settings() -> Iterator[Parameters]:
+    """The grid."""
+    for values in product(*_GRID.values()):
+        yield Parameters(**dict(zip(_GRID, values, strict=True)))
+
+
+def score(sets: dict[str, Choosing], parameters: Parameters) -> Result:
+    """Score one setting on every set."""
+    scores = {
+        name: [
+            score_image(image, found.nuclei(parameters), choosing.groups)
+            for image, found in zip(choosing.images, choosing.probabilities, strict=True)
+        ]
+        for name, choosing in sets.items()
+    }
+    return Result(
+        parameters,
+        pq={
+            name: float(nanmean([image.pq.quality.pq for image in images]))
+            for name, images in scores.items()
+        },
+        mpq=float(nanmean([nanmean([i.pq.multi for i in images]) for images in scores.values()])),
+        f1=float(nanmean([_class_f1(images) for images in scores.values()])),
+    )
+
+
+def _class_f1(images: Sequence[ImageScores]) -> float:
+    by_class = zip(*(image.class_detection for image in images), strict=True)
+    return float(nanmean([reduce(add, detections).f1 for detections in by_class]))
+
+
+def table(results: Sequence[Result], title: str) -> Table:
+    """Settings with their scores, in the order given."""
+    sets = list(results[0].pq)
+    return Table(
+        title=title,
+        header=(
+            "foreground",
+            "boundary",
+            "min area",
+            "min confidence",
+            *sets,
+            "mean PQ",
+            "mPQ",
+            "F1",
+        ),
+        rows=tuple(
+            (
+                *(f"{getattr(result.parameters, name):g}" for name in _GRID),
+                *(f"{pq:.3f}" for pq in result.pq.values()),
+                *(f"{figure:.3f}" for figure in (result.mean, result.mpq, result.f1)),
+            )
+            for result in results
+        ),
+    )
+
+
+def _read(folder: Path, split: str, names: Sequence[str] | None) -> dict[str, Dataset]:
+    entries = hold_back(read_manifest(folder, split)).choosing.entries
+    sources = sorted({entry.source for entry in entries})
+    for name in names or []:
+        if name not in sources:
+            raise DataError(
+                f"No image of the set {name!r} is held back to choose settings by; those of "
+                f"{', '.join(sources) or 'no set'} are."
+            )
+    if not sources:
+        raise DataError(
+            f"No image of the split {split!r} is held back to choose settings by: its sets have "
+            "too few groups."
+        )
+    return {
+        name: Dataset(entry for entry in entries if entry.source == name)
+        for name in names or sources
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--manifest", type=Path, required=True, metavar="DIR", help="folder with a manifest.json"
+    )
+    parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
+    parser.add_argument("--set", action="append", help="only this data set; may be repeated")
+    parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
+    parser.add_argument("--write", action="store_true", help="put the best into the weights file")
+    arguments = parser.parse_args(argv)
+    try:
+        sets = _read(arguments.manifest, arguments.split, arguments.set)
+        now = weights.parameters(arguments.weights)
+        network, _ = weights.load(arguments.weights)
+        choosing = {
+            name: Choosing(
+                images=list(data),
+                probabilities=list(run(network, (image.image for image in data))),
+                groups=find_groups(data),
+            )
+            for name, data in sets.items()
+        }
+        tried = tqdm(list(settings()), unit="setting", disable=None)
+        results = sorted((score(choosing, s) for s in tried), key=lambda result: -result.mean)
+        images = sum(len(data) for data in sets.values())
+        title = f"{arguments.weights}: the best of {len(results)} settings on {images:,} images"
+        show(
+            [
+                table(results[:_SHOWN], title),
+                table([score(choosing, now)], "As the weights are now"),
+            ]
+        )
+        if arguments.write:
+            weights.set_parameters(arguments.weights, results[0].parameters)
+            print(f"Put the best into {arguments.weights}.")
+    except (DataError, weights.WeightsError) as error:
+        print(f"tune: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tune: stopped before the end; nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
