@@ -16,7 +16,7 @@ PRESET ?= lite
 OUT     ?= runs/$(PRESET)
 
 .PHONY: help setup export convert serve demo test test-fast loadtest bench bench-peers bench-gpu check \
-	train evaluate protocol lint dist clean
+	train evaluate tune protocol lint dist clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,12 +76,17 @@ train: | $(VENV)/.ready  ## DATA=folder PRESET=lite|full|paper EPOCHS=n OUT=runs
 		--recipe $(PRESET) --out "$(OUT)" $(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(RESUME),--resume)
 
-evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x, or on PanNuke's FOLD=3
+evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3
 	@$(RUN) -m training.evaluate \
 		$(if $(FOLD),--pannuke,--manifest) \
 		"$(or $(DATA),$(error Name the data: make evaluate DATA=folder))" \
 		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
+		$(if $(HELD),--held-back $(HELD)) \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
+
+tune: | $(VENV)/.ready  ## try thresholds on what DATA holds back to choose by; WRITE=1 keeps the best
+	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
+		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
 protocol: | $(VENV)/.ready  ## PROTOCOL=rotation|random on PanNuke in DATA, by the recipe PRESET
 	@$(RUN) -m training.protocol $(or $(PROTOCOL),rotation) \
