@@ -52,7 +52,7 @@ test: convert  ## all tests, with the real server
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
-	@$(RUN) -m pytest -m "not slow" $(TESTS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(TESTS)
 
 loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)

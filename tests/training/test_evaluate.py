@@ -28,6 +28,8 @@ from training.model import weights
 from tsfd_client import Client
 from tsfd_client.contract import CLASSES
 
+pytestmark = pytest.mark.slow
+
 LITE = ROOT / "weights" / "lite.npz"
 SIZES = ((300, 520), (256, 256), (120, 90))
 """Height and width of the manifest's images: several tiles, one, and less than one."""
