@@ -65,6 +65,9 @@ class ModelLoadError(ServerError):
     """A model of the repository does not load."""
 
 
+_SWEEPS, _SWEEP_PAUSE = 3, 0.1  # seconds
+
+
 class TritonServer:
     """A running Triton server, as a context manager or between `start` and `stop`.
 
@@ -193,8 +196,11 @@ class TritonServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
-                leftover.unlink(missing_ok=True)
+            # A backend that was killed while it started may create its region a moment later.
+            for _ in range(_SWEEPS):
+                for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+                    leftover.unlink(missing_ok=True)
+                time.sleep(_SWEEP_PAUSE)
 
     def wait(self) -> None:
         """Wait for the server's end.
