@@ -44,32 +44,37 @@ print("traced")
 """
 
 
-def test_paper_preset_has_the_papers_parameters() -> None:
-    network = build("paper")
-
-    assert network.count_params() == 22_130_108
-    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 21_959_455
+@pytest.fixture(scope="module")
+def paper() -> keras.Model:
+    return build("paper")
 
 
-@pytest.mark.parametrize("preset", ["lite", "paper"])
-def test_both_presets_keep_one_contract(preset: str) -> None:
-    network = build(preset)
-
-    assert network.input_shape == (None, 256, 256, 3)
-    assert {name: x.shape for name, x in network.output.items()} == {
-        "class_logits": (None, 256, 256, 6),
-        "boundary_logits": (None, 256, 256, 1),
-        "tissue_logits": (None, 19),
-    }
-
-
-def test_patches_do_not_influence_each_other() -> None:
+@pytest.fixture(scope="module")
+def lite() -> keras.Model:
     keras.utils.set_random_seed(1)
-    network = build("lite")
+    return build("lite")
+
+
+def test_paper_preset_has_the_papers_parameters(paper: keras.Model) -> None:
+    assert paper.count_params() == 22_130_108
+    assert sum(int(np.prod(v.shape)) for v in paper.trainable_variables) == 21_959_455
+
+
+def test_both_presets_keep_one_contract(lite: keras.Model, paper: keras.Model) -> None:
+    for network in (lite, paper):
+        assert network.input_shape == (None, 256, 256, 3)
+        assert {name: x.shape for name, x in network.output.items()} == {
+            "class_logits": (None, 256, 256, 6),
+            "boundary_logits": (None, 256, 256, 1),
+            "tissue_logits": (None, 19),
+        }
+
+
+def test_patches_do_not_influence_each_other(lite: keras.Model) -> None:
     tiles = np.random.default_rng(1).integers(0, 256, (2, 256, 256, 3), np.uint8)
 
-    together = network(tiles, training=False)
-    alone = network(tiles[:1], training=False)
+    together = lite(tiles, training=False)
+    alone = lite(tiles[:1], training=False)
 
     for name, value in alone.items():
         np.testing.assert_allclose(together[name][:1], value, atol=1e-4)

@@ -19,20 +19,20 @@ from training.model.network import build
 
 def test_round_trip(tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
-    network = build("lite")
+    network = build(tiny.PRESET)
     network.get_layer("normalization").adapt_mean.assign(np.full(6, 0.5))
     network.get_layer("normalization").finalize_state()
     tile = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
 
-    weights.save(network, "lite", tmp_path / "lite.npz")
-    loaded, preset = weights.load(tmp_path / "lite.npz")
+    weights.save(network, tiny.PRESET, tmp_path / "tiny.npz")
+    loaded, preset = weights.load(tmp_path / "tiny.npz")
 
-    assert preset == "lite"
+    assert preset == tiny.PRESET
     before = network(tile, training=False)["class_logits"]
     after = loaded(tile, training=False)["class_logits"]
     # Kernels went through half precision.
     np.testing.assert_allclose(after, before, atol=0.02 * np.abs(before).max())
-    assert [p.name for p in tmp_path.iterdir()] == ["lite.npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.npz"]
 
 
 def test_bad_files(tmp_path: Path) -> None:
