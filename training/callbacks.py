@@ -18,10 +18,12 @@ from training.data.batches import Batches
 from training.evaluation.in_process import segment_all
 from training.evaluation.panoptic_quality import panoptic_quality
 from training.model import weights
+from training.model.statistics import fit_statistics
 from training.pictures import draw_curves, draw_examples
 
 _LOOK = 10  # steps between two looks at the loss: each waits for the device
 _SECONDS_BETWEEN_CHECKPOINTS = 600
+_STATISTICS = 8  # batches that averaged weights get their statistics from; more change nothing
 
 
 class TrainingError(Exception):
@@ -148,22 +150,26 @@ class Checkpoint(keras.callbacks.Callback):
 class MovingAverage(keras.callbacks.Callback):
     """The moving average in the place of the weights, between the epochs and after the last.
 
-    Keras' own ``SwapEMAWeights`` adds and subtracts, so that the weights come back rounded: a
+    With the statistics of the batch normalisation that belong to it. Everything comes back as it
+    was: Keras' own ``SwapEMAWeights`` adds and subtracts, so that weights come back rounded and a
     training that goes on from a checkpoint would differ from one that was not interrupted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Batches) -> None:
         super().__init__()
+        self._batches = batches
         self._learned: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        variables = self.model.trainable_variables
-        self._learned = [keras.ops.convert_to_numpy(variable) for variable in variables]
-        self.model.optimizer.finalize_variable_values(variables)
+        network = self.model
+        self._learned = [keras.ops.convert_to_numpy(v.value) for v in network.variables]
+        network.optimizer.finalize_variable_values(network.trainable_variables)
+        first, steps = epoch * self._batches.steps, min(_STATISTICS, self._batches.steps)
+        fit_statistics(network, (self._batches.batch(first + n)[0] for n in range(steps)))
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self._learned:
-            for variable, value in zip(self.model.trainable_variables, self._learned, strict=True):
+            for variable, value in zip(self.model.variables, self._learned, strict=True):
                 variable.assign(value)
 
 

@@ -131,7 +131,7 @@ def train(
     )
     held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
     progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
-    averaged = [MovingAverage()] if network.optimizer.use_ema else []
+    averaged = [MovingAverage(batches)] if network.optimizer.use_ema else []
 
     def fit(begin: int, end: int, *, skipped: int = 0) -> None:
         batches.epoch, batches.skipped = begin, skipped

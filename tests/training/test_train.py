@@ -22,9 +22,11 @@ import tensorflow as tf
 import tiny
 
 from training import callbacks, checkpoint
+from training.data.batches import Batches
 from training.model import imagenet, weights
 from training.model.network import build
-from training.train import main
+from training.model.statistics import fit_statistics
+from training.train import SEED, load, main
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +147,24 @@ def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path, start: Pa
     settings = json.loads((run / "settings.json").read_text())
     assert (settings["training"], settings["validation"]) == (3, 3)
     assert settings["start"] == str(start)
+
+
+def test_averaged_weights_have_statistics_of_their_own(run: Path, pannuke: Path) -> None:
+    network, _ = weights.load(run / "weights.npz")
+    moving = [v for v in network.variables if "moving" in v.path]
+    saved = [keras.ops.convert_to_numpy(v) for v in moving]
+    batches = Batches(
+        load(pannuke, [1], 2)[0],
+        **{"batch_size": 1, "steps": STEPS, "seed": SEED, "augmentation": "strong"},
+        balance_classes=True,
+    )
+
+    fit_statistics(network, (batches.batch(STEPS + n)[0] for n in range(STEPS)))
+
+    for variable, value in zip(moving, saved, strict=True):
+        # Kernels were saved in half precision.
+        near = 0.05 * np.abs(value).max() + 1e-5
+        np.testing.assert_allclose(variable, value, atol=near, err_msg=variable.path)
 
 
 def test_a_run_is_not_overwritten(

@@ -95,6 +95,8 @@ class Batches(keras.utils.PyDataset):
 
     Attributes
     ----------
+    steps
+        Of an epoch.
     epoch
         Epoch whose batches these are.
     skipped
@@ -114,7 +116,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self._data = data
         self._batch_size = batch_size
-        self._steps = steps
+        self.steps = steps
         self._seed = seed
         self._cut = AUGMENTATIONS[augmentation]
         self.epoch = 0
@@ -133,17 +135,18 @@ class Batches(keras.utils.PyDataset):
         self._probability = weight / weight.sum()
 
     def __len__(self) -> int:
-        return self._steps - self.skipped
+        return self.steps - self.skipped
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        start = self.epoch * self._steps
+        start = self.epoch * self.steps
         step = start + self.skipped + index
-        wanted = range(step, min(step + _AHEAD, start + self._steps))
-        self._ahead = {n: self._ahead.get(n) or self._pool.submit(self._batch, n) for n in wanted}
+        wanted = range(step, min(step + _AHEAD, start + self.steps))
+        self._ahead = {n: self._ahead.get(n) or self._pool.submit(self.batch, n) for n in wanted}
         return self._ahead[step].result()
 
-    def _batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rng = np.random.default_rng((self._seed, *divmod(step, self._steps)))
+    def batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The batch of a step, counted from the first epoch on."""
+        rng = np.random.default_rng((self._seed, *divmod(step, self.steps)))
         chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
         image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)
         allowed = np.empty((self._batch_size, TILE, TILE, 1), np.uint8)

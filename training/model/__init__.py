@@ -2,6 +2,7 @@
 
 preprocess                        what happens to an image before it
 backbone, network, normalization  its layers
+statistics                        of the normalisation, for averaged weights
 serving                           its probabilities, as a server returns them
 weights, imagenet                 its weights files, and ImageNet's weights for a start
 """
