@@ -12,11 +12,15 @@ import onnx
 import pytest
 
 from conversion import convert as conversion
-from conversion import engine, parity, runtimes, to_onnx
+from conversion import engine, parity, runtimes
 from conversion.fp16 import to_fp16
 from conversion.runtimes import Outputs, Runner
 from training import export
 from training.exported import Exported, source_sha256
+from training.quiet import quiet_tensorflow
+
+with quiet_tensorflow():  # before pytest captures what is written
+    from conversion import to_onnx
 
 ROOT = Path(__file__).parents[2]
 LITE = ROOT / "weights" / "lite.npz"

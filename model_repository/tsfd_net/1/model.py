@@ -25,6 +25,7 @@ import openvino
 import triton_python_backend_utils as pb_utils
 
 _PATCH = (1, 256, 256, 3)
+_SERVER = os.getppid()
 
 
 class TritonPythonModel:
@@ -143,9 +144,9 @@ def _end_server(error: Exception) -> NoReturn:
     Triton would hold on for ever to the request that gets no answer, and seem healthy.
     """
     _log_error(f"an answer could not be sent, so the server ends: {error}")
-    server = os.getppid()
-    os.kill(server, signal.SIGTERM)
-    os.kill(server, signal.SIGKILL)  # which a container's process 1 ignores
+    for stop in (signal.SIGTERM, signal.SIGKILL):  # a container's process 1 ignores the latter
+        if os.getppid() == _SERVER:  # if not, Triton is gone and its children have another parent
+            os.kill(_SERVER, stop)
     os._exit(1)
 
 
