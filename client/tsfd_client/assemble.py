@@ -8,8 +8,9 @@ import numpy as np
 
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei import Nuclei, describe
-from tsfd_client.stitch import TileNuclei, stitch
+from tsfd_client.stitch import stitch
 from tsfd_client.tiling import Tile, Tiling
+from tsfd_client.versions import TileNuclei
 
 _BLANK = 215
 

@@ -62,6 +62,34 @@ def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box
     return solid
 
 
+def solid_piece(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """The largest 4-connected piece of a mask, its holes filled.
+
+    Parameters
+    ----------
+    mask
+        bool [h, w], not empty.
+
+    Returns
+    -------
+    y, x
+        Upper left corner of the piece's smallest box.
+    piece
+        bool, fills that box.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    mask = mask[y : y + height, x : x + width]
+    # Nearly all masks are solid already: one piece and the outside are all there is.
+    framed = _framed(mask)
+    outside, *_ = cv2.floodFill(framed, None, (0, 0), 2)
+    piece, *_ = cv2.floodFill(framed, None, (1 + int(mask[0].argmax()), 1), 2)
+    if outside + piece == framed.size:
+        return y, x, mask
+    instance_map = mask.astype(np.uint8)
+    x0, y0, x1, y1 = make_solid(instance_map, {1: (0, 0, width, height)})[1]
+    return y + y0, x + x0, instance_map[y0:y1, x0:x1] > 0
+
+
 def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
     """Corners of the outline of a mask along its pixels' edges.
 
@@ -89,6 +117,11 @@ def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
 
 def _holes(mask: np.ndarray) -> np.ndarray:
     """Pixels that no 4-connected path outside the mask joins to the outside."""
-    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    framed = _framed(mask)
     cv2.floodFill(framed, None, (0, 0), 1)
     return np.asarray(framed[1:-1, 1:-1] == 0)
+
+
+def _framed(mask: np.ndarray) -> np.ndarray:
+    pixels = mask.view(np.uint8)
+    return np.asarray(cv2.copyMakeBorder(pixels, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0))

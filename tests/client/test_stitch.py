@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from samples.synthetic import generate
-from tsfd_client.stitch import TileNuclei, stitch
+from tsfd_client.stitch import stitch
 from tsfd_client.tiling import tiling
+from tsfd_client.versions import TileNuclei
 
 
 def _tiles(truth: np.ndarray, classes: np.ndarray) -> list[TileNuclei]:
