@@ -1,0 +1,48 @@
+"""Nuclei drawn at random, and their table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tsfd_client.join import Nucleus
+from tsfd_client.slides.table import Info, Writer, from_nuclei
+
+PITCH = 40  # a nucleus per square of so many pixels at 0.25 mpp
+
+
+def draw(rng: np.random.Generator, y: int, x: int) -> Nucleus:
+    """An ellipse within the square whose corner is given."""
+    canvas = np.zeros((PITCH, PITCH), np.uint8)
+    axes = rng.integers(3, 18, 2).tolist()
+    centre = (PITCH // 2, PITCH // 2)
+    cv2.ellipse(canvas, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    left, top, width, height = cv2.boundingRect(canvas)
+    mask = canvas[top : top + height, left : left + width] > 0
+    prob = float(rng.uniform(0.4, 1))
+    return Nucleus(y + top, x + left, mask, int(rng.integers(1, 6)), prob)
+
+
+def info(scale: float, pixels: int) -> Info:
+    """Of a square slide of so many pixels at 0.25 mpp."""
+    side = round(pixels * scale)
+    return Info("made.svs", side, side, 0.25 / scale, scale, "tsfd-net-1")
+
+
+def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) -> None:
+    """Write the table, a row group per block."""
+    about = info(scale, pixels)
+    with Writer(path, about) as writer:
+        for block in blocks:
+            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp))
+
+
+def field(squares: int, seed: int = 0) -> list[list[Nucleus]]:
+    """Nuclei in a square of squares, a block per row; some squares are empty."""
+    rng = np.random.default_rng(seed)
+    return [
+        [draw(rng, row * PITCH, column * PITCH) for column in range(squares) if rng.random() < 0.9]
+        for row in range(squares)
+    ]
