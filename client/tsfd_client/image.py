@@ -69,7 +69,7 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
     except ImageError:
         raise
     except Exception as error:  # on damaged files the decoders raise whatever they happen to
-        raise ImageError(f"{path} cannot be read as an image: {_reason(error)}") from error
+        raise ImageError(f"{path} cannot be read as an image: {reason_of(error)}") from error
     if pixels.shape[2] == 4:
         pixels = on_white(pixels)
     return np.ascontiguousarray(pixels[..., :3]), mpp
@@ -140,7 +140,7 @@ def _describe(picture: Image.Image) -> Source:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     text = (str(error).splitlines() or [""])[0]
     if isinstance(error, (OSError, tifffile.TiffFileError)) and text:
         return text

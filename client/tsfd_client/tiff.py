@@ -39,7 +39,7 @@ def describe(file: tifffile.TiffFile) -> Source:
     # Some writers of OME-TIFF give each of red, green and blue a page of its own.
     in_planes = level.axes == "CYX" and level.shape[0] in (3, 4)
     picture = level if in_planes else level.keyframe
-    _refuse_cut_off(file, level.pages if in_planes else [level.keyframe])
+    refuse_cut_off(file, level.pages if in_planes else [level.keyframe])
     if picture.dtype is None:
         raise OSError("it does not say what its pixels are.")
     shape = picture.shape if picture.ndim == 3 else (*picture.shape, 1)
@@ -90,7 +90,7 @@ def _resolution_mpp(page: tifffile.TiffPage) -> float | None:
     return mpp if _PLAUSIBLE[0] <= mpp <= _PLAUSIBLE[1] else None
 
 
-def _refuse_cut_off(
+def refuse_cut_off(
     file: tifffile.TiffFile, pages: Iterable[tifffile.TiffPage | tifffile.TiffFrame | None]
 ) -> None:
     """Decoders fill what is missing with grey, and a picture without its end looks whole."""
