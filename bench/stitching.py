@@ -1,0 +1,143 @@
+"""Time of stitching a slide on one core: ``python -m bench.stitching``, part of `make bench`.
+
+A field of nuclei is cut into the tiles of one block, every tile with borders of its own; the block
+is repeated until a million nuclei are joined: blocks, the table of what they leave open, seams. No
+network, no final files. Writes ``stitching.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from bench.machine import machine
+from samples.synthetic import generate
+from tsfd_client.contract import TILE
+from tsfd_client.slides.seams import from_table, join_seams, split, to_table
+from tsfd_client.tiling import OVERLAP
+from tsfd_client.versions import Edges, TileNuclei, Version, versions
+
+_ACROSS = 16  # tiles along a block's side
+_STEP = TILE - OVERLAP
+_PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile
+_PATTERN = 1024  # pixels; the field repeats it
+_INNER = Edges(True, True, True, True)
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+def answers(seed: int = 0) -> list[TileNuclei]:
+    """What a network that disagrees with itself says of a block's tiles, row by row.
+
+    The field goes on with itself at the block's borders.
+    """
+    rng = np.random.default_rng(seed)
+    side = _ACROSS * _STEP
+    pattern = generate(
+        _PATTERN, _PATTERN, nuclei=_PATTERN**2 // _PIXELS_PER_NUCLEUS, seed=seed
+    ).instance_map
+    # Nuclei that the pattern's borders cut would be straight there.
+    border = np.concatenate([pattern[0], pattern[-1], pattern[:, 0], pattern[:, -1]])
+    pattern[np.isin(pattern, border)] = 0
+    repeats = -(-(side + TILE) // _PATTERN)
+    field = np.tile(pattern, (repeats, repeats))
+    return [
+        _answer(rng, field[y : y + TILE, x : x + TILE], y, x)
+        for y in range(0, side, _STEP)
+        for x in range(0, side, _STEP)
+    ]
+
+
+def _answer(rng: np.random.Generator, truth: np.ndarray, y: int, x: int) -> TileNuclei:
+    instance_map = np.zeros((TILE, TILE), np.uint16)
+    rows: list[tuple[float, ...]] = []
+    for number in np.unique(truth[truth > 0]):
+        change = cv2.erode if rng.random() < 0.5 else cv2.dilate
+        mask = change((truth == number).astype(np.uint8), _CROSS)
+        mask[instance_map > 0] = 0
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        if len(stats) == 1:
+            continue
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        left, top, width, height, area = stats[largest].tolist()
+        instance_map[pieces == largest] = len(rows) + 1
+        rows.append((0, 0, left, top, left + width, top + height, area, 1, 0.9, 0, 0))
+    return TileNuclei(y, x, instance_map, np.array(rows, np.float32).reshape(-1, 11))
+
+
+def measure(nuclei: int) -> dict[str, object]:
+    """All figures of ``stitching.json``: blocks in a square, until it holds so many nuclei."""
+    cv2.setNumThreads(1)
+    block = answers()
+    side = _ACROSS * _STEP
+    per_block = len(split([v for tile in block for v in versions(tile, _INNER)], _own(0, 0))[0])
+    across = max(1, round((nuclei / per_block) ** 0.5))
+    counts = {"versions": 0, "open": 0, "closed": 0}
+
+    def rows() -> Iterator[tuple[list[Version], int]]:
+        for row in range(across):
+            tables = []
+            for column in range(across):
+                y, x = row * side, column * side
+                tiles = [TileNuclei(y + t.y, x + t.x, t.instance_map, t.nuclei) for t in block]
+                found = [version for tile in tiles for version in versions(tile, _INNER)]
+                closed, left_open = split(found, _own(y, x))
+                tables.append(to_table(left_open))
+                counts["versions"] += len(found)
+                counts["open"] += len(left_open)
+                counts["closed"] += len(closed)
+            yield list(from_table(pa.concat_tables(tables))), (row + 1) * side
+
+    started = time.perf_counter()
+    seams = sum(1 for _ in join_seams(rows()))
+    seconds = time.perf_counter() - started
+    return {
+        "machine": machine(),
+        "blocks": across**2,
+        "tiles": across**2 * len(block),
+        "overlap": OVERLAP,
+        "nuclei": counts["closed"] + seams,
+        "versions": counts["versions"],
+        "share_open": round(counts["open"] / counts["versions"], 3),
+        "seconds": round(seconds, 1),
+        "versions_per_s": round(counts["versions"] / seconds),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _own(y: int, x: int) -> tuple[int, int, int, int]:
+    side = _ACROSS * _STEP
+    return y + OVERLAP, x + OVERLAP, y + side, x + side
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.stitching",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    parser.add_argument("--nuclei", type=int, default=1_000_000, metavar="N")
+    arguments = parser.parse_args(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    figures = measure(arguments.nuclei)
+    path = arguments.out / "stitching.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    print(
+        f"{figures['nuclei']:,} nuclei in {figures['seconds']} s on one core, "
+        f"{figures['versions_per_s']:,} versions/s, {figures['peak_mb']} MB; all in {path}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
