@@ -13,6 +13,8 @@ CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter comman
 READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),setup,convert))
 WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
+# A process that dies fails the run: xdist would replace it, and may wait for ever then.
+WORKERS := -n 2 --dist loadgroup --max-worker-restart=0
 OUT     ?= runs/$(PRESET)
 
 .PHONY: help setup export convert serve demo test test-fast loadtest bench bench-peers bench-gpu check \
@@ -48,11 +50,11 @@ demo: $(READY)  ## segment a real image (IMAGE=path MPP=x for your own) and a kn
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: convert  ## all tests, with the real server
-	@$(RUN) -m pytest -n 2 --dist loadgroup \
+	@$(RUN) -m pytest $(WORKERS) \
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
-	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(TESTS)
+	@$(RUN) -m pytest $(WORKERS) -m "not slow" $(TESTS)
 
 loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)

@@ -22,6 +22,7 @@ _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
 _SKIPS = Path(__file__).with_name("skips.toml")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a server or a converted network; a room's tests share one process."""
     for item in items:

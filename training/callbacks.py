@@ -122,9 +122,11 @@ class Checkpoint(keras.callbacks.Callback):
             self._handlers[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, *error: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self._asked and kind is None:  # after the last step
+            raise Stopped
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._saved = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 import tritonclient.grpc.aio as triton
+from tritonclient.grpc import InferenceServerClient as Registrar
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
@@ -18,6 +19,7 @@ from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
+from tsfd_client.shm import Regions
 from tsfd_client.tiling import Tile, tiling
 
 
@@ -26,7 +28,11 @@ class AsyncClient(Connection):
     """Segments images on a Triton server over gRPC; see `Connection` for the parameters."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
+        # Memory is registered now and then, by calls that wait.
+        self._registrar = None if self.transport == "grpc" else Registrar(**self._channel())
+        self._regions = Regions(self._registrar, self.headers) if self._registrar else None
         self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
     async def __aenter__(self) -> Self:
@@ -41,7 +47,10 @@ class AsyncClient(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection and remove what is shared with the server."""
+        if self._regions and self._registrar:
+            await asyncio.to_thread(self._regions.close)
+            self._registrar.close()
         await self._triton.close()
 
     async def check(self) -> wire.Served:
@@ -89,19 +98,35 @@ class AsyncClient(Connection):
         return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp)
 
     async def segment_tiles(
-        self, tiles: np.ndarray, *, settings: Settings | None = None
+        self,
+        tiles: np.ndarray,
+        *,
+        settings: Settings | None = None,
+        refused: Callable[[], None] | None = None,
     ) -> list[TileResult]:
-        """Segment tiles in one request; parameters and errors as `Client.segment_tiles`."""
+        """Segment tiles in one request; parameters and errors as `Client.segment_tiles`.
+
+        Parameters
+        ----------
+        refused
+            Called whenever the server is unavailable or full and another try follows.
+        """
         tries = Tries(self.url, self.retry_for)
         while True:
             try:
                 return await self._segment_tiles(tiles, settings)
             except triton.InferenceServerException as error:
                 pause = tries.pause(error)
+            if refused:
+                refused()
             await asyncio.sleep(pause)
 
     async def _segment_tiles(
         self, tiles: np.ndarray, settings: Settings | None
     ) -> list[TileResult]:
-        request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
-        return wire.decode(await self._triton.infer(**request))
+        if self._regions is None:
+            request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
+            return wire.decode(await self._triton.infer(**request))
+        with self._regions.region() as region:
+            request = self._inference(region.inputs(tiles), region.outputs(len(tiles)), settings)
+            return region.decode(await self._triton.infer(**request), len(tiles))

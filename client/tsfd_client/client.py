@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -19,37 +19,19 @@ from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
-from tsfd_client.shm import Regions
+from tsfd_client.shm import Regions, is_offered
 from tsfd_client.tiling import Tile, tiling
-
-Transport = Literal["grpc", "shm"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Client(Connection):
-    """Segments images on a Triton server over gRPC. Safe to use from several threads.
+    """Segments images on a Triton server over gRPC; see `Connection` for the parameters.
 
-    Parameters
-    ----------
-    url, timeout, retry_for, max_in_flight, batch_size, headers, ssl, ...
-        See `Connection`.
-    transport
-        How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` through shared memory with a
-        server on this machine. Each request under way takes a region in ``/dev/shm`` of 0.33 MB
-        per tile; `close` removes them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such transport.
+    Safe to use from several threads.
     """
 
-    transport: Transport = "grpc"
-
     def __post_init__(self) -> None:
-        known = get_args(Transport)
-        if self.transport not in known:
-            raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
+        super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
         self._regions = Regions(self._triton, self.headers) if self.transport == "shm" else None
 
@@ -89,6 +71,10 @@ class Client(Connection):
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
         return wire.Served(answer.release, server.version)
+
+    def shares_memory(self) -> bool:
+        """Whether the server is on this machine and opens its shared memory."""
+        return is_offered(self._triton, self.url, self.headers)
 
     def segment(
         self,

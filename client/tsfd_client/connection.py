@@ -6,7 +6,7 @@ The calls themselves are written in each, because one of them awaits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tritonclient.grpc as triton
 
@@ -22,6 +22,8 @@ _CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 _QUICK = 5.0  # seconds for an answer that needs no computing
+
+Transport = Literal["grpc", "shm"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -44,6 +46,15 @@ class Connection:
         Sent with every request, for a proxy in front of the server.
     ssl, root_certificates, private_key, certificate_chain
         TLS, and PEM files for it; key and chain for mutual TLS.
+    transport
+        How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` through shared memory with a
+        server on this machine. Each request under way takes a region in ``/dev/shm`` of 0.33 MB
+        per tile; `close` removes them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such transport.
     """
 
     url: str = field(default="localhost:8001", kw_only=False)
@@ -56,6 +67,12 @@ class Connection:
     root_certificates: str | None = None
     private_key: str | None = None
     certificate_chain: str | None = None
+    transport: Transport = "grpc"
+
+    def __post_init__(self) -> None:
+        known = get_args(Transport)
+        if self.transport not in known:
+            raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
 
     def _channel(self) -> dict[str, Any]:
         """Arguments of Triton's own client, of either kind."""

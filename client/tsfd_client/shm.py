@@ -26,6 +26,7 @@ _MAPS_AT = MAX_BATCH * TILE * TILE * 3
 _REGION_BYTES = _MAPS_AT + MAX_BATCH * _MAP_BYTES
 """10.5 MB, of which only the pages that a request uses are ever allocated."""
 
+_HERE = ("localhost", "127.0.0.1", "[::1]")
 _IN_USE = "in use"
 _PATIENCE = 5.0  # seconds for requests under way when the client is closed
 
@@ -89,6 +90,22 @@ class Region:
                 if _IN_USE not in str(error.message()) or time.monotonic() >= until:
                     return  # the server is gone, or keeps its side until it stops
             time.sleep(0.02)
+
+
+def is_offered(
+    connection: triton.InferenceServerClient, url: str, headers: dict[str, str] | None
+) -> bool:
+    """Whether a server, by its address on this machine, can open this machine's memory.
+
+    It cannot when it runs in a container of its own, or its operator has switched it off.
+    """
+    if url.rpartition(":")[0] not in _HERE:
+        return False
+    try:
+        Region(connection, headers).release()
+    except (triton.InferenceServerException, OSError):
+        return False
+    return True
 
 
 class Regions:

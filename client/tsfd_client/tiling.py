@@ -52,7 +52,7 @@ class Tiling:
     def __iter__(self) -> Iterator[Tile]:
         for y in self.ys:
             for x in self.xs:
-                yield Tile(y, x, _pad(self.image[y : y + TILE, x : x + TILE]))
+                yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
 
 
 def tiling(image: np.ndarray, mpp: float) -> Tiling:
@@ -73,7 +73,7 @@ def tiling(image: np.ndarray, mpp: float) -> Tiling:
     _check(image, mpp)
     grid = Grid(image.shape[0], image.shape[1], mpp)
     height, width = grid.shape
-    return Tiling(resample(image, mpp), 1 / grid.step, _starts(height), _starts(width))
+    return Tiling(resample(image, mpp), 1 / grid.step, starts(height), starts(width))
 
 
 def _check(image: np.ndarray, mpp: float | None) -> None:
@@ -102,13 +102,13 @@ def _check(image: np.ndarray, mpp: float | None) -> None:
         )
 
 
-def _starts(length: int) -> tuple[int, ...]:
+def starts(length: int) -> tuple[int, ...]:
     """Edges of the tiles along one axis; the last tile ends where the image ends."""
     last = max(0, length - TILE)
     return (*range(0, last, TILE - OVERLAP), last)
 
 
-def _pad(pixels: np.ndarray) -> np.ndarray:
+def pad(pixels: np.ndarray) -> np.ndarray:
     bottom, right = (TILE - length for length in pixels.shape[:2])
     if bottom == 0 and right == 0:
         return pixels

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from training.data.batches import Batches
 from training.data.pannuke import PanNukeFold, find_folds
 from training.protocol import main, random_split, rotation
 
@@ -93,17 +92,16 @@ def test_a_protocol_begins_from_no_weights_file(
 
 @pytest.mark.slow
 def test_a_stopped_protocol_says_how_to_go_on(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = tmp_path / "runs" / "random" / "tensorboard"
+    get = Batches.__getitem__
 
-    def interrupt() -> None:
-        while not started.exists():
-            time.sleep(0.01)
+    def interrupted(batches: Batches, index: int) -> tuple:
         os.kill(os.getpid(), signal.SIGINT)
+        return get(batches, index)
 
-    thread = threading.Thread(target=interrupt, daemon=True)
-    thread.start()
+    monkeypatch.setattr(Batches, "__getitem__", interrupted)
+
     assert main(arguments) == 130
 
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -45,7 +45,13 @@ class TiffPyramid:
     """The levels of a TIFF; see `Levels`."""
 
     def __init__(self, path: Path) -> None:
-        self._file = tifffile.TiffFile(path)
+        try:
+            self._file = tifffile.TiffFile(path)
+        except tifffile.TiffFileError as error:
+            raise ImageError(
+                f"{path} is not a slide: formats of scanners (SVS, NDPI, MRXS, SCN, ...), DICOM "
+                "and TIFF are read."
+            ) from error
         self._lock = threading.Lock()
         try:
             levels = self._file.series[0].levels

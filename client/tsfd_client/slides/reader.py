@@ -19,7 +19,6 @@ from typing import Self
 
 import cv2
 import numpy as np
-import tifffile
 
 from tsfd_client.contract import MPP
 from tsfd_client.errors import ImageError
@@ -210,11 +209,6 @@ def _open(path: Path) -> Levels:
         return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
     except ImageError:
         raise
-    except tifffile.TiffFileError as error:
-        raise ImageError(
-            f"{path} is not a slide: formats of scanners (SVS, NDPI, MRXS, SCN, ...), DICOM and "
-            "TIFF are read."
-        ) from error
     except Exception as error:  # on damaged files the readers raise whatever they happen to
         raise ImageError(f"{path} cannot be read as a slide: {reason_of(error)}") from error
 

@@ -195,6 +195,19 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
             yield file.read_row_group(group, columns=columns).combine_chunks()
 
 
+def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
+    """The nuclei of a ``nuclei.parquet`` that reach between two rows of level 0."""
+    parts = [SCHEMA.empty_table()]
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group)
+            if _limits(statistics, "ymin").min < bottom and _limits(statistics, "ymax").max > top:
+                part = file.read_row_group(group)
+                boxes = boxes_of(part)
+                parts.append(part.filter(pa.array((boxes[:, 1] < bottom) & (boxes[:, 3] > top))))
+    return pa.concat_tables(parts)
+
+
 def boxes_of(table: pa.Table) -> np.ndarray:
     """Boxes of a table's nuclei, float64 [n, 4]: x_min, y_min, x_max, y_max."""
     boxes = table["bbox"].combine_chunks()
@@ -212,6 +225,12 @@ def rings_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         float64 [m, 2]; x, y. Every ring is closed.
     """
     return wkb.decode(table["geometry"].combine_chunks())
+
+
+def _limits(group: pq.RowGroupMetaData, side: str) -> pq.Statistics:
+    """The least and largest value of a side of the boxes in a row group."""
+    columns = (group.column(index) for index in range(group.num_columns))
+    return next(c.statistics for c in columns if c.path_in_schema == f"bbox.{side}")
 
 
 def _measure(offsets: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

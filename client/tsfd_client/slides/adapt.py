@@ -1,0 +1,81 @@
+"""How many requests are under way: more while the server keeps up, half as many when it refuses.
+
+The rule of TCP: one more after every round whose answers came as quickly as before, half after a
+refusal. A server that is busy answers later in proportion to what waits, so that a limit far above
+what it can do buys nothing and fills its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+_FIRST: Final = 2
+_SLOWER: Final = 2.0  # times the best round's latency: from here on requests only queue
+
+
+class Limit:
+    """The limit; requests run within `slot`.
+
+    Parameters
+    ----------
+    most
+        Highest limit.
+    changed
+        Called with the new limit and why.
+    """
+
+    def __init__(self, most: int, changed: Callable[[int, str], None]) -> None:
+        self.limit = min(_FIRST, most)
+        self._most = most
+        self._changed = changed
+        self._running = 0
+        self._free = asyncio.Condition()
+        self._latencies: list[float] = []
+        self._best = float("inf")
+        self._refused_in_round = False
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """One request's place among those under way."""
+        async with self._free:
+            await self._free.wait_for(lambda: self._running < self.limit)
+            self._running += 1
+        began = time.monotonic()
+        try:
+            yield
+            self._answered(time.monotonic() - began)
+        finally:
+            async with self._free:
+                self._running -= 1
+                self._free.notify_all()
+
+    def refused(self) -> None:
+        """Halve the limit, once for all requests that were under way together."""
+        if self._refused_in_round:
+            return
+        self._refused_in_round = True
+        self._latencies.clear()
+        self._set(max(1, self.limit // 2), "refused")
+
+    def _answered(self, latency: float) -> None:
+        self._latencies.append(latency)
+        if len(self._latencies) < self.limit:
+            return
+        median = statistics.median(self._latencies)
+        self._latencies.clear()
+        if self._refused_in_round:  # its latencies hold the waiting after the refusal
+            self._refused_in_round = False
+            return
+        self._best = min(self._best, median)
+        if median <= _SLOWER * self._best:
+            self._set(min(self._most, self.limit + 1), "answers come as quickly as before")
+
+    def _set(self, limit: int, why: str) -> None:
+        if limit != self.limit:
+            self.limit = limit
+            self._changed(limit, why)

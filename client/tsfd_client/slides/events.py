@@ -1,0 +1,39 @@
+"""What happened during a run, a line of JSON each: the one place where times are kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+FILE = "events.jsonl"
+
+
+class Events:
+    """The log of a run; `write` appends a line."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / FILE).open("a", buffering=1)
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Append an event with its facts and the time in seconds since 1970."""
+        self._file.write(
+            json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run, the earliest first; a line that was cut off by a kill is left out."""
+    path = folder / FILE
+    events = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events

@@ -1,0 +1,163 @@
+"""Which tiles of a slide are segmented, and in which blocks.
+
+The tiles lie on one grid over the whole slide, as for an image in memory; those without tissue are
+left out. A block is a square of 16 x 16 places of the grid, read, stitched and written as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tsfd_client.contract import TILE
+from tsfd_client.resample import Box
+from tsfd_client.tiling import starts
+
+SIDE = 16
+"""Tiles along a block's side."""
+
+
+@dataclass(frozen=True)
+class PlannedTile:
+    """A tile to be segmented.
+
+    Attributes
+    ----------
+    y, x
+        Upper left corner, pixels at 0.25 mpp.
+    inner
+        Beyond which of its edges (top, left, bottom, right) a neighbouring tile goes on.
+    """
+
+    y: int
+    x: int
+    inner: tuple[bool, bool, bool, bool]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the plan.
+
+    Attributes
+    ----------
+    row, column
+        Its place among the blocks.
+    tiles
+        Those of its places that have tissue, row by row.
+    own
+        The part of the slide that no tile of another block covers.
+    """
+
+    row: int
+    column: int
+    tiles: tuple[PlannedTile, ...]
+    own: Box
+
+    @property
+    def name(self) -> str:
+        """Such as ``r003_c012``."""
+        return f"r{self.row:03}_c{self.column:03}"
+
+    @property
+    def box(self) -> Box:
+        """What its tiles cover; reaches beyond a slide that is smaller than a tile."""
+        ys, xs = [tile.y for tile in self.tiles], [tile.x for tile in self.tiles]
+        return min(ys), min(xs), max(ys) + TILE, max(xs) + TILE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tiles of a slide.
+
+    Attributes
+    ----------
+    height, width
+        Of the slide, pixels at 0.25 mpp.
+    wanted
+        bool [rows, columns]: which places of the grid are segmented.
+    """
+
+    height: int
+    width: int
+    wanted: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.wanted.sum())
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The blocks that have tiles, row by row."""
+        return list(self._blocks())
+
+    def rows(self) -> Iterator[tuple[list[Block], int]]:
+        """The blocks of each row, and where the tiles of the rows below it begin."""
+        for first in range(0, len(self._ys), SIDE):
+            blocks = [block for block in self.blocks if block.row == first // SIDE]
+            below = self._ys[first + SIDE] if first + SIDE < len(self._ys) else self.height
+            yield blocks, below
+
+    @cached_property
+    def _ys(self) -> tuple[int, ...]:
+        return starts(self.height)
+
+    @cached_property
+    def _xs(self) -> tuple[int, ...]:
+        return starts(self.width)
+
+    def _blocks(self) -> Iterator[Block]:
+        for row, top in enumerate(range(0, len(self._ys), SIDE)):
+            for column, left in enumerate(range(0, len(self._xs), SIDE)):
+                part = self.wanted[top : top + SIDE, left : left + SIDE]
+                if part.any():
+                    tiles = tuple(self._tile(top + i, left + j) for i, j in np.argwhere(part))
+                    y0, y1 = _own(self._ys, top, self.height)
+                    x0, x1 = _own(self._xs, left, self.width)
+                    yield Block(row, column, tiles, (y0, x0, y1, x1))
+
+    def _tile(self, i: int, j: int) -> PlannedTile:
+        inner = (
+            i > 0 and bool(self.wanted[i - 1, j]),
+            j > 0 and bool(self.wanted[i, j - 1]),
+            i + 1 < len(self._ys) and bool(self.wanted[i + 1, j]),
+            j + 1 < len(self._xs) and bool(self.wanted[i, j + 1]),
+        )
+        return PlannedTile(self._ys[i], self._xs[j], inner)
+
+
+def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
+    """Lay tiles over a slide.
+
+    Parameters
+    ----------
+    height, width
+        Of the slide, pixels at 0.25 mpp.
+    tissue
+        bool [h, w], the whole slide at any scale, or None for everywhere.
+    """
+    ys, xs = starts(height), starts(width)
+    if tissue is None:
+        return Plan(height, width, np.ones((len(ys), len(xs)), bool))
+    # Sums over rectangles, from the sums over all that lies above and left.
+    sums = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
+    sums[1:, 1:] = tissue.cumsum(axis=0).cumsum(axis=1)
+    tops, bottoms = _cells(ys, height, tissue.shape[0])
+    lefts, rights = _cells(xs, width, tissue.shape[1])
+    held = sums[bottoms][:, rights] - sums[tops][:, rights] - sums[bottoms][:, lefts]
+    return Plan(height, width, held + sums[tops][:, lefts] > 0)
+
+
+def _cells(edges: tuple[int, ...], length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last cell (exclusive) that the tiles touch along one axis."""
+    first = np.array(edges) * cells // length
+    last = -(-np.minimum(np.array(edges) + TILE, length) * cells // length)
+    return first, np.maximum(last, first + 1)
+
+
+def _own(edges: tuple[int, ...], first: int, length: int) -> tuple[int, int]:
+    """Where the pixels begin and end that no tile before or after this block's covers."""
+    begin = edges[first - 1] + TILE if first else 0
+    end = edges[first + SIDE] if first + SIDE < len(edges) else length
+    return begin, end

@@ -1,0 +1,136 @@
+"""The folder of a slide's run: what it was begun with, and which blocks are done.
+
+    run.json                        what decides the result; with anything else it is not resumed
+    blocks/r003_c012.closed.parquet nuclei that no other block can change
+    blocks/r003_c012.open.parquet   versions of nuclei at the block's borders
+    nuclei.parquet nuclei.geojson.gz overview.png summary.json events.jsonl
+    DONE                            comes last
+
+A block is done when both of its files are there. They are removed once the run is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tsfd_client.errors import OutputError
+from tsfd_client.slides.files import replacing
+from tsfd_client.slides.plan import Block
+
+_TISSUE = b"tsfd_tissue"
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What was found in a block.
+
+    Attributes
+    ----------
+    closed
+        Table of `tsfd_client.slides.table`, without ids.
+    open
+        Table of `tsfd_client.slides.seams`.
+    tissue
+        float64 [20]: probabilities of the tissues summed over the tiles, each weighted by how much
+        tissue it holds, and the sum of the weights.
+    """
+
+    closed: pa.Table
+    open: pa.Table
+    tissue: np.ndarray
+
+
+class Run:
+    """The folder of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._blocks = folder / "blocks"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all outputs are there."""
+        return (self.folder / "DONE").is_file()
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Create the run, or go on with one that was begun with the same facts.
+
+        Raises
+        ------
+        OutputError
+            If it was begun with others; the message names the first that differs.
+        """
+        path = self.folder / "run.json"
+        if path.is_file():
+            self._compare(path, facts)
+        else:
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        if not self.is_done:
+            self._blocks.mkdir(exist_ok=True)
+
+    def facts(self) -> dict[str, Any]:
+        """What the run was begun with."""
+        return dict(json.loads((self.folder / "run.json").read_text()))
+
+    def has(self, block: Block) -> bool:
+        """Whether a block is done."""
+        return all(path.is_file() for path in self._paths(block))
+
+    def write(self, block: Block, result: BlockResult) -> None:
+        """Keep what was found in a block."""
+        closed = result.closed.replace_schema_metadata(
+            {**(result.closed.schema.metadata or {}), _TISSUE: json.dumps(result.tissue.tolist())}
+        )
+        for path, table in zip(self._paths(block), (result.open, closed), strict=True):
+            with replacing(path) as partial:
+                pq.write_table(table, partial, compression="zstd")
+
+    def closed(self, block: Block) -> pa.Table:
+        """The block's nuclei that no other block can change."""
+        return pq.read_table(self._paths(block)[1])
+
+    def open(self, block: Block) -> pa.Table:
+        """The block's versions of nuclei at its borders."""
+        return pq.read_table(self._paths(block)[0])
+
+    def tissue(self, block: Block) -> np.ndarray:
+        """See `BlockResult`."""
+        metadata = pq.read_schema(self._paths(block)[1]).metadata
+        return np.array(json.loads(metadata[_TISSUE]))
+
+    def finish(self) -> None:
+        """Say that all outputs are there, and remove the blocks."""
+        with replacing(self.folder / "DONE") as partial:
+            partial.touch()
+        shutil.rmtree(self._blocks, ignore_errors=True)
+
+    def _paths(self, block: Block) -> tuple[Path, Path]:
+        return (
+            self._blocks / f"{block.name}.open.parquet",
+            self._blocks / f"{block.name}.closed.parquet",
+        )
+
+    def _compare(self, path: Path, facts: dict[str, Any]) -> None:
+        try:
+            begun = json.loads(path.read_text())
+        except ValueError:
+            begun = None
+        if not isinstance(begun, dict):
+            raise OutputError(f"{path} is damaged: remove {self.folder} to begin anew.")
+        differing = [name for name in {**begun, **facts} if begun.get(name) != facts.get(name)]
+        if differing:
+            name = differing[0]
+            raise OutputError(
+                f"{self.folder} was begun with {name.replace('_', ' ')} "
+                f"{json.dumps(begun.get(name))}, not {json.dumps(facts.get(name))}: choose another "
+                "--out, or remove the folder."
+            )

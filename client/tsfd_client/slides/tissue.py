@@ -1,0 +1,145 @@
+"""Where a slide has tissue: found on a thumbnail, or read from the polygons of a GeoJSON file.
+
+Stained tissue has a colour and glass has none, so saturation tells them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tsfd_client.errors import ImageError
+
+MPP = 8.0
+"""Scale of the masks, micrometres per pixel."""
+
+_SIGMA_UM = 8.0  # noise of the scanner and dust are smaller
+_SATURATION = (6.0, 12.0)  # of 255: glass, tinted glass; pale tissue begins at once above
+_SPECK_UM2 = 1_000.0
+_MARGIN_UM = 32.0  # pale rims belong to the tissue
+_SHIFT = 4  # OpenCV draws in sixteenths of a pixel
+
+
+def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
+    """Tissue on a thumbnail: what is more coloured than glass, and its surroundings.
+
+    Glass with a strong tint counts as tissue on a slide that has nothing else.
+
+    Parameters
+    ----------
+    thumbnail
+        uint8 [h, w, 3], RGB.
+    mpp
+        Of the thumbnail, micrometres per pixel.
+
+    Returns
+    -------
+    bool [h, w]
+    """
+    smooth = cv2.GaussianBlur(thumbnail, (0, 0), _SIGMA_UM / mpp)
+    saturation = smooth.max(axis=2) - smooth.min(axis=2)
+    # Without glass Otsu's threshold parts dark from pale tissue, so half of it, within limits.
+    otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_OTSU)
+    stained = saturation > np.clip(otsu / 2, *_SATURATION)
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(stained.astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] * mpp**2 >= _SPECK_UM2
+    large[0] = False  # what is not stained
+    side = 2 * round(_MARGIN_UM / mpp) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.dilate(large[pieces].astype(np.uint8), disc) > 0
+
+
+def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
+    """Tissue as outlined in a GeoJSON file, such as QuPath exports.
+
+    Parameters
+    ----------
+    path
+        Of the file. Its polygons are in pixels of the slide's level 0; points and lines are left
+        out.
+    height, width
+        Of the slide's level 0, pixels.
+    mpp
+        Of level 0, micrometres per pixel.
+
+    Returns
+    -------
+    bool [round(height * mpp / 8), round(width * mpp / 8)]
+        Every pixel that a polygon touches.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, not GeoJSON, or has no polygon on the slide.
+    """
+    shape = max(1, round(height * mpp / MPP)), max(1, round(width * mpp / MPP))
+    scale = np.array([shape[1] / width, shape[0] / height])
+    mask = np.zeros(shape, np.uint8)
+    found = False
+    try:
+        for rings in _polygons(json.loads(path.read_bytes())):
+            found = True
+            _draw(mask, [_ring(ring, scale) for ring in rings])
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ImageError(f"{path} is not GeoJSON, or its polygons are damaged.") from error
+    if not found:
+        raise ImageError(f"{path} has no polygon: outline the tissue by polygons.")
+    if not mask.any():
+        raise ImageError(
+            f"{path} has no polygon on the slide, which is {width} x {height} pixels: its "
+            "coordinates must be pixels of the full resolution."
+        )
+    return mask > 0
+
+
+def _polygons(node: Any) -> Iterator[Any]:
+    """Polygons of a GeoJSON object, or of a list of them; each a list of rings, holes last."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _polygons(each)
+        return
+    kind = node["type"]
+    if kind == "FeatureCollection":
+        yield from _polygons(node["features"])
+    elif kind == "Feature":
+        yield from _polygons(node["geometry"] or [])
+    elif kind == "GeometryCollection":
+        yield from _polygons(node["geometries"])
+    elif kind == "Polygon":
+        yield node["coordinates"]
+    elif kind == "MultiPolygon":
+        yield from node["coordinates"]
+
+
+def _ring(points: Any, scale: np.ndarray) -> np.ndarray:
+    """A ring on the mask: int32 [n, 1, 2], x and y, in OpenCV's sixteenths from pixel centres."""
+    ring = np.array([point[:2] for point in points], np.float64)
+    if ring.shape != (len(points), 2) or len(points) < 4 or not np.isfinite(ring).all():
+        raise ValueError("a ring is not a list of points")
+    far = float(1 << 20)  # pixels of the mask, beyond any slide and within 32 bits
+    places = np.clip(ring * scale - 0.5, -far, far)
+    drawn: np.ndarray = np.round(places * 2**_SHIFT).astype(np.int32)
+    return drawn[:, None]
+
+
+def _draw(mask: np.ndarray, rings: list[np.ndarray]) -> None:
+    """Fill a polygon but its holes, on the part of the mask that it lies on."""
+    x0, y0 = np.maximum(0, rings[0].min(axis=(0, 1)) // 2**_SHIFT)
+    x1, y1 = rings[0].max(axis=(0, 1)) // 2**_SHIFT + 2
+    part = mask[y0 : max(0, y1), x0 : max(0, x1)]
+    if part.size:
+        drawn = np.zeros(part.shape, np.uint8)
+        origin = (-int(x0), -int(y0))
+        cv2.fillPoly(
+            drawn, [ring + np.array(origin) * 2**_SHIFT for ring in rings], 1, shift=_SHIFT
+        )
+        part |= drawn

@@ -1,0 +1,110 @@
+"""Small slides in the formats that can be written here, with a picture that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from samples.synthetic import generate
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """Tissue of sides that no level halves evenly, uint8 [701, 533, 3]."""
+    return generate(701, 533, nuclei=120, seed=11).image
+
+
+def smaller(image: np.ndarray, times: int) -> np.ndarray:
+    """A level of a pyramid, as scanners round it: up."""
+    size = tuple(-(-length // times) for length in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture
+def tiff_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
+    """Writes a tiled TIFF of several levels, without compression unless told."""
+
+    def write(
+        name: str = "slide.tif",
+        *,
+        mpp: float | None = 0.25,
+        shrinks: tuple[int, ...] = (1, 2, 8),
+        image: np.ndarray = picture,
+        **options: object,
+    ) -> Path:
+        scale = {"resolution": (1e4 / mpp,) * 2, "resolutionunit": "CENTIMETER"} if mpp else {}
+        options = {"tile": (128, 128), "photometric": "rgb", "metadata": None} | options
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            for times in shrinks:
+                level = smaller(image, times)
+                level = np.moveaxis(level, -1, 0) if "planarconfig" in options else level
+                file.write(level, subfiletype=int(times > 1), **options, **scale)
+                scale = {}
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def ome_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
+    """Writes an OME-TIFF: levels as sub-images of the first page, a plane per colour if told."""
+
+    def write(*, mpp: float, shrinks: tuple[int, ...] = (1, 2, 8), planes: bool = False) -> Path:
+        path = tmp_path / "slide.ome.tif"
+        axes = "CYX" if planes else "YXS"
+        options = {"tile": (128, 128), "photometric": "minisblack" if planes else "rgb"}
+        scale = {"PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+        with tifffile.TiffWriter(path, ome=True) as file:
+            for number, times in enumerate(shrinks):
+                level = smaller(picture, times)
+                level = np.ascontiguousarray(np.moveaxis(level, -1, 0)) if planes else level
+                if number == 0:
+                    file.write(
+                        level, subifds=len(shrinks) - 1, metadata={"axes": axes} | scale, **options
+                    )
+                else:
+                    file.write(level, subfiletype=1, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def svs_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
+    """Writes a slide as Aperio's scanners do: JPEG tiles, levels, label and macro."""
+
+    def write(*, mpp: float | None = 0.25, shrinks: tuple[int, ...] = (1, 2, 8)) -> Path:
+        path = tmp_path / "slide.svs"
+        says = f"Aperio Image Library\n{picture.shape[1]}x{picture.shape[0]} |AppMag = 40"
+        says += f"|MPP = {mpp}" if mpp else ""
+        options = {"photometric": "rgb", "metadata": None}
+        black = np.zeros((50, 60, 3), np.uint8)
+        with tifffile.TiffWriter(path) as file:
+            for times in shrinks:
+                level = smaller(picture, times)
+                tiled = {"tile": (128, 128), "compression": "jpeg"}
+                file.write(level, description=says, **tiled, **options)
+                if times == 1:  # in strips, for which OpenSlide takes the second page
+                    file.write(black, description=says, **options)
+            file.write(black, description="Aperio\nlabel 60x50", subfiletype=1, **options)
+            file.write(black, description="Aperio\nmacro 60x50", subfiletype=9, **options)
+        return path
+
+    return write
+
+
+def drop_tile(path: Path, number: int) -> None:
+    """Make a tile of the first level one that was never written."""
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = file.pages[0].tags[name]
+            values = list(tag.value)
+            values[number] = 0
+            tag.overwrite(tuple(values))

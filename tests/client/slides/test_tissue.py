@@ -1,0 +1,173 @@
+"""Where a slide has tissue: found, or outlined by the user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from samples.synthetic import generate
+from tsfd_client import ImageError
+from tsfd_client.slides.reader import open_slide
+from tsfd_client.slides.tissue import find_tissue, read_tissue
+
+DATA = Path(__file__).parents[4] / "shared/data"
+GLASS = {"white": (250, 250, 250), "usual": (243, 241, 244), "tinted": (235, 228, 238)}
+SQUARE = [[100, 100], [500, 100], [500, 500], [100, 500], [100, 100]]
+HOLE = [[200, 200], [400, 200], [400, 400], [200, 400], [200, 200]]
+
+
+def on_glass(glass: tuple[int, int, int], tissue: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    """A thumbnail of 200 x 300 pixels with noise and a piece of tissue."""
+    noise = np.random.default_rng(0).normal(0, 1, (200, 300, 3))
+    image = np.clip(np.rint(glass + noise), 0, 255).astype(np.uint8)
+    image[at[0] : at[0] + tissue.shape[0], at[1] : at[1] + tissue.shape[1]] = tissue
+    return image
+
+
+def outlined(tmp_path: Path, content: object) -> Path:
+    path = tmp_path / "tissue.geojson"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def feature(kind: str, coordinates: object) -> dict[str, object]:
+    geometry = {"type": kind, "coordinates": coordinates}
+    return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+
+@pytest.mark.parametrize("glass", GLASS.values(), ids=GLASS)
+def test_tissue_and_no_more_than_its_surroundings(glass: tuple[int, int, int]) -> None:
+    field = generate(1280, 1280, nuclei=300, seed=3).image
+    tissue = cv2.resize(field, (40, 40), interpolation=cv2.INTER_AREA)
+
+    mask = find_tissue(on_glass(glass, tissue, (80, 120)))
+
+    assert mask[80:120, 120:160].all()
+    mask[73:127, 113:167] = False  # the margin, and what smoothing adds
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("glass", [GLASS["white"], GLASS["usual"]])
+def test_glass_has_no_tissue(glass: tuple[int, int, int]) -> None:
+    assert not find_tissue(on_glass(glass, np.zeros((0, 0, 3), np.uint8), (0, 0))).any()
+
+
+def test_dust_is_no_tissue() -> None:
+    dust = np.full((2, 2, 3), (40, 60, 90), np.uint8)
+
+    assert not find_tissue(on_glass(GLASS["usual"], dust, (50, 50))).any()
+
+
+def test_tissue_without_any_glass() -> None:
+    field = generate(1280, 1280, nuclei=300, seed=3).image
+
+    assert find_tissue(cv2.resize(field, (40, 40), interpolation=cv2.INTER_AREA)).all()
+
+
+def test_nuclei_of_annotated_images_lie_in_the_tissue_found() -> None:
+    """Of every set, pale ones too, each image laid on glass."""
+    if not DATA.is_dir():
+        pytest.skip("no shared data beside the repository")
+    total, kept = 0, 0
+    for entry in json.loads((DATA / "manifest.json").read_text())[::6]:
+        image = cv2.imread(str(DATA / entry["image"]))[..., ::-1]
+        small = tuple(round(length * entry["mpp"] / 8) for length in image.shape[1::-1])
+        image = cv2.resize(np.ascontiguousarray(image), small, interpolation=cv2.INTER_AREA)
+        mask = find_tissue(on_glass(GLASS["usual"], image, (64, 64)))
+        mask = mask[64 : 64 + small[1], 64 : 64 + small[0]].astype(np.uint8)
+        nuclei = np.load(DATA / entry["masks"])["instances"]
+        covered = cv2.resize(mask, nuclei.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        total += len(np.unique(nuclei[nuclei > 0]))
+        kept += len(np.unique(nuclei[covered & (nuclei > 0)]))
+
+    assert total > 5_000
+    assert kept >= 0.998 * total
+
+
+def test_nothing_dark_of_the_slide_is_missed_but_dust() -> None:
+    if not DATA.is_dir():
+        pytest.skip("no shared data beside the repository")
+    with open_slide(DATA / "slides/cmu-1-small-region.svs") as slide:
+        mask = find_tissue(slide.thumbnail(8.0)).astype(np.uint8)
+        grey = cv2.cvtColor(slide.thumbnail(0.5), cv2.COLOR_RGB2GRAY)
+
+    missed = cv2.resize(mask, grey.shape[::-1], interpolation=cv2.INTER_NEAREST) == 0
+    assert mask.mean() < 0.95
+    assert (missed & (grey < 120)).sum() <= 0.002 * (grey < 120).sum()
+
+
+@pytest.mark.parametrize("wrapped", ["collection", "feature", "geometry", "list", "several"])
+def test_polygons_of_qupath_and_others(tmp_path: Path, wrapped: str) -> None:
+    one = feature("Polygon", [SQUARE, HOLE])
+    content = {
+        "collection": {"type": "FeatureCollection", "features": [feature("Point", [1, 2]), one]},
+        "feature": one,
+        "geometry": one["geometry"],
+        "list": [one],
+        "several": {
+            "type": "GeometryCollection",
+            "geometries": [{"type": "MultiPolygon", "coordinates": [[SQUARE, HOLE]]}],
+        },
+    }[wrapped]
+
+    mask = read_tissue(outlined(tmp_path, content), 800, 1000, mpp=1.0)
+
+    assert mask.shape == (100, 125)
+    assert mask[13:24, 13:62].all()
+    assert mask[51:62, 13:62].all()
+    assert not mask[27:49, 27:49].any(), "the hole"
+    assert not mask[:11].any()
+    assert not mask[64:].any()
+    assert not mask[:, 64:].any()
+
+
+def test_a_hole_of_one_polygon_may_hold_another(tmp_path: Path) -> None:
+    island = [[280, 280], [320, 280], [320, 320], [280, 320], [280, 280]]
+    both = [feature("Polygon", [SQUARE, HOLE]), feature("Polygon", [island])]
+
+    mask = read_tissue(outlined(tmp_path, both), 800, 1000, mpp=1.0)
+
+    assert mask[37, 37]
+    assert not mask[30, 30]
+
+
+def test_a_polygon_may_reach_beyond_the_slide(tmp_path: Path) -> None:
+    far = [[-5e9, -5e9], [5e9, -5e9], [5e9, 5e9], [-5e9, 5e9], [-5e9, -5e9]]
+
+    assert read_tissue(outlined(tmp_path, feature("Polygon", [far])), 800, 1000, mpp=1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("no json", "is not GeoJSON"),
+        ("[1, 2]", "is not GeoJSON"),
+        (feature("Polygon", [[[1, 2], [3]]]), "is not GeoJSON"),
+        (feature("Polygon", []), "is not GeoJSON"),
+        (feature("Polygon", [[]]), "is not GeoJSON"),
+        (feature("Polygon", [[[None, 2]] * 4]), "is not GeoJSON"),
+        ({"type": "FeatureCollection", "features": []}, "has no polygon"),
+        (feature("Point", [1, 2]), "has no polygon"),
+        (feature("Polygon", [[[x + 2000, y] for x, y in SQUARE]]), "on the slide, which is 1000"),
+        (feature("Polygon", [[[x - 2000, y] for x, y in SQUARE]]), "on the slide, which is 1000"),
+    ],
+)
+def test_an_outline_that_cannot_be_used(tmp_path: Path, content: object, says: str) -> None:
+    path = outlined(tmp_path, content)
+
+    with pytest.raises(ImageError, match=says) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0)
+
+    assert str(caught.value).startswith(f"{path} ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_outline_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="There is no file"):
+        read_tissue(tmp_path / "tissue.geojson", 800, 1000, mpp=1.0)
+    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
+        read_tissue(tmp_path, 800, 1000, mpp=1.0)
