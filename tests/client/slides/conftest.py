@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import tifffile
+from slide_files import smaller
 
 from samples.synthetic import generate
 
@@ -19,12 +19,6 @@ Writer = Callable[..., Path]
 def picture() -> np.ndarray:
     """Tissue of sides that no level halves evenly, uint8 [701, 533, 3]."""
     return generate(701, 533, nuclei=120, seed=11).image
-
-
-def smaller(image: np.ndarray, times: int) -> np.ndarray:
-    """A level of a pyramid, as scanners round it: up."""
-    size = tuple(-(-length // times) for length in image.shape[1::-1])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 @pytest.fixture
@@ -98,13 +92,3 @@ def svs_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
         return path
 
     return write
-
-
-def drop_tile(path: Path, number: int) -> None:
-    """Make a tile of the first level one that was never written."""
-    with tifffile.TiffFile(path, mode="r+") as file:
-        for name in ("TileOffsets", "TileByteCounts"):
-            tag = file.pages[0].tags[name]
-            values = list(tag.value)
-            values[number] = 0
-            tag.overwrite(tuple(values))

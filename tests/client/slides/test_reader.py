@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from conftest import drop_tile, smaller
 from openslide import OpenSlide
 from PIL import Image
+from slide_files import drop_tile, smaller
 
 from tsfd_client import ImageError, read_image
 from tsfd_client.resample import resample
