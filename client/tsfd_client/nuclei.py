@@ -108,16 +108,15 @@ def describe(
         Height and width of the image given.
     """
     scale = tiling.scale
-    count = len(stitched.classes)
+    count = len(stitched.nuclei)
     centroids = np.zeros((count, 2), np.float32)
     areas = np.zeros(count, np.float32)
     contours = []
-    for row, (x0, y0, x1, y1) in enumerate(stitched.boxes):
-        mask = stitched.instance_map[y0:y1, x0:x1] == row + 1
-        ys, xs = np.nonzero(mask)
-        centroids[row] = x0 + xs.mean() + 0.5, y0 + ys.mean() + 0.5
+    for row, nucleus in enumerate(stitched.nuclei):
+        ys, xs = np.nonzero(nucleus.mask)
+        centroids[row] = nucleus.x + xs.mean() + 0.5, nucleus.y + ys.mean() + 0.5
         areas[row] = len(ys)
-        contours.append(outline(mask, x0, y0).astype(np.float32) / scale)
+        contours.append(outline(nucleus.mask, nucleus.x, nucleus.y).astype(np.float32) / scale)
     instance_map = stitched.instance_map
     if scale != 1:
         rows, columns = (

@@ -1,7 +1,8 @@
 """What each tile says of its nuclei: versions, of which neighbouring tiles hold several each.
 
 A nucleus that ends at a tile's inner edge is cut there, and a neighbouring tile usually holds it
-whole: what reaches less than half of the overlap into the tile is left to that neighbour.
+whole: what reaches less than three quarters of the overlap into the tile begins where both tiles
+see, and is left to that neighbour.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tsfd_client.outline import Box, solid_piece
 from tsfd_client.tiling import OVERLAP
 
 _EDGE = 2  # pixels; a mask seldom fills a nucleus to the very edge of its tile
-_STUB = OVERLAP // 2
+_STUB = 3 * OVERLAP // 4
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import gpu, network, postprocess, serving
+from bench import gpu, network, postprocess, serving, stitching
 from bench.authors import split
 from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
@@ -44,6 +44,13 @@ def test_the_yardstick_finds_the_nuclei_of_the_reference_method() -> None:
     ours = postprocess.instances.extract(*maps, parameters).instance_map
     assert len(np.unique(yardstick)) == len(np.unique(ours)) == 31
     assert np.mean((yardstick > 0) == (ours > 0)) > 0.99
+
+
+def test_stitching() -> None:
+    figures = stitching.measure(nuclei=20_000)
+    assert figures["blocks"] == 4
+    assert 10_000 < figures["nuclei"] < figures["versions"] < 2 * figures["nuclei"]
+    assert 0 < figures["share_open"] < 0.2
 
 
 def test_network(repository: Path, tmp_path: Path) -> None:

@@ -85,6 +85,20 @@ def test_versions_that_disagree_a_little_are_one_nucleus() -> None:
     assert len(stitch([left, right], 256, 448).classes) == 1
 
 
+def test_holes_are_filled_and_crumbs_go() -> None:
+    instance_map = np.zeros((256, 256), np.uint16)
+    instance_map[100:120, 100:130] = 1
+    instance_map[105:110, 105:110] = 0
+    instance_map[120, 130] = 1  # touches at a corner only
+    row = (0, 0, 100, 100, 131, 121, 576, 1, 0.9, 0, 0)
+
+    stitched = stitch([TileNuclei(0, 0, instance_map, np.array([row], np.float32))], 256, 256)
+
+    assert stitched.boxes.tolist() == [[100, 100, 130, 120]]
+    assert (stitched.instance_map[100:120, 100:130] == 1).all()
+    assert np.count_nonzero(stitched.instance_map) == 600
+
+
 def test_no_nuclei() -> None:
     stitched = stitch(_tiles(np.zeros((300, 300), np.uint16), np.zeros(0)), 300, 300)
 
