@@ -59,8 +59,9 @@ test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a conve
 loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
 
-bench: $(READY)  ## time post-processing, network and serving: build/bench
+bench: $(READY)  ## time post-processing, stitching, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
+	@$(RUN) -m bench.stitching
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
 

@@ -4,7 +4,8 @@ with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, 0.25 micrometres per pixel
 
 image, tiff, source       files and their scale
-tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined
+tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined, with
+                          versions (what a tile says of them) and join (those that share pixels)
 client, aio, connection   requests, with wire (the protocol), shm (shared memory), retry
 assemble, nuclei, save    answers become nuclei, and nuclei files
 plausibility              whether the nuclei's size speaks against the scale
