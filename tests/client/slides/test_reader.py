@@ -282,7 +282,6 @@ def test_scales_that_are_refused(svs_slide, tiff_slide) -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
 def test_a_slide_that_was_cut_off_is_refused(svs_slide, tiff_slide, share: float) -> None:
-    """Wherever: in the middle of a level OpenSlide would notice at the read, hours later."""
     for path in (svs_slide(), tiff_slide()):
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * share)])
@@ -290,6 +289,17 @@ def test_a_slide_that_was_cut_off_is_refused(svs_slide, tiff_slide, share: float
         reason = refused(path).removeprefix(f"{path} cannot be read as a slide: ")
 
         assert re.search("cut off|damaged|corrupted", reason)
+
+
+def test_a_slide_cut_off_in_its_full_resolution_is_refused(svs_slide) -> None:
+    """Some writers put it last: OpenSlide opens the slide and fails at the read, hours later."""
+    path = svs_slide()
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tag = file.pages[0].tags["TileOffsets"]
+        tag.overwrite((*tag.value[:-1], path.stat().st_size - 10))
+    OpenSlide(path).close()
+
+    assert "cannot be read as a slide: it is cut off, only" in refused(path)
 
 
 def test_a_damaged_region_is_named(svs_slide, tiff_slide) -> None:

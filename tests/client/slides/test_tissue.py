@@ -39,11 +39,17 @@ def feature(kind: str, coordinates: object) -> dict[str, object]:
     return {"type": "Feature", "properties": {}, "geometry": geometry}
 
 
-@pytest.mark.parametrize("glass", GLASS.values(), ids=GLASS)
-def test_tissue_and_no_more_than_its_surroundings(glass: tuple[int, int, int]) -> None:
+@pytest.fixture(scope="module")
+def tissue() -> np.ndarray:
+    """At 8 micrometres per pixel, uint8 [40, 40, 3]."""
     field = generate(1280, 1280, nuclei=300, seed=3).image
-    tissue = cv2.resize(field, (40, 40), interpolation=cv2.INTER_AREA)
+    return cv2.resize(field, (40, 40), interpolation=cv2.INTER_AREA)
 
+
+@pytest.mark.parametrize("glass", GLASS.values(), ids=GLASS)
+def test_tissue_and_no_more_than_its_surroundings(
+    tissue: np.ndarray, glass: tuple[int, int, int]
+) -> None:
     mask = find_tissue(on_glass(glass, tissue, (80, 120)))
 
     assert mask[80:120, 120:160].all()
@@ -62,10 +68,8 @@ def test_dust_is_no_tissue() -> None:
     assert not find_tissue(on_glass(GLASS["usual"], dust, (50, 50))).any()
 
 
-def test_tissue_without_any_glass() -> None:
-    field = generate(1280, 1280, nuclei=300, seed=3).image
-
-    assert find_tissue(cv2.resize(field, (40, 40), interpolation=cv2.INTER_AREA)).all()
+def test_tissue_without_any_glass(tissue: np.ndarray) -> None:
+    assert find_tissue(tissue).all()
 
 
 def test_nuclei_of_annotated_images_lie_in_the_tissue_found() -> None:
