@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from training.data.batches import Batches
 from training.data.pannuke import PanNukeFold, find_folds
 from training.protocol import main, random_split, rotation
+
+ROOT = Path(__file__).parents[2]
 
 
 def _names(data) -> set[str]:
@@ -90,21 +92,35 @@ def test_a_protocol_begins_from_no_weights_file(
     assert "unrecognized arguments: --start weights/lite.npz" in capsys.readouterr().err
 
 
+INTERRUPTED = """
+import os, signal, sys
+import tensorflow as tf
+from training.protocol import main
+
+tf.config.run_functions_eagerly(True)
+get = Batches.__getitem__
+
+def interrupted(batches, index):
+    os.kill(os.getpid(), signal.SIGINT)
+    return get(batches, index)
+
+Batches.__getitem__ = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
-def test_a_stopped_protocol_says_how_to_go_on(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    get = Batches.__getitem__
+def test_a_stopped_protocol_says_how_to_go_on(arguments: list[str]) -> None:
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    def interrupted(batches: Batches, index: int) -> tuple:
-        os.kill(os.getpid(), signal.SIGINT)
-        return get(batches, index)
-
-    monkeypatch.setattr(Batches, "__getitem__", interrupted)
-
-    assert main(arguments) == 130
-
-    assert capsys.readouterr().err.splitlines()[-1] == (
+    assert stopped.returncode == 130
+    assert stopped.stderr.splitlines()[-1] == (
         "protocol: stopped; the same command goes on from the last checkpoint."
     )
 
