@@ -95,6 +95,7 @@ def test_a_protocol_begins_from_no_weights_file(
 INTERRUPTED = """
 import os, signal, sys
 import tensorflow as tf
+from training.data.batches import Batches
 from training.protocol import main
 
 tf.config.run_functions_eagerly(True)
