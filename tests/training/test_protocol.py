@@ -94,7 +94,7 @@ def test_a_protocol_begins_from_no_weights_file(
 
 INTERRUPTED = """
 import os, signal, sys
-import tensorflow as tf
+import tensorflow as tf, tiny
 from training.data.batches import Batches
 from training.protocol import main
 
@@ -114,7 +114,8 @@ sys.exit(main(sys.argv[1:]))
 def test_a_stopped_protocol_says_how_to_go_on(arguments: list[str]) -> None:
     stopped = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(tiny.__file__).parent)])},
         capture_output=True,
         text=True,
         check=False,
