@@ -15,6 +15,7 @@ import numpy as np
 from tsfd_client.contract import TILE
 from tsfd_client.resample import Box
 from tsfd_client.tiling import starts
+from tsfd_client.versions import Edges, inner_edges
 
 SIDE = 16
 """Tiles along a block's side."""
@@ -29,12 +30,12 @@ class PlannedTile:
     y, x
         Upper left corner, pixels at 0.25 mpp.
     inner
-        Beyond which of its edges (top, left, bottom, right) a neighbouring tile goes on.
+        Beyond which of its edges another tile goes on.
     """
 
     y: int
     x: int
-    inner: tuple[bool, bool, bool, bool]
+    inner: Edges
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,13 @@ class Plan:
                     x0, x1 = _own(self._xs, left, self.width)
                     yield Block(row, column, tiles, (y0, x0, y1, x1))
 
+    @cached_property
+    def _inner(self) -> dict[tuple[int, int], Edges]:
+        return inner_edges((self._ys[i], self._xs[j]) for i, j in np.argwhere(self.wanted))
+
     def _tile(self, i: int, j: int) -> PlannedTile:
-        inner = (
-            i > 0 and bool(self.wanted[i - 1, j]),
-            j > 0 and bool(self.wanted[i, j - 1]),
-            i + 1 < len(self._ys) and bool(self.wanted[i + 1, j]),
-            j + 1 < len(self._xs) and bool(self.wanted[i, j + 1]),
-        )
-        return PlannedTile(self._ys[i], self._xs[j], inner)
+        y, x = self._ys[i], self._xs[j]
+        return PlannedTile(y, x, self._inner[y, x])
 
 
 def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
