@@ -17,8 +17,6 @@ import tiny
 from training.data.pannuke import PanNukeFold, find_folds
 from training.protocol import main, random_split, rotation
 
-ROOT = Path(__file__).parents[2]
-
 
 def _names(data) -> set[str]:
     return {entry.name for entry in data.entries}
@@ -114,8 +112,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_stopped_protocol_says_how_to_go_on(arguments: list[str]) -> None:
     stopped = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, *arguments],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(tiny.__file__).parent)])},
+        env=os.environ | {"PYTHONPATH": tiny.PYTHONPATH},
         capture_output=True,
         text=True,
         check=False,

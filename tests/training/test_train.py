@@ -85,10 +85,9 @@ def _arguments(pannuke: Path, recipe: Path, out: Path, *more: str) -> list[str]:
 
 
 def _process(arguments: list[str]) -> subprocess.Popen[str]:
-    folders = (Path(tiny.__file__).parent, os.environ.get("PYTHONPATH", ""))
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))},
+        env=os.environ | {"PYTHONPATH": tiny.PYTHONPATH},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import tiny
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, os, signal, sys
 import keras, numpy as np, tiny
@@ -64,7 +63,7 @@ def test_a_training_runs_stops_and_resumes(pannuke: Path, tmp_path: Path) -> Non
         env=os.environ
         | {
             "KERAS_BACKEND": "jax",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(tiny.__file__).parent)]),
+            "PYTHONPATH": tiny.PYTHONPATH,
             # XLA compiles the step once, and quickly: it is to run, not to run fast.
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),

@@ -5,10 +5,16 @@ Whole trainings take seconds with it. Import it in a process of its own to have 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from training.model.backbone import Backbone
 from training.model.network import PRESETS, NetworkConfig
 
 PRESET = "tiny"
+
+PYTHONPATH = os.pathsep.join(str(Path(__file__).parents[n]) for n in (2, 0))
+"""For a process that imports the project, and this."""
 
 RECIPE = """
 network = "tiny"
