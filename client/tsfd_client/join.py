@@ -8,7 +8,7 @@ tiles see. In the end every nucleus is one piece without holes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,27 @@ def components(found: Sequence[Version]) -> list[list[Version]]:
     for i, version in enumerate(found):
         groups.setdefault(leader_of(i), []).append(version)
     return list(groups.values())
+
+
+def settle(
+    found: Sequence[Version], is_final: Callable[[Version], bool] = lambda version: True
+) -> tuple[list[Nucleus], list[Version]]:
+    """The nuclei of all components whose versions are all final, sorted by their places.
+
+    Returns
+    -------
+    nuclei
+    left
+        The versions of the other components.
+    """
+    nuclei: list[Nucleus] = []
+    left: list[Version] = []
+    for component in components(found):
+        if all(is_final(version) for version in component):
+            nuclei += join(component)
+        else:
+            left += component
+    return sorted(nuclei, key=lambda nucleus: nucleus.place), left
 
 
 def join(component: Sequence[Version]) -> list[Nucleus]:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tsfd_client.join import Nucleus, components, join
+from tsfd_client.join import Nucleus, settle
 from tsfd_client.versions import TileNuclei, inner_edges, versions
 
 
@@ -62,8 +62,7 @@ def stitch(tiles: Iterable[TileNuclei], height: int, width: int) -> Stitched:
     ]
     edges = inner_edges((tile.y, tile.x) for tile in tiles)
     found = [version for tile in tiles for version in versions(tile, edges[tile.y, tile.x])]
-    nuclei = [nucleus for component in components(found) for nucleus in join(component)]
-    nuclei.sort(key=lambda nucleus: nucleus.place)
+    nuclei, _ = settle(found)
     instance_map = np.zeros((height, width), np.int32)
     for number, nucleus in enumerate(nuclei, start=1):
         rows, columns = nucleus.mask.shape

@@ -11,11 +11,12 @@ and however large a nucleus: versions that share no pixels decide nothing about 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from tsfd_client.join import Nucleus, components, join
+from tsfd_client.join import Nucleus, settle
 from tsfd_client.resample import Box
 from tsfd_client.versions import Version
 
@@ -54,14 +55,7 @@ def split(found: Sequence[Version], own: Box) -> tuple[list[Nucleus], list[Versi
         Versions that other blocks' versions may share pixels with, and those that share pixels with
         them: left to the seam pass.
     """
-    closed: list[Nucleus] = []
-    open_: list[Version] = []
-    for component in components(found):
-        if all(_inside(version, own) for version in component):
-            closed += join(component)
-        else:
-            open_ += component
-    return sorted(closed, key=lambda nucleus: nucleus.place), open_
+    return settle(found, partial(_is_inside, own))
 
 
 def join_seams(rows: Iterable[tuple[Iterable[Version], int]]) -> Iterator[Nucleus]:
@@ -81,17 +75,9 @@ def join_seams(rows: Iterable[tuple[Iterable[Version], int]]) -> Iterator[Nucleu
     waiting: list[Version] = []
     for row, below in rows:
         waiting += row
-        closed: list[Nucleus] = []
-        still: list[Version] = []
-        for component in components(waiting):
-            if all(version.box[3] <= below for version in component):
-                closed += join(component)
-            else:
-                still += component
-        waiting = still
-        yield from sorted(closed, key=lambda nucleus: nucleus.place)
-    last = [nucleus for component in components(waiting) for nucleus in join(component)]
-    yield from sorted(last, key=lambda nucleus: nucleus.place)
+        closed, waiting = settle(waiting, partial(_ends_above, below))
+        yield from closed
+    yield from settle(waiting)[0]
 
 
 def to_table(found: Sequence[Version]) -> pa.Table:
@@ -122,6 +108,10 @@ def from_table(table: pa.Table) -> Iterator[Version]:
         yield Version((tile_y, tile_x), number, y, x, pixels.view(bool), *rest)
 
 
-def _inside(version: Version, own: Box) -> bool:
+def _ends_above(y: int, version: Version) -> bool:
+    return version.box[3] <= y
+
+
+def _is_inside(own: Box, version: Version) -> bool:
     left, top, right, bottom = version.box
     return own[0] <= top and own[1] <= left and bottom <= own[2] and right <= own[3]
