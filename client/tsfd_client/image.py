@@ -141,6 +141,7 @@ def _describe(picture: Image.Image) -> Source:
 
 
 def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, in one line: what a reader says, or that the data are damaged."""
     text = (str(error).splitlines() or [""])[0]
     if isinstance(error, (OSError, tifffile.TiffFileError)) and text:
         return text

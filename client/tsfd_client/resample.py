@@ -14,13 +14,31 @@ import cv2
 import numpy as np
 
 from tsfd_client.contract import MPP
+from tsfd_client.errors import ImageError
 
+_MPP_RANGE = (0.05, 2.0)
 _SAME = 0.02  # scales that differ less are taken as they are
 _PART = 4096  # pixels of the target at a time: OpenCV's maps hold 16 bits
 _FRACTIONS = 32  # steps between two pixels in OpenCV's tables
 
 Box = tuple[int, int, int, int]
 """y_min, x_min, y_max, x_max, half-open."""
+
+
+def is_possible(mpp: float) -> bool:
+    """Whether so many micrometres per pixel can be segmented."""
+    low, high = _MPP_RANGE
+    return low <= mpp <= high  # false for NaN
+
+
+def check_mpp(mpp: float | None) -> None:
+    """Raise ImageError unless a scale is given that can be segmented."""
+    if mpp is None or not is_possible(mpp):
+        low, high = _MPP_RANGE
+        raise ImageError(
+            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp}: 0.25 is a "
+            "40x scan, 0.5 a 20x scan."
+        )
 
 
 @dataclass(frozen=True)

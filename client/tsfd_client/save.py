@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from PIL import Image
 
 from tsfd_client.contract import COLOURS
 from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
 from tsfd_client.nuclei import Nuclei
 
 _LARGEST_OVERLAY = 8192
@@ -141,11 +140,6 @@ def _write_parquet(nuclei: Nuclei, path: Path) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        write(Path(partial))
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with replacing(path) as partial:
+        write(partial)
+        partial.chmod(0o644)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from tsfd_client.resample import is_possible
 from tsfd_client.source import Source
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif")
@@ -23,7 +24,6 @@ _MICROMETRES_BY_NAME = {
     "m": 1e6,
     "in": 25_400.0,
 }
-_PLAUSIBLE = (0.05, 2.0)
 
 
 def describe(file: tifffile.TiffFile) -> Source:
@@ -87,7 +87,7 @@ def _resolution_mpp(page: tifffile.TiffPage) -> float | None:
         return None
     mpp = _MICROMETRES_BY_TAG[unit] * resolution[1] / resolution[0]
     # Editors write 72 dots per inch into pictures that never had a scale.
-    return mpp if _PLAUSIBLE[0] <= mpp <= _PLAUSIBLE[1] else None
+    return mpp if is_possible(mpp) else None
 
 
 def refuse_cut_off(

@@ -10,12 +10,10 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ImageError
-from tsfd_client.resample import Grid, resample
+from tsfd_client.resample import Grid, check_mpp, resample
 
 OVERLAP = 64
 """Pixels that neighbouring tiles share: more than most nuclei measure (16 micrometres)."""
-
-_MPP_RANGE = (0.05, 2.0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Tiling:
     def __iter__(self) -> Iterator[Tile]:
         for y in self.ys:
             for x in self.xs:
-                yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
+                yield Tile(y, x, _pad(self.image[y : y + TILE, x : x + TILE]))
 
 
 def tiling(image: np.ndarray, mpp: float) -> Tiling:
@@ -94,12 +92,7 @@ def _check(image: np.ndarray, mpp: float | None) -> None:
         raise ImageError(f"The image must be uint8 with values 0 to 255, not {image.dtype}.")
     if image.size == 0:
         raise ImageError(f"The image is empty {image.shape}.")
-    low, high = _MPP_RANGE
-    if mpp is None or not low <= mpp <= high:  # also refuses NaN
-        raise ImageError(
-            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp}: 0.25 is a "
-            "40x scan, 0.5 a 20x scan."
-        )
+    check_mpp(mpp)
 
 
 def starts(length: int) -> tuple[int, ...]:
@@ -108,7 +101,7 @@ def starts(length: int) -> tuple[int, ...]:
     return (*range(0, last, TILE - OVERLAP), last)
 
 
-def pad(pixels: np.ndarray) -> np.ndarray:
+def _pad(pixels: np.ndarray) -> np.ndarray:
     bottom, right = (TILE - length for length in pixels.shape[:2])
     if bottom == 0 and right == 0:
         return pixels

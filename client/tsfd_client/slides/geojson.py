@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tsfd_client.contract import COLOURS
-from tsfd_client.slides.files import replacing
+from tsfd_client.files import replacing
 from tsfd_client.slides.table import read_batches, read_info, rings_of
 
 

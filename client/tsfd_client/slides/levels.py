@@ -1,4 +1,4 @@
-"""What the reader of a format gives: a slide's levels, and a hash that tells it from others."""
+"""What the reader of a format gives: a slide's levels; and what the readers have in common."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ class Levels(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def paste(tile: np.ndarray, top: int, left: int, pixels: np.ndarray, box: Box) -> None:
+    """Put what a tile of a level holds of a part where it belongs.
+
+    Parameters
+    ----------
+    tile
+        uint8 [h, w, channels].
+    top, left
+        Its corner in the level.
+    pixels, box
+        The part, written to, and which it is; the tile reaches into it.
+    """
+    y0, x0, y1, x1 = box
+    held = tile[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
+    y, x = max(0, top - y0), max(0, left - x0)
+    pixels[y : y + held.shape[0], x : x + held.shape[1]] = held
 
 
 def digest_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from tsfd_client import tiff
 from tsfd_client.errors import ImageError
 from tsfd_client.image import on_white
 from tsfd_client.resample import Box
-from tsfd_client.slides.levels import digest_of
+from tsfd_client.slides.levels import digest_of, paste
 
 _JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 
@@ -88,12 +88,8 @@ class TiffPyramid:
         for row in range(y0 // rows, math.ceil(y1 / rows)):
             for column in range(x0 // columns, math.ceil(x1 / columns)):
                 tile = self._decode(level, plane, row * across + column)
-                if tile is None:
-                    continue
-                top, left = row * rows, column * columns
-                part = tile[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
-                y, x = max(0, top - y0), max(0, left - x0)
-                pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
+                if tile is not None:
+                    paste(tile, row * rows, column * columns, pixels, box)
 
     def _decode(self, level: _Level, plane: _Plane, number: int) -> np.ndarray | None:
         """A tile, uint8 [h, w, colours]; None if it was never written."""

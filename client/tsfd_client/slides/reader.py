@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -23,12 +22,11 @@ import numpy as np
 from tsfd_client.contract import MPP
 from tsfd_client.errors import ImageError
 from tsfd_client.image import reason_of
-from tsfd_client.resample import Box, Grid
+from tsfd_client.resample import Box, Grid, check_mpp, is_possible
 from tsfd_client.slides.levels import Levels
 from tsfd_client.slides.pyramid import TiffPyramid, is_pyramid
 from tsfd_client.slides.scanner import ScannerFile, find_dicom, is_scanner_file
 
-_MPP_RANGE = (0.05, 2.0)
 _SQUARE = 2048  # pixels of a level, read at a time for a thumbnail
 
 
@@ -65,12 +63,7 @@ class Slide:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -171,14 +164,11 @@ def open_slide(path: Path, mpp: float | None = None) -> Slide:
     """
     if not path.exists():
         raise ImageError(f"There is no file {path}.")
-    if mpp is not None and not _is_possible(mpp):
-        raise ImageError(
-            f"mpp must be micrometres per pixel between {_MPP_RANGE[0]} and {_MPP_RANGE[1]}, not "
-            f"{mpp}: 0.25 is a 40x scan, 0.5 a 20x scan."
-        )
+    if mpp is not None:
+        check_mpp(mpp)
     levels = _open(path)
     mpp = levels.mpp if mpp is None else mpp
-    if mpp is None or not _is_possible(mpp):
+    if mpp is None or not is_possible(mpp):
         levels.close()
         says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
         raise ImageError(
@@ -211,11 +201,6 @@ def _open(path: Path) -> Levels:
         raise
     except Exception as error:  # on damaged files the readers raise whatever they happen to
         raise ImageError(f"{path} cannot be read as a slide: {reason_of(error)}") from error
-
-
-def _is_possible(mpp: float) -> bool:
-    low, high = _MPP_RANGE
-    return low <= mpp <= high  # false for NaN
 
 
 def _shrink(whole: tuple[int, int], shape: tuple[int, int]) -> float:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
-from tsfd_client.slides.files import replacing
+from tsfd_client.files import replacing
 from tsfd_client.slides.plan import Block
 
 _TISSUE = b"tsfd_tissue"

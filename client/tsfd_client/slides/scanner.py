@@ -16,7 +16,7 @@ from tsfd_client import tiff
 from tsfd_client.errors import ImageError
 from tsfd_client.image import on_white
 from tsfd_client.resample import Box
-from tsfd_client.slides.levels import digest_of
+from tsfd_client.slides.levels import digest_of, paste
 
 if TYPE_CHECKING:
     from openslide import OpenSlide
@@ -52,9 +52,7 @@ class ScannerFile:
         for top in range(y0 // _SQUARE * _SQUARE, y1, _SQUARE):
             for left in range(x0 // _SQUARE * _SQUARE, x1, _SQUARE):
                 square = self._region(level, (top, left, top + _SQUARE, left + _SQUARE))
-                part = square[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
-                y, x = max(0, top - y0), max(0, left - x0)
-                pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
+                paste(square, top, left, pixels, box)
         return pixels
 
     def close(self) -> None:

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsfd_client.contract import CLASSES
+from tsfd_client.files import replacing
 from tsfd_client.join import Nucleus
 from tsfd_client.outline import outline
 from tsfd_client.slides import wkb
-from tsfd_client.slides.files import replacing
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 

@@ -286,9 +286,10 @@ def test_a_slide_that_was_cut_off_is_refused(svs_slide, tiff_slide, share: float
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * share)])
 
-        reason = refused(path).removeprefix(f"{path} cannot be read as a slide: ")
+        message = refused(path)
 
-        assert re.search("cut off|damaged|corrupted", reason)
+        assert message.startswith(f"{path} cannot be read as a slide: ")
+        assert re.search("cut off|damaged|corrupted", message)
 
 
 def test_a_slide_cut_off_in_its_full_resolution_is_refused(svs_slide) -> None:
