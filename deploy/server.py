@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -37,6 +38,7 @@ _LOAD_FAILURES: Final = (
 _LAUNCHER: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+signal.pthread_sigmask(signal.SIG_SETMASK, ())  # those held while it was started
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -65,6 +67,7 @@ class ModelLoadError(ServerError):
 
 
 _SWEEPS, _SWEEP_PAUSE = 3, 0.1  # seconds
+_DYING_SECONDS: Final = 5.0
 
 
 class TritonServer:
@@ -159,16 +162,16 @@ class TritonServer:
         if self.log_path is None:
             self.log_path = ROOT / "build" / "logs" / f"triton-{self._ports['HTTP']}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(environment),
-                env=_child_environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
         try:
+            with self.log_path.open("wb") as log, _held_signals():
+                self._process = subprocess.Popen(
+                    self._command(environment),
+                    env=_child_environment(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -187,9 +190,7 @@ class TritonServer:
             logger.warning("Triton server %d did not stop in time and was killed.", process.pid)
         finally:
             # A server that is killed, or stopped while models load, leaves its backend processes.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _kill_group(process)
             # A backend that was killed while it started may create its region a moment later.
             for _ in range(_SWEEPS):
                 for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
@@ -268,6 +269,26 @@ class TritonServer:
 
     def _log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def _held_signals() -> Iterator[None]:
+    """Hear of Ctrl-C and SIGTERM afterwards: a server just started must be known, to be stopped."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill a group of processes and wait until it is gone, which takes a busy machine a while."""
+    deadline = time.monotonic() + _DYING_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(leader.pid, signal.SIGKILL)
+            leader.wait()
+            time.sleep(0.02)
 
 
 def _choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:

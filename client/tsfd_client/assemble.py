@@ -43,6 +43,11 @@ def batches(tiling: Tiling, size: int) -> list[list[Tile]]:
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 
 
+def tissue_weight(tile: np.ndarray) -> float:
+    """How much a tile's guess of the tissue counts: the share of it that is not glass."""
+    return 1e-6 + float(np.mean(tile[..., 1] < _BLANK))
+
+
 def assemble(
     tiling: Tiling, results: list[tuple[Tile, TileResult]], shape: tuple[int, int], mpp: float
 ) -> Nuclei:
@@ -61,7 +66,7 @@ def assemble(
         )
     height, width = tiling.image.shape[:2]
     tiles = [TileNuclei(tile.y, tile.x, r.instance_map, r.nuclei) for tile, r in results]
-    weights = np.array([1e-6 + np.mean(tile.image[..., 1] < _BLANK) for tile, _ in results])
+    weights = [tissue_weight(tile.image) for tile, _ in results]
     tissue = np.average([r.tissue_probs for _, r in results], axis=0, weights=weights)
     stitched = stitch(tiles, height, width)
     return describe(stitched, tiling, shape, mpp, tissue.astype(np.float32), release)

@@ -30,16 +30,21 @@ def scale_warning(nuclei: Nuclei) -> str | None:
         A sentence that names the likely scale; None where the nuclei's sizes are plausible, or too
         few to tell.
     """
-    if len(nuclei) < _FEWEST:
+    return warning_of(nuclei.areas_um2, nuclei.mpp)
+
+
+def warning_of(areas_um2: np.ndarray, mpp: float) -> str | None:
+    """The same from the areas of all nuclei, float32 [n], and the scale given."""
+    if len(areas_um2) < _FEWEST:
         return None
-    quartile = float(np.quantile(nuclei.areas_um2, 0.25))
+    quartile = float(np.quantile(areas_um2, 0.25))
     low, high = _PLAUSIBLE
     if low <= quartile <= high:
         return None
     # Scans differ in their scale by powers of two.
-    likely = nuclei.mpp * 2 ** round(math.log2(_USUAL / quartile) / 2)
+    likely = mpp * 2 ** round(math.log2(_USUAL / quartile) / 2)
     return (
         f"A quarter of the nuclei is smaller than {quartile:.1f} µm², where {low:.0f} to "
-        f"{high:.0f} µm² is usual: the image is probably not at {nuclei.mpp:.2g} µm per pixel but "
+        f"{high:.0f} µm² is usual: the image is probably not at {mpp:.2g} µm per pixel but "
         f"at about {likely:.2g} ({10 / likely:.0f}x)."
     )

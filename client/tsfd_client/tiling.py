@@ -50,7 +50,7 @@ class Tiling:
     def __iter__(self) -> Iterator[Tile]:
         for y in self.ys:
             for x in self.xs:
-                yield Tile(y, x, _pad(self.image[y : y + TILE, x : x + TILE]))
+                yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
 
 
 def tiling(image: np.ndarray, mpp: float) -> Tiling:
@@ -101,7 +101,8 @@ def starts(length: int) -> tuple[int, ...]:
     return (*range(0, last, TILE - OVERLAP), last)
 
 
-def _pad(pixels: np.ndarray) -> np.ndarray:
+def pad(pixels: np.ndarray) -> np.ndarray:
+    """A tile of an image that is smaller: mirrored below and on the right, up to 256 pixels."""
     bottom, right = (TILE - length for length in pixels.shape[:2])
     if bottom == 0 and right == 0:
         return pixels

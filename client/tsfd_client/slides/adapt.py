@@ -52,7 +52,8 @@ class Limit:
         finally:
             async with self._free:
                 self._running -= 1
-                self._free.notify_all()
+                # Not all: of many that wait, few may go on.
+                self._free.notify(max(0, self.limit - self._running))
 
     def refused(self) -> None:
         """Halve the limit, once for all requests that were under way together."""

@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 FILE = "events.jsonl"
 
 
 class Events:
-    """The log of a run; `write` appends a line."""
+    """The log of a run, as a context manager; `write` appends a line."""
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / FILE).open("a", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def write(self, event: str, **facts: Any) -> None:
         """Append an event with its facts and the time in seconds since 1970."""
         self._file.write(
             json.dumps({"time": round(time.time(), 3), "event": event, **facts}) + "\n"
         )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:

@@ -81,8 +81,8 @@ class Lock:
             )
 
     def _take_over(self, mine: Path) -> None:
-        owner = self._owner()
-        if owner and not self._is_dead(owner):
+        owner = _owner(self._path)
+        if owner and not _is_dead(self._path, owner):
             raise LockedError(
                 f"{self._path.parent} is being written by process {owner['pid']} on "
                 f"{owner['host']}: wait for it, or stop it."
@@ -92,23 +92,8 @@ class Lock:
         if not self._is_ours():
             raise LockedError(f"{self._path.parent} was just taken over by another process.")
 
-    def _is_dead(self, owner: dict[str, object]) -> bool:
-        if owner["host"] == socket.gethostname() and not psutil.pid_exists(int(str(owner["pid"]))):
-            return True
-        try:
-            return time.time() - self._path.stat().st_mtime > _STALE
-        except FileNotFoundError:
-            return True
-
-    def _owner(self) -> dict[str, object] | None:
-        try:
-            owner = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            return None
-        return owner if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
-
     def _is_ours(self) -> bool:
-        owner = self._owner()
+        owner = _owner(self._path)
         return owner is not None and owner.get("token") == self._token
 
     def _beat(self) -> None:
@@ -117,3 +102,26 @@ class Lock:
                 self.lost = True
                 return
             os.utime(self._path)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that lives holds the lock."""
+    owner = _owner(path)
+    return owner is not None and not _is_dead(path, owner)
+
+
+def _owner(path: Path) -> dict[str, object] | None:
+    try:
+        owner = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
+
+
+def _is_dead(path: Path, owner: dict[str, object]) -> bool:
+    if owner["host"] == socket.gethostname() and not psutil.pid_exists(int(str(owner["pid"]))):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > _STALE
+    except FileNotFoundError:
+        return True

@@ -70,6 +70,11 @@ class Slide:
         """Close the file."""
         self._levels.close()
 
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole slide."""
+        return self.height * self.width * self.mpp**2 / 1e6
+
     def read_target(self, box: Box) -> np.ndarray:
         """A part of the slide at the network's scale; the same pixels whatever part it is.
 

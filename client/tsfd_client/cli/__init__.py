@@ -1,0 +1,60 @@
+"""Command line: ``tsfd segment``, ``tsfd status``, ``tsfd export`` and ``tsfd check``.
+
+options   what may be said, on the command line or in a file
+segment   pictures and slides
+status    how far slides are
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from importlib.metadata import version
+
+from tsfd_client.cli import options
+from tsfd_client.client import Client
+from tsfd_client.contract import VERSION
+from tsfd_client.errors import TsfdError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    # Of a damaged file one line is printed, ours.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        arguments = options.parse(argv)
+        if arguments.command == "check":
+            return _check(options.connection(arguments))
+        if arguments.command == "status":
+            from tsfd_client.cli.status import status
+
+            return status(arguments.folder)
+        if arguments.command == "export":
+            return _export(arguments)
+        from tsfd_client.cli.segment import segment
+
+        return segment(arguments)
+    except TsfdError as error:
+        print(f"tsfd: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tsfd: stopped; what was written before is complete.", file=sys.stderr)
+        return 130
+
+
+def _check(server: options.Server) -> int:
+    with Client(**server) as client:
+        served = client.check()
+    print(
+        f"The server at {server['url']} is ready: release {served.release}, contract {VERSION}, "
+        f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}."
+    )
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tsfd_client.export import export
+
+    print(f"Wrote {export(arguments.folder, arguments.to, arguments.out)}")
+    return 0

@@ -1,0 +1,234 @@
+"""What may be said on the command line, or in the TOML file that --config names."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tsfd_client.contract import MAX_BATCH
+from tsfd_client.errors import TsfdError
+
+FORMATS = ("spatialdata", "anndata", "ome-zarr", "dicom-ann", "geojson", "csv")
+
+Server = dict[str, Any]
+"""Arguments of `Client` and `AsyncClient`."""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; it says more than the file that it may name.
+
+    Raises
+    ------
+    TsfdError
+        If the file is missing, not TOML, or says what cannot be said.
+    """
+    parser, segment = _parsers()
+    arguments = parser.parse_args(argv)
+    if arguments.command != "segment":
+        return arguments
+    if arguments.config is not None:
+        segment.set_defaults(**_read(arguments.config, segment))
+        arguments = parser.parse_args(argv)
+    if arguments.out is None:
+        segment.error("the following arguments are required: --out")
+    if not arguments.images and arguments.slides is None:
+        segment.error("name images, or a table of slides with --slides")
+    return arguments
+
+
+def connection(arguments: argparse.Namespace) -> Server:
+    """The connection that the options describe; its `transport` is still to be chosen."""
+    chosen = {
+        "url": arguments.server,
+        "ssl": arguments.ssl,
+        "root_certificates": _path(arguments.root_certificates),
+        "private_key": _path(arguments.private_key),
+        "certificate_chain": _path(arguments.certificate_chain),
+        "headers": dict(arguments.header) if arguments.header else None,
+    }
+    if arguments.command == "segment":
+        chosen |= {"timeout": arguments.timeout, "batch_size": arguments.batch}
+    return chosen
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser, and that of ``segment``."""
+    parser = argparse.ArgumentParser(prog="tsfd", description="Find and classify nuclei in H&E.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    server = argparse.ArgumentParser(add_help=False)
+    _add_server(server)
+    commands.add_parser("check", parents=[server], help="does the server work? Sends it a patch.")
+    segment = commands.add_parser(
+        "segment", parents=[server], help="segment pictures and slides; goes on with slides begun"
+    )
+    _add_segment(segment)
+    status = commands.add_parser("status", help="how far the slides in a folder are")
+    status.add_argument("folder", type=Path, metavar="DIR")
+    export = commands.add_parser("export", help="write a slide's nuclei in another format")
+    export.add_argument("folder", type=Path, metavar="DIR", help="of a slide that is done")
+    export.add_argument("--to", required=True, choices=FORMATS, help="format")
+    export.add_argument("--out", type=Path, metavar="PATH", help="default: in DIR")
+    return parser, segment
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--server", default="localhost:8001", metavar="HOST:PORT", help="default: %(default)s"
+    )
+    group.add_argument("--ssl", action="store_true", help="connect with TLS")
+    group.add_argument("--root-certificates", type=Path, metavar="PEM", help="for TLS")
+    group.add_argument("--private-key", type=Path, metavar="PEM", help="for mutual TLS")
+    group.add_argument("--certificate-chain", type=Path, metavar="PEM", help="for mutual TLS")
+    group.add_argument(
+        "--header",
+        type=_header,
+        action="append",
+        metavar="NAME:VALUE",
+        help="sent with every request, for a proxy; may be repeated",
+    )
+
+
+def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="picture or slide")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/<name>")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
+    parser.add_argument(
+        "--config", type=Path, metavar="TOML", help="file with any of these options"
+    )
+
+    slides = parser.add_argument_group("slides")
+    slides.add_argument(
+        "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
+    )
+    where = slides.add_mutually_exclusive_group()
+    where.add_argument(
+        "--tissue", type=Path, metavar="GEOJSON", help="polygons to segment; else tissue is found"
+    )
+    where.add_argument("--no-tissue", action="store_true", help="segment everything, glass too")
+    slides.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only every N-th slide from the I-th on"
+    )
+    slides.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster: tcp://host:port, or its file",
+    )
+
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--skip-existing", action="store_true", help="leave out pictures whose results are there"
+    )
+    pictures.add_argument("--parquet", action="store_true", help="write the table as Parquet")
+
+    requests = parser.add_argument_group("requests")
+    requests.add_argument(
+        "--transport",
+        choices=("auto", "grpc", "shm"),
+        default="auto",
+        help="shm is memory shared with a server on this machine; auto takes it where it works",
+    )
+    requests.add_argument(
+        "--batch", type=_batch, default=4, metavar="TILES", help="per request, default %(default)s"
+    )
+    requests.add_argument(
+        "--in-flight",
+        type=_count,
+        metavar="N",
+        help="most requests under way, default 4, of a slide 32: as many as are answered quickly",
+    )
+    requests.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="of a request, default %(default)g"
+    )
+    requests.add_argument(
+        "--wait",
+        type=float,
+        metavar="S",
+        help="for a server that is gone or overloaded, default 10, with a slide 300",
+    )
+
+    thresholds = parser.add_argument_group("thresholds, by default the server's")
+    thresholds.add_argument("--foreground-threshold", type=float, metavar="P")
+    thresholds.add_argument("--boundary-threshold", type=float, metavar="P")
+    thresholds.add_argument("--min-area", type=int, metavar="PIXELS")
+    thresholds.add_argument("--min-confidence", type=float, metavar="P")
+    thresholds.add_argument("--method", choices=("watershed", "reference"))
+
+
+def _read(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The options of a file, by their names in the parser."""
+    try:
+        lines = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise TsfdError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise TsfdError(f"{path} is not TOML: {error}.") from error
+    known = {a.option_strings[-1][2:]: a for a in parser._actions if a.option_strings}
+    for name in ("help", "config"):
+        del known[name]
+    chosen = {}
+    for name, value in lines.items():
+        if name not in known:
+            raise TsfdError(
+                f"{path} has the unknown line {name!r}; known are {', '.join(sorted(known))}."
+            )
+        chosen[known[name].dest] = _value(path, name, value, known[name])
+    return chosen
+
+
+def _value(path: Path, name: str, value: Any, action: argparse.Action) -> Any:
+    """A value of the file as the command line would give it."""
+    if action.nargs == 0:  # a switch
+        if not isinstance(value, bool):
+            raise TsfdError(f"{path}: {name} must be true or false, not {value!r}.")
+        return value
+    if isinstance(action, argparse._AppendAction):
+        values = value if isinstance(value, list) else [value]
+        return [_convert(path, name, each, action) for each in values]
+    return _convert(path, name, value, action)
+
+
+def _convert(path: Path, name: str, value: Any, action: argparse.Action) -> Any:
+    if isinstance(value, (list, dict, bool)):
+        raise TsfdError(f"{path}: {name} cannot be {value!r}.")
+    try:
+        converted = action.type(str(value)) if callable(action.type) else str(value)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise TsfdError(f"{path}: {name} cannot be {value!r}.") from error
+    if action.choices is not None and converted not in action.choices:
+        raise TsfdError(
+            f"{path}: {name} must be one of {', '.join(action.choices)}, not {value!r}."
+        )
+    return converted
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"a header is NAME:VALUE, not {text!r}")
+    return name.strip().lower(), value.strip()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, slash, count = text.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise argparse.ArgumentTypeError(f"a shard is I/N with 1 <= I <= N, not {text!r}")
+    return int(first), int(count)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on is needed, not {text!r}")
+    return int(text)
+
+
+def _batch(text: str) -> int:
+    if _count(text) > MAX_BATCH:
+        raise argparse.ArgumentTypeError(f"at most {MAX_BATCH} tiles, not {text}")
+    return int(text)
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)

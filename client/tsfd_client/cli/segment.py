@@ -1,0 +1,262 @@
+"""``tsfd segment``: pictures and slides, one after the other, a shard of them, or on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
+
+from tsfd_client.cli import options
+from tsfd_client.client import Client
+from tsfd_client.contract import MPP
+from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.image import read_image
+from tsfd_client.plausibility import scale_warning
+from tsfd_client.save import save
+from tsfd_client.settings import Settings
+from tsfd_client.slides.how import How
+from tsfd_client.slides.lock import LockedError
+from tsfd_client.slides.reader import is_slide
+from tsfd_client.slides.status import status_of, write_summary
+
+_PICTURE: Final[options.Server] = {"retry_for": 10.0, "max_in_flight": 4}
+_SLIDE: Final[options.Server] = {"retry_for": 300.0, "max_in_flight": 32}
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and all that is needed to segment it, on whatever machine.
+
+    Attributes
+    ----------
+    path, folder
+        What is read and where the results go.
+    how
+        Scale, tissue and thresholds.
+    server
+        Arguments of the clients.
+    release
+        What the server serves.
+    parquet
+        Whether the table of a picture is Parquet.
+    is_slide
+        Whether it is read in parts.
+    """
+
+    path: Path
+    folder: Path
+    how: How
+    server: options.Server
+    release: str
+    parquet: bool
+    is_slide: bool
+
+    def run(self) -> str:
+        """Segment the image; returns a line that says what was found.
+
+        Raises
+        ------
+        TsfdError
+            If it cannot be segmented.
+        """
+        return self._run_slide() if self.is_slide else self._run_picture()
+
+    def _run_slide(self) -> str:
+        from tsfd_client.slides.segment import segment_slide
+
+        server = _SLIDE | self.server
+        found = segment_slide(self.path, self.folder, self.how, server, self.release)
+        if found["scale_warning"]:
+            _say(f"{self.path}: {found['scale_warning']} Give the scale with --mpp.")
+        counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
+        return self._line(found["nuclei"], counts)
+
+    def _run_picture(self) -> str:
+        image, mpp = read_image(self.path, mpp=self.how.mpp)
+        if mpp is None:
+            _say(
+                f"{self.path} does not say its scale; {MPP} µm per pixel (40x) is assumed. Give "
+                "another with --mpp."
+            )
+            mpp = MPP
+        with (
+            Client(**(_PICTURE | self.server)) as client,
+            tqdm(desc=self.path.name, unit="tile", disable=None) as bar,
+        ):
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            nuclei = client.segment(image, mpp=mpp, settings=self.how.settings, progress=progress)
+        if warning := scale_warning(nuclei):
+            _say(f"{self.path}: {warning} Give the scale with --mpp.")
+        save(nuclei, image, self.folder, parquet=self.parquet)
+        return self._line(len(nuclei), nuclei.counts())
+
+    def _line(self, number: int, counts: dict[str, int]) -> str:
+        named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
+        return f"{self.path}: {number} nuclei ({named}) in {self.folder}"
+
+
+def segment(arguments: argparse.Namespace) -> int:
+    """Segment what the command line names; returns the exit code."""
+    hows = _hows(arguments)
+    folders = _folders(list(hows), arguments.out)
+    if arguments.shard:
+        first, count = arguments.shard
+        folders = dict(list(folders.items())[first - 1 :: count])
+    server = options.connection(arguments)
+    if arguments.wait is not None:
+        server["retry_for"] = arguments.wait
+    if arguments.in_flight is not None:
+        server["max_in_flight"] = arguments.in_flight
+    with Client(**server) as client:
+        release = client.check().release
+        server["transport"] = arguments.transport
+        if arguments.transport == "auto":
+            server["transport"] = "shm" if client.shares_memory() else "grpc"
+    jobs = [
+        Job(
+            path,
+            folder,
+            hows[path],
+            server,
+            release,
+            arguments.parquet,
+            is_slide(path) or arguments.slides is not None,
+        )
+        for path, folder in folders.items()
+        # The overlay is written last.
+        if not (arguments.skip_existing and (folder / "overlay.png").is_file())
+    ]
+    if arguments.scheduler:
+        from tsfd_client.slides.cluster import run_on_cluster
+
+        outcomes = run_on_cluster(arguments.scheduler, jobs)
+    else:
+        outcomes = _run_here(jobs)
+    return _report(outcomes, len(folders) - len(jobs), len(folders), arguments.out)
+
+
+def _hows(arguments: argparse.Namespace) -> dict[Path, How]:
+    """How each image is segmented, by its path."""
+    how = How(
+        settings=Settings(
+            foreground_threshold=arguments.foreground_threshold,
+            boundary_threshold=arguments.boundary_threshold,
+            min_area=arguments.min_area,
+            min_confidence=arguments.min_confidence,
+            method=arguments.method,
+        ),
+        mpp=arguments.mpp,
+        tissue=arguments.tissue,
+        everywhere=arguments.no_tissue,
+    )
+    hows = dict.fromkeys(arguments.images, how)
+    if arguments.slides is not None:
+        hows |= _read_table(arguments.slides, how)
+    return hows
+
+
+def _read_table(path: Path, how: How) -> dict[Path, How]:
+    """The rows of a table of slides; what a row leaves empty is as in `how`.
+
+    Paths are as seen from the table's folder.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not CSV"
+        raise TsfdError(f"{path} cannot be read: {reason}.") from error
+    if not rows or "slide" not in rows[0]:
+        raise TsfdError(f"{path} needs a column 'slide' with a path in every row.")
+    hows = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            mpp = float(row["mpp"]) if row.get("mpp") else how.mpp
+        except ValueError:
+            raise TsfdError(
+                f"{path}, line {number}: mpp is {row['mpp']!r}, not a number."
+            ) from None
+        tissue = path.parent / row["tissue"] if row.get("tissue") else how.tissue
+        hows[path.parent / row["slide"]] = replace(how, mpp=mpp, tissue=tissue)
+    return hows
+
+
+def _folders(paths: list[Path], out: Path) -> dict[Path, Path]:
+    """Where the results of each image go."""
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        folder = out / path.stem
+        if folder in owners:
+            raise TsfdError(
+                f"{owners[folder]} and {path} would both be written to {folder}: give them "
+                "different --out folders."
+            )
+        owners[folder] = path
+    return {path: folder for folder, path in owners.items()}
+
+
+def _run_here(jobs: list[Job]) -> Iterator[tuple[Job, str | TsfdError]]:
+    for job in jobs:
+        try:
+            yield job, job.run()
+        except TsfdError as error:
+            yield job, error
+
+
+def _report(
+    outcomes: Iterator[tuple[Job, str | TsfdError]], done: int, total: int, out: Path
+) -> int:
+    """Say what has become of each image; stop where the others would fare no better."""
+    failed = elsewhere = 0
+    for job, outcome in outcomes:
+        if isinstance(outcome, str):
+            print(outcome, flush=True)
+            done += 1
+        else:
+            _say(str(outcome))
+            if isinstance(outcome, LockedError):
+                elsewhere += 1
+            else:
+                failed += 1
+                _say_what_is_kept(job)
+        if job.is_slide:
+            write_summary(out)
+        if total > 1 and _stops(job, outcome):
+            again = "" if job.is_slide else " with --skip-existing"
+            _say(
+                f"stopped, {done} of {total} images are done: the same command{again} does the "
+                "rest."
+            )
+            return 1
+    if failed and total > 1:
+        _say(f"{failed} of {total} images failed.")
+    return 1 if failed or elsewhere == total else 0
+
+
+def _stops(job: Job, outcome: str | TsfdError) -> bool:
+    if isinstance(outcome, OutputError):
+        return not job.is_slide  # of a slide it may be its folder alone
+    return isinstance(outcome, ServerUnavailableError)
+
+
+def _say_what_is_kept(job: Job) -> None:
+    status = status_of(job.folder)
+    if status.tiles_done:
+        _say(
+            f"{status.tiles_done} of {status.tiles} tiles of {job.path.name} are kept: the same "
+            "command goes on from there."
+        )
+
+
+def _say(line: str) -> None:
+    print(f"tsfd: {line}", file=sys.stderr, flush=True)

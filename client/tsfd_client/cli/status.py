@@ -1,0 +1,33 @@
+"""``tsfd status DIR``: a line per slide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsfd_client.errors import TsfdError
+from tsfd_client.slides.status import Status, statuses
+
+
+def status(folder: Path) -> int:
+    """Print how far the slides in a folder are; returns the exit code.
+
+    Raises
+    ------
+    TsfdError
+        If there are none.
+    """
+    rows = statuses(folder)
+    if not rows:
+        raise TsfdError(f"There is no slide's run in {folder}: name the --out of `tsfd segment`.")
+    width = max(len(row.slide) for row in rows)
+    for row in rows:
+        print(f"{row.slide:{width}}  {row.state:8} {_figures(row)}{row.error}".rstrip())
+    return 0
+
+
+def _figures(row: Status) -> str:
+    if not row.tiles:
+        return ""
+    share = row.tiles_done / row.tiles
+    time = f"{row.seconds / 60:.1f} min" if row.seconds >= 60 else f"{row.seconds:.0f} s"
+    return f"{share:4.0%} of {row.tiles} tiles, {row.nuclei:,} nuclei, {row.mm2:.2f} mm², {time}  "

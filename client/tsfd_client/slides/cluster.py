@@ -1,0 +1,72 @@
+"""Slides on the machines of a Dask cluster that is there already: a task is a slide.
+
+Slides, results and the server must be at the same paths and address for every worker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
+
+from tsfd_client.errors import TsfdError
+from tsfd_client.slides.lock import LockedError
+
+_PATIENCE: Final = 90.0  # seconds; the lock of a worker that died is free after 60
+_PAUSE: Final = 5.0
+
+
+class Job(Protocol):
+    """What can be sent to a worker."""
+
+    def run(self) -> str:
+        """Segment; returns a line that says what was found."""
+
+
+def run_on_cluster(address: str, jobs: Sequence[Any]) -> Iterator[tuple[Any, str | TsfdError]]:
+    """Run jobs on a cluster; yields each with its result when it is done.
+
+    Parameters
+    ----------
+    address
+        ``tcp://host:port`` of the scheduler, or the path of its scheduler file.
+
+    Raises
+    ------
+    TsfdError
+        If Dask is not installed, or no scheduler answers.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise TsfdError("A cluster needs Dask: pip install 'tsfd-client[dask]'.") from error
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
+    try:
+        cluster = Client(**where, timeout=10)
+    except (OSError, ValueError) as error:
+        raise TsfdError(f"No Dask scheduler answers at {address}: {error}") from error
+    with cluster:
+        futures = {cluster.submit(_run, job, pure=False, retries=2): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], _result(future)
+
+
+def _run(job: Job) -> str | TsfdError:
+    """On a worker: a slide of a worker that died is taken over once its lock is free."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return job.run()
+        except LockedError as error:
+            if time.monotonic() > until:
+                return error
+        except TsfdError as error:
+            return error
+        time.sleep(_PAUSE)
+
+
+def _result(future: Any) -> str | TsfdError:
+    try:
+        return future.result()
+    except Exception as error:  # whatever a worker's death looks like to Dask
+        return TsfdError(f"A worker failed: {error}")

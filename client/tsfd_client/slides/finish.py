@@ -1,0 +1,126 @@
+"""From the blocks of a slide to its outputs: joined over the seams, counted, drawn.
+
+The same blocks give the same bytes: an ending that was interrupted is simply made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.files import replacing
+from tsfd_client.plausibility import warning_of
+from tsfd_client.slides import geojson
+from tsfd_client.slides.overview import Overview
+from tsfd_client.slides.plan import Plan
+from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.run import Run
+from tsfd_client.slides.seams import from_table, join_seams
+from tsfd_client.slides.table import Info, Writer, from_nuclei, read_batches
+from tsfd_client.versions import Version
+
+_AT_A_TIME: Final = 16_384  # nuclei of the seams in a row group
+
+
+def finish(
+    run: Run,
+    slide: Slide,
+    plan: Plan,
+    thumbnail: np.ndarray,
+    tissue: np.ndarray,
+    area: float,
+    release: str,
+) -> None:
+    """Write what a run is for, and say that it is done.
+
+    Parameters
+    ----------
+    run
+        All blocks of `plan` are done.
+    thumbnail
+        uint8 [h, w, 3], the whole slide.
+    tissue
+        bool [h, w], where it was segmented.
+    area
+        Of `tissue`, mm².
+    release
+        Which network, post-processing and thresholds found the nuclei.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    parquet = run.folder / "nuclei.parquet"
+    _write_nuclei(run, slide, plan, release, parquet)
+    geojson.write(parquet, run.folder / "nuclei.geojson.gz")
+
+    overview = Overview(thumbnail, tissue, slide.width, slide.height)
+    areas = np.zeros(len(CLASSES))
+    all_areas = []
+    for table in read_batches(parquet, ["class", "area_um2", "centroid_x", "centroid_y"]):
+        classes = np.array([CLASSES.index(name) for name in table["class"].to_pylist()])
+        all_areas.append(table["area_um2"].to_numpy())
+        areas += np.bincount(classes, all_areas[-1], len(CLASSES))
+        overview.add(classes, table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy())
+    picture = overview.draw(area)
+    with replacing(run.folder / "overview.png") as partial:
+        Image.fromarray(picture).save(partial, "PNG")
+
+    tissues = sum((run.tissue(block) for block in plan.blocks), np.zeros(len(TISSUES) + 1))
+    organ = int(tissues[:-1].argmax())
+    counts = overview.counts()
+    summary = {
+        "slide": slide.path.name,
+        "width": slide.width,
+        "height": slide.height,
+        "mpp": slide.mpp,
+        "segmented_mm2": round(area, 4),
+        "nuclei": sum(counts.values()),
+        "nuclei_per_mm2": round(sum(counts.values()) / area, 2),
+        "classes": {
+            name: {
+                "nuclei": number,
+                "per_mm2": round(number / area, 2),
+                "mean_area_um2": round(areas[index] / number, 2) if number else None,
+            }
+            for index, (name, number) in enumerate(counts.items(), start=1)
+        },
+        "tissue": TISSUES[organ],
+        "tissue_prob": round(float(tissues[organ] / tissues[-1]), 4),
+        "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
+        "release": release,
+        "client": version("tsfd-client"),
+    }
+    with replacing(run.folder / "summary.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    run.finish()
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What the ``summary.json`` of a run that is done says."""
+    return dict(json.loads((folder / "summary.json").read_text()))
+
+
+def _write_nuclei(run: Run, slide: Slide, plan: Plan, release: str, path: Path) -> None:
+    """A row group per block, then those of the seams from top to bottom."""
+    info = Info(slide.path.name, slide.width, slide.height, slide.mpp, slide.scale, release)
+    with Writer(path, info) as writer:
+        for block in plan.blocks:
+            writer.write(run.closed(block))
+        seams = join_seams(_open_rows(run, plan))
+        while nuclei := list(islice(seams, _AT_A_TIME)):
+            writer.write(from_nuclei(nuclei, scale=slide.scale, mpp=slide.mpp))
+
+
+def _open_rows(run: Run, plan: Plan) -> Iterator[tuple[Iterator[Version], int]]:
+    for blocks, below in plan.rows():
+        yield chain.from_iterable(from_table(run.open(block)) for block in blocks), below

@@ -1,0 +1,157 @@
+"""The blocks of a slide, several at a time: read, segmented, stitched, kept.
+
+While the server works on the tiles of one block, the next is read and the one before is stitched.
+In memory are three blocks, whatever the size of the slide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tsfd_client.aio import AsyncClient
+from tsfd_client.assemble import TileResult, tissue_weight
+from tsfd_client.contract import TILE, TISSUES
+from tsfd_client.errors import ServerError
+from tsfd_client.settings import Settings
+from tsfd_client.slides.adapt import Limit
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.plan import Block, Plan, PlannedTile
+from tsfd_client.slides.progress import Progress
+from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.run import BlockResult, Run
+from tsfd_client.slides.seams import split, to_table
+from tsfd_client.slides.table import from_nuclei
+from tsfd_client.tiling import pad
+from tsfd_client.versions import TileNuclei, Version, versions
+
+_IN_MEMORY: Final = 3  # blocks
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Segments the blocks of a slide that are not done yet.
+
+    Attributes
+    ----------
+    slide, plan, run
+        What is read, which tiles, and where the results are kept.
+    lock
+        On the run: nothing is kept once another process has taken it over.
+    client
+        The server; requests under way are limited by `limit`, not by the client.
+    settings
+        Thresholds other than the server's.
+    release
+        Which the server must answer by: all blocks come from one.
+    progress
+        Told of every answer and every block that is kept.
+    """
+
+    slide: Slide
+    plan: Plan
+    run: Run
+    lock: Lock
+    client: AsyncClient
+    limit: Limit
+    settings: Settings
+    release: str
+    progress: Progress
+
+    async def segment(self) -> None:
+        """Segment all blocks.
+
+        Raises
+        ------
+        ImageError
+            If a part of the slide cannot be read.
+        ServerUnavailableError, ServerError
+            If the server stopped answering, refuses, or serves another release than at the start.
+        LockedError, OSError
+            If another process has taken over the run, or a block cannot be written.
+        """
+        room = asyncio.Semaphore(_IN_MEMORY)
+
+        async def segment_one(block: Block) -> None:
+            try:
+                await self._segment(block)
+            finally:
+                room.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for block in self.plan.blocks:
+                    if not self.run.has(block):
+                        await room.acquire()
+                        group.create_task(segment_one(block))
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None
+
+    async def _segment(self, block: Block) -> None:
+        began = time.monotonic()
+        pixels = await asyncio.to_thread(self._read, block)
+        size = self.client.batch_size
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._ask(block, block.tiles[first : first + size], pixels))
+                for first in range(0, len(block.tiles), size)
+            ]
+        answers = [answer for task in tasks for answer in task.result()]
+        nuclei = await asyncio.to_thread(self._keep, block, pixels, answers)
+        self.progress.kept(block, nuclei, time.monotonic() - began)
+
+    def _read(self, block: Block) -> np.ndarray:
+        y0, x0, y1, x1 = block.box
+        return self.slide.read_target((y0, x0, min(y1, self.plan.height), min(x1, self.plan.width)))
+
+    async def _ask(
+        self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
+    ) -> list[TileResult]:
+        async with self.limit.slot():
+            answers = await self.client.segment_tiles(
+                np.stack([_cut(block, tile, pixels) for tile in tiles]),
+                settings=self.settings,
+                refused=self.limit.refused,
+            )
+        for answer in answers:
+            if answer.release != self.release:
+                raise ServerError(
+                    f"The server at {self.client.url} changed from release {self.release} to "
+                    f"{answer.release} in the middle of {self.slide.path.name}: serve the first "
+                    "again to go on."
+                )
+        self.progress.answered(len(answers))
+        return answers
+
+    def _keep(self, block: Block, pixels: np.ndarray, answers: list[TileResult]) -> int:
+        """Stitch a block and write it; returns the number of its closed nuclei."""
+        found: list[Version] = []
+        tissue = np.zeros(len(TISSUES) + 1)
+        for tile, answer in zip(block.tiles, answers, strict=True):
+            # Where the slide is smaller than a tile, the rest of the tile is padding.
+            inside = np.s_[: self.plan.height - tile.y, : self.plan.width - tile.x]
+            nuclei = TileNuclei(tile.y, tile.x, answer.instance_map[inside], answer.nuclei)
+            found += versions(nuclei, tile.inner)
+            weight = tissue_weight(_cut(block, tile, pixels))
+            tissue += weight * np.append(answer.tissue_probs, 1.0)
+        closed, left_open = split(found, block.own)
+        table = from_nuclei(closed, scale=self.slide.scale, mpp=self.slide.mpp)
+        self.lock.check()
+        self.run.write(block, BlockResult(table, to_table(left_open), tissue))
+        return len(closed)
+
+
+def _cut(block: Block, tile: PlannedTile, pixels: np.ndarray) -> np.ndarray:
+    y, x = tile.y - block.box[0], tile.x - block.box[1]
+    return pad(pixels[y : y + TILE, x : x + TILE])
+
+
+def _first(failed: BaseException) -> BaseException:
+    """The failure that ended a group of tasks, of however deep a group."""
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed

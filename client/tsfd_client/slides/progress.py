@@ -1,0 +1,81 @@
+"""How far a slide is: a bar for whoever waits, and the log of the run."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from tqdm import tqdm
+
+from tsfd_client.slides.events import Events
+from tsfd_client.slides.plan import Block, Plan
+from tsfd_client.slides.run import Run
+
+
+class Progress:
+    """A bar on a terminal and lines in the log, as a context manager.
+
+    Parameters
+    ----------
+    name
+        Of the slide.
+    plan, run
+        What is to be done, and what is done already.
+    area
+        Of what is segmented, mm².
+    events
+        The log.
+    """
+
+    def __init__(self, name: str, plan: Plan, run: Run, area: float, events: Events) -> None:
+        self._name = name
+        self._plan = plan
+        self._area_of_a_tile = area / len(plan)
+        self._events = events
+        self._done = [block for block in plan.blocks if run.has(block)]
+        self._nuclei = 0
+        self._tiles = 0
+        events.write(
+            "begun",
+            tiles=len(plan),
+            blocks=len(plan.blocks),
+            blocks_done=len(self._done),
+            tiles_done=sum(len(block.tiles) for block in self._done),
+            mm2=round(area, 4),
+        )
+
+    def __enter__(self) -> Self:
+        self._bar = tqdm(
+            desc=self._name,
+            total=len(self._plan),
+            initial=sum(len(block.tiles) for block in self._done),
+            unit="tile",
+            disable=None,
+        )
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def answered(self, tiles: int) -> None:
+        """Tiles have been answered."""
+        self._tiles += tiles
+        speed = self._tiles * self._area_of_a_tile / (time.monotonic() - self._began)
+        self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
+        self._bar.update(tiles)
+
+    def kept(self, block: Block, nuclei: int, seconds: float) -> None:
+        """A block has been kept; `nuclei` without those that its neighbours may change."""
+        self._nuclei += nuclei
+        self._events.write(
+            "block",
+            name=block.name,
+            tiles=len(block.tiles),
+            nuclei=nuclei,
+            seconds=round(seconds, 2),
+        )
+
+    def limit(self, requests: int, why: str) -> None:
+        """So many requests may be under way from now on."""
+        self._events.write("limit", requests=requests, why=why)

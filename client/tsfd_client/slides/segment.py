@@ -1,0 +1,160 @@
+"""A slide from its file to its outputs: read, segmented, joined; what was done before is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsfd_client.aio import AsyncClient
+from tsfd_client.errors import ImageError, OutputError, TsfdError
+from tsfd_client.slides.adapt import Limit
+from tsfd_client.slides.events import Events
+from tsfd_client.slides.finish import finish, read_summary
+from tsfd_client.slides.how import How
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.pipeline import Pipeline
+from tsfd_client.slides.plan import SIDE, Plan, make_plan
+from tsfd_client.slides.progress import Progress
+from tsfd_client.slides.reader import Slide, open_slide
+from tsfd_client.slides.run import Run
+from tsfd_client.slides.status import LOCK, note_failure
+from tsfd_client.slides.tissue import MPP as TISSUE_MPP
+from tsfd_client.slides.tissue import find_tissue, read_tissue
+from tsfd_client.tiling import OVERLAP
+
+
+def segment_slide(
+    path: Path, folder: Path, how: How, server: dict[str, Any], release: str
+) -> dict[str, Any]:
+    """Segment a slide into a folder, or go on with it.
+
+    Parameters
+    ----------
+    path
+        Of the slide; of any of its files, or their folder, for DICOM.
+    folder
+        Receives ``nuclei.parquet``, ``nuclei.geojson.gz``, ``overview.png``, ``summary.json``.
+    how
+        Must be the same to go on with a slide that was begun.
+    server
+        Arguments of `AsyncClient`; `max_in_flight` is the most requests under way at a time.
+    release
+        Which network, post-processing and thresholds the server has.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` says.
+
+    Raises
+    ------
+    ImageError
+        If the slide cannot be read, does not say its scale, or has no tissue.
+    ServerUnavailableError, ServerError
+        If the server cannot be reached any more, refuses, or changes to another release.
+    LockedError
+        If another process works on the folder.
+    OutputError
+        If the folder cannot be written, or was begun with anything else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _open(path, folder, how) as slide, Lock(folder / LOCK) as lock:
+            run = Run(folder)
+            run.begin(_facts(slide, how, release))
+            if not run.is_done:
+                _segment(slide, run, lock, how, server, release)
+    except OSError as error:
+        raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+    return read_summary(folder)
+
+
+def _open(path: Path, folder: Path, how: How) -> Slide:
+    try:
+        return open_slide(path, how.mpp)
+    except ImageError as error:
+        note_failure(folder, error)
+        raise
+
+
+def _segment(
+    slide: Slide, run: Run, lock: Lock, how: How, server: dict[str, Any], release: str
+) -> None:
+    with Events(run.folder) as events:
+        try:
+            thumbnail = slide.thumbnail(max(TISSUE_MPP, slide.mpp))
+            tissue = _tissue(slide, thumbnail, how)
+            plan = make_plan(*slide.grid.shape, None if how.everywhere else tissue)
+            area = float(tissue.mean()) * slide.area_mm2
+            with Progress(slide.path.name, plan, run, area, events) as progress:
+                asyncio.run(_blocks(slide, plan, run, lock, how, server, release, progress))
+            events.write("joining")
+            finish(run, slide, plan, thumbnail, tissue, area, release)
+            events.write("done", nuclei=read_summary(run.folder)["nuclei"])
+        except (TsfdError, OSError) as error:
+            events.write("failed", error=str(error))
+            raise
+        except KeyboardInterrupt:
+            events.write("stopped")
+            raise
+
+
+async def _blocks(
+    slide: Slide,
+    plan: Plan,
+    run: Run,
+    lock: Lock,
+    how: How,
+    server: dict[str, Any],
+    release: str,
+    progress: Progress,
+) -> None:
+    async with AsyncClient(**server) as client:
+        limit = Limit(client.max_in_flight, progress.limit)
+        await Pipeline(
+            slide, plan, run, lock, client, limit, how.settings, release, progress
+        ).segment()
+
+
+def _facts(slide: Slide, how: How, release: str) -> dict[str, Any]:
+    """What decides the result."""
+    if how.everywhere:
+        tissue = "everywhere"
+    elif how.tissue is None:
+        tissue = "found"
+    else:
+        try:
+            tissue = hashlib.sha256(how.tissue.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ImageError(f"{how.tissue} cannot be read: {error.strerror}.") from error
+    return {
+        "slide": slide.fingerprint(),
+        "mpp": slide.mpp,
+        "release": release,
+        "client": version("tsfd-client"),
+        "tissue": tissue,
+        "overlap": OVERLAP,
+        "block": SIDE,
+        **asdict(how.settings),
+    }
+
+
+def _tissue(slide: Slide, thumbnail: np.ndarray, how: How) -> np.ndarray:
+    """Where to segment, bool [h, w]."""
+    if how.everywhere:
+        return np.ones(thumbnail.shape[:2], bool)
+    if how.tissue is not None:
+        return read_tissue(how.tissue, slide.height, slide.width, slide.mpp)
+    tissue = find_tissue(thumbnail)
+    if not tissue.any():
+        raise ImageError(
+            f"{slide.path} has no tissue that stands out from the glass: outline it with --tissue, "
+            "or segment everything with --no-tissue."
+        )
+    return tissue

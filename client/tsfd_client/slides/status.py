@@ -1,0 +1,121 @@
+"""How far the slides in a folder are: read from what their runs have left on the disk."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from tsfd_client.files import replacing
+from tsfd_client.slides.events import FILE, Events, read_events
+from tsfd_client.slides.lock import is_held
+
+LOCK: Final = "lock"
+"""Name of the lock in a run's folder."""
+SUMMARY: Final = "summary.csv"
+_REWRITES: Final = 5
+
+
+@dataclass(frozen=True)
+class Status:
+    """A slide's state.
+
+    Attributes
+    ----------
+    slide
+        Name of its folder.
+    state
+        ``"done"``, ``"running"``, ``"failed"``, or ``"stopped"``: to go on with.
+    tiles, tiles_done
+        To be segmented, and of blocks that are kept.
+    nuclei
+        All of them when it is done, else those in the blocks that are kept but for their borders.
+    mm2
+        Area that is segmented, 0 while that is not known.
+    seconds
+        Time that was worked on it.
+    error
+        Why it failed, or nothing.
+    """
+
+    slide: str
+    state: str
+    tiles: int
+    tiles_done: int
+    nuclei: int
+    mm2: float
+    seconds: float
+    error: str
+
+
+def status_of(folder: Path) -> Status:
+    """The state of the slide whose run is in `folder`."""
+    events = read_events(folder)
+    kept = {event["name"]: event for event in events if event["event"] == "block"}
+    begun = next((e for e in reversed(events) if e["event"] == "begun"), {})
+    last = events[-1] if events else {"event": "stopped"}
+    done = (folder / "DONE").is_file()
+    finished = next((e for e in reversed(events) if e["event"] == "done"), {})
+    if done:
+        state = "done"
+    elif is_held(folder / LOCK):
+        state = "running"
+    else:
+        state = "failed" if last["event"] == "failed" else "stopped"
+    return Status(
+        slide=folder.name,
+        state=state,
+        tiles=begun.get("tiles", 0),
+        tiles_done=sum(block["tiles"] for block in kept.values()),
+        nuclei=finished.get("nuclei", sum(block["nuclei"] for block in kept.values())),
+        mm2=begun.get("mm2", 0.0),
+        seconds=_seconds(events),
+        error=last.get("error", "") if state == "failed" else "",
+    )
+
+
+def statuses(folder: Path) -> list[Status]:
+    """The states of all slides below `folder`, or of the one whose run it is."""
+    if (folder / FILE).is_file():
+        return [status_of(folder)]
+    return [status_of(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
+
+
+def note_failure(folder: Path, error: Exception) -> None:
+    """Leave in a folder why its slide could not even be begun."""
+    with Events(folder) as events:
+        events.write("failed", error=str(error))
+
+
+def write_summary(folder: Path) -> None:
+    """Write ``summary.csv``: the states of all slides below `folder`.
+
+    Several processes may do so: whoever finds that something has changed meanwhile writes again.
+    """
+    for _ in range(_REWRITES):
+        rows = statuses(folder)
+        with replacing(folder / SUMMARY) as partial:
+            _write(rows, partial)
+        if statuses(folder) == rows:
+            return
+
+
+def _write(rows: Iterable[Status], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Status)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _seconds(events: list[dict[str, Any]]) -> float:
+    """From each beginning to the last event before the next."""
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        if event["event"] == "begun":
+            total += last - began if began is not None else 0.0
+            began = event["time"]
+        last = event["time"]
+    total += last - began if began is not None else 0.0
+    return round(total, 1)
