@@ -1,7 +1,8 @@
 """Random patches out of annotated images, by one of two augmentations.
 
-``strong`` turns by any angle, mirrors, scales and varies stains, focus and noise. ``paper`` is that
-of TSFD-Net (Ilyas et al. 2022): two of mirroring, scaling, shifting, turning, shearing and
+``strong`` turns by any angle, mirrors, scales and varies stains, focus and noise; now and then it
+gives a patch of bare glass, which annotated images hardly have and slides are full of. ``paper`` is
+that of TSFD-Net (Ilyas et al. 2022): two of mirroring, scaling, shifting, turning, shearing and
 cropping.
 """
 
@@ -13,9 +14,13 @@ import numpy as np
 from training.data.annotated import Annotated
 from training.model.preprocess import STAIN_FROM_OD, TILE
 
+_GLASS = 0.03  # of the patches of `strong`
+
 
 def strong(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Cut a patch; image uint8 [256, 256, 3] and instances uint16 [256, 256]."""
+    if rng.random() < _GLASS:
+        return _glass(rng), np.zeros((TILE, TILE), np.uint16)
     angle = rng.uniform(0, 2 * np.pi)
     scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
     mirror = rng.choice((-1.0, 1.0))
@@ -90,3 +95,19 @@ def _vary_stains(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         result = result + rng.normal(0, rng.uniform(1, 6), result.shape)
     return np.clip(result, 0, 255).astype(np.uint8)
+
+
+def _glass(rng: np.random.Generator) -> np.ndarray:
+    """A patch without tissue: a light colour, faint clouds, and what a camera and JPEG add.
+
+    Stretched to its extremes, as the network does with every patch, such noise looks like tissue.
+    """
+    side = TILE // rng.choice((1, 2))  # a scan at half the scale is enlarged with its blocks
+    clouds = rng.normal(0, rng.uniform(0, 2), (4, 4, 3)).astype(np.float32)
+    pixels = cv2.resize(clouds, (side, side), interpolation=cv2.INTER_CUBIC)
+    pixels += rng.uniform(215, 253) + rng.normal(0, 3, 3).astype(np.float32)
+    pixels += rng.normal(0, rng.uniform(0.2, 3), pixels.shape)
+    quality = (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 96)))
+    _, data = cv2.imencode(".jpg", np.clip(pixels, 0, 255).astype(np.uint8), quality)
+    glass = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return cv2.resize(glass, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
