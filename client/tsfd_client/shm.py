@@ -20,6 +20,7 @@ from tritonclient.utils import shared_memory as system
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult
 from tsfd_client.contract import MAX_BATCH, TILE
+from tsfd_client.errors import OutputError
 
 _MAP_BYTES = TILE * TILE * 2
 _MAPS_AT = MAX_BATCH * TILE * TILE * 3
@@ -40,9 +41,14 @@ class Region:
         self._connection = connection
         self._headers = headers
         self._name = f"tsfd_client_{os.getpid()}_{secrets.token_hex(6)}"
-        self._memory = system.create_shared_memory_region(
-            self._name, self._name, _REGION_BYTES, create_only=True
-        )
+        try:
+            self._memory = system.create_shared_memory_region(
+                self._name, self._name, _REGION_BYTES, create_only=True
+            )
+        except system.SharedMemoryException as error:
+            raise OutputError(
+                f"Cannot create shared memory ({error.__cause__ or error}): use transport='grpc'."
+            ) from error
         try:
             connection.register_system_shared_memory(
                 self._name, f"/{self._name}", _REGION_BYTES, headers=headers
@@ -103,7 +109,7 @@ def is_offered(
         return False
     try:
         Region(connection, headers).release()
-    except (triton.InferenceServerException, OSError):
+    except (triton.InferenceServerException, OutputError):
         return False
     return True
 

@@ -12,8 +12,9 @@ from tsfd_client.contract import TILE
 from tsfd_client.errors import ImageError
 from tsfd_client.resample import Grid, check_mpp, resample
 
-OVERLAP = 64
-"""Pixels that neighbouring tiles share: more than most nuclei measure (16 micrometres)."""
+OVERLAP = 32
+"""Pixels that neighbouring tiles share (8 micrometres): context for what lies at a border; nuclei
+of any size are joined. Twice as much costs a third more tiles and finds hardly more."""
 
 
 @dataclass(frozen=True)

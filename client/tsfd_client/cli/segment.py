@@ -23,7 +23,7 @@ from tsfd_client.settings import Settings
 from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.reader import is_slide
-from tsfd_client.slides.status import status_of, write_summary
+from tsfd_client.slides.status import SUMMARY, status_of, write_summary
 
 _PICTURE: Final[options.Server] = {"retry_for": 10.0, "max_in_flight": 4}
 _SLIDE: Final[options.Server] = {"retry_for": 300.0, "max_in_flight": 32}
@@ -230,7 +230,7 @@ def _report(
                 failed += 1
                 _say_what_is_kept(job)
         if job.is_slide:
-            write_summary(out)
+            _write_summary(out, outcome)
         if total > 1 and _stops(job, outcome):
             again = "" if job.is_slide else " with --skip-existing"
             _say(
@@ -243,6 +243,14 @@ def _report(
     return 1 if failed or elsewhere == total else 0
 
 
+def _write_summary(out: Path, outcome: str | TsfdError) -> None:
+    try:
+        write_summary(out)
+    except OSError as error:
+        if not isinstance(outcome, OutputError):  # which says the same
+            _say(f"Cannot write {out / SUMMARY}: {error.strerror or error}.")
+
+
 def _stops(job: Job, outcome: str | TsfdError) -> bool:
     if isinstance(outcome, OutputError):
         return not job.is_slide  # of a slide it may be its folder alone
@@ -251,7 +259,7 @@ def _stops(job: Job, outcome: str | TsfdError) -> bool:
 
 def _say_what_is_kept(job: Job) -> None:
     status = status_of(job.folder)
-    if status.tiles_done:
+    if status.tiles_done and status.state != "done":
         _say(
             f"{status.tiles_done} of {status.tiles} tiles of {job.path.name} are kept: the same "
             "command goes on from there."

@@ -67,6 +67,7 @@ def _run(job: Job) -> str | TsfdError:
 
 def _result(future: Any) -> str | TsfdError:
     try:
-        return future.result()
+        result: str | TsfdError = future.result()
     except Exception as error:  # whatever a worker's death looks like to Dask
         return TsfdError(f"A worker failed: {error}")
+    return result

@@ -77,7 +77,8 @@ class Overview:
         paper = 255 - _PALE * (255 - grey)
         # The root shows what is sparse beside what is dense.
         ink = np.sqrt(share)
-        return (paper * (1 - ink) + np.array(COLOURS[CLASSES[index]]) * ink).astype(np.uint8)
+        drawn: np.ndarray = paper * (1 - ink) + np.array(COLOURS[CLASSES[index]]) * ink
+        return drawn.astype(np.uint8)
 
 
 def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +72,7 @@ def segment_slide(
             if not run.is_done:
                 _segment(slide, run, lock, how, server, release)
     except OSError as error:
-        raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+        raise _unwritable(folder, error) from error
     return read_summary(folder)
 
 
@@ -98,11 +99,18 @@ def _segment(
             finish(run, slide, plan, thumbnail, tissue, area, release)
             events.write("done", nuclei=read_summary(run.folder)["nuclei"])
         except (TsfdError, OSError) as error:
-            events.write("failed", error=str(error))
-            raise
+            known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
+            events.write("failed", error=str(known))
+            raise known from error
         except KeyboardInterrupt:
             events.write("stopped")
             raise
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    # What pyarrow says besides is long.
+    reason = os.strerror(error.errno) if error.errno else error
+    return OutputError(f"Cannot write into {folder}: {reason}.")
 
 
 async def _blocks(

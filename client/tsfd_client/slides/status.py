@@ -54,10 +54,10 @@ def status_of(folder: Path) -> Status:
     """The state of the slide whose run is in `folder`."""
     events = read_events(folder)
     kept = {event["name"]: event for event in events if event["event"] == "block"}
-    begun = next((e for e in reversed(events) if e["event"] == "begun"), {})
+    begun: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "begun"), {})
     last = events[-1] if events else {"event": "stopped"}
     done = (folder / "DONE").is_file()
-    finished = next((e for e in reversed(events) if e["event"] == "done"), {})
+    finished: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "done"), {})
     if done:
         state = "done"
     elif is_held(folder / LOCK):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from slide_files import smaller
+from slide_files import smaller, write_tiff
 
 from samples.synthetic import generate
 
@@ -33,14 +33,7 @@ def tiff_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
         image: np.ndarray = picture,
         **options: object,
     ) -> Path:
-        scale = {"resolution": (1e4 / mpp,) * 2, "resolutionunit": "CENTIMETER"} if mpp else {}
-        options = {"tile": (128, 128), "photometric": "rgb", "metadata": None} | options
-        with tifffile.TiffWriter(tmp_path / name) as file:
-            for times in shrinks:
-                level = smaller(image, times)
-                level = np.moveaxis(level, -1, 0) if "planarconfig" in options else level
-                file.write(level, subfiletype=int(times > 1), **options, **scale)
-                scale = {}
+        write_tiff(tmp_path / name, image, mpp=mpp, shrinks=shrinks, **options)
         return tmp_path / name
 
     return write

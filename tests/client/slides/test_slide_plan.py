@@ -49,8 +49,8 @@ def test_tiles_are_where_the_tissue_is() -> None:
 
 
 def test_rows_come_from_top_to_bottom_with_what_is_below() -> None:
-    plan = make_plan(7000, 3000, None)
-    ys = starts(7000)
+    plan = make_plan(8000, 3000, None)
+    ys = starts(8000)
     rows = list(plan.rows())
-    assert [below for _, below in rows] == [ys[SIDE], ys[2 * SIDE], 7000]
+    assert [below for _, below in rows] == [ys[SIDE], ys[2 * SIDE], 8000]
     assert [block.row for blocks, _ in rows for block in blocks] == [0, 1, 2]

@@ -1,0 +1,164 @@
+"""`tsfd segment` of a slide: what it writes, and that it is what an image in memory gives."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import geopandas
+import numpy as np
+import pytest
+from slide_files import spoil_tile
+
+from deploy.server import TritonServer
+from samples.synthetic import generate
+from tests.client.slides.conftest import Writer
+from tsfd_client import Client
+from tsfd_client.cli import main
+from tsfd_client.slides.events import read_events
+
+LONG = (300, 4200)  # two blocks, and two rows of tiles
+OUTPUTS = ["DONE", "events.jsonl", "nuclei.geojson.gz", "nuclei.parquet"]
+OUTPUTS += ["overview.png", "run.json", "summary.json"]
+
+
+@pytest.fixture(scope="module")
+def strip() -> np.ndarray:
+    """Tissue with glass in the middle."""
+    image = generate(*LONG, nuclei=500, seed=5).image
+    image[:, 1400:2600] = 244
+    return image
+
+
+def test_it_finds_what_the_image_in_memory_gives(
+    server: TritonServer,
+    strip: np.ndarray,
+    tiff_slide: Writer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tiff_slide("strip.tif", image=strip, mpp=0.25)
+    out = tmp_path / "out"
+    command = ["segment", str(path), f"--out={out}", f"--server={server.grpc_url}", "--no-tissue"]
+    assert main(command) == 0
+    with Client(server.grpc_url) as client:
+        nuclei = client.segment(strip, mpp=0.25)
+
+    frame = geopandas.read_parquet(out / "strip" / "nuclei.parquet")
+    assert len(frame) == len(nuclei) > 300
+    found = frame.sort_values(["centroid_x", "centroid_y"])
+    order = np.lexsort((nuclei.centroids[:, 1], nuclei.centroids[:, 0]))
+    np.testing.assert_allclose(found[["centroid_x", "centroid_y"]], nuclei.centroids[order], 1e-5)
+    np.testing.assert_allclose(found["area_um2"], nuclei.areas_um2[order])
+    np.testing.assert_allclose(found["class_prob"], nuclei.class_probs[order])
+    assert found["class"].tolist() == [nuclei.class_names[row] for row in order]
+    drawn = np.zeros(LONG, np.int32)
+    for number, polygon in enumerate(frame.geometry, start=1):
+        corners = np.array(polygon.exterior.coords)
+        assert np.array_equal(corners, corners.round())
+        inside = np.zeros(LONG, np.uint8)
+        _fill(inside, corners.astype(int))
+        drawn[inside > 0] = number
+    assert np.array_equal(drawn > 0, nuclei.instance_map > 0)
+
+    assert sorted(path.name for path in (out / "strip").iterdir()) == OUTPUTS
+    summary = json.loads((out / "strip" / "summary.json").read_text())
+    assert summary["nuclei"] == len(nuclei)
+    assert {n: c["nuclei"] for n, c in summary["classes"].items()} == nuclei.counts()
+    area = LONG[0] * LONG[1] * 0.25**2 / 1e6
+    assert summary["segmented_mm2"] == pytest.approx(area, rel=1e-3)
+    assert summary["nuclei_per_mm2"] == pytest.approx(len(nuclei) / area, rel=1e-3)
+    assert summary["tissue"] == nuclei.tissue
+    assert summary["tissue_prob"] == pytest.approx(nuclei.tissue_probs.max(), abs=1e-3)
+    assert summary["release"] == nuclei.release
+    with gzip.open(out / "strip" / "nuclei.geojson.gz") as file:
+        assert len(json.load(file)["features"]) == len(nuclei)
+    assert capsys.readouterr().out.startswith(f"{path}: {len(nuclei)} nuclei (")
+
+    # Again: nothing is asked of the server but whether it is there.
+    before = (out / "strip" / "events.jsonl").read_bytes()
+    assert main(command) == 0
+    assert (out / "strip" / "events.jsonl").read_bytes() == before
+
+
+def test_glass_costs_nothing_and_is_outlined(
+    server: TritonServer, strip: np.ndarray, tiff_slide: Writer, tmp_path: Path
+) -> None:
+    path = tiff_slide("strip.tif", image=strip, mpp=0.25)
+    assert main(["segment", str(path), f"--out={tmp_path}", f"--server={server.grpc_url}"]) == 0
+
+    (begun, *_) = read_events(tmp_path / "strip")
+    everywhere = 2 * 19
+    assert begun["tiles"] == everywhere - 2 * 3
+    summary = json.loads((tmp_path / "strip" / "summary.json").read_text())
+    whole = LONG[0] * LONG[1] * 0.25**2 / 1e6
+    assert 0.7 * whole < summary["segmented_mm2"] < 0.8 * whole
+    overview = cv2.imread(str(tmp_path / "strip" / "overview.png"))
+    outline = np.array((60, 150, 0))  # BGR
+    assert np.all(overview[:100, :720] == outline, axis=2).sum() > 100
+    with (tmp_path / "summary.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["slide"], row["state"], row["error"]) == ("strip", "done", "")
+    assert int(row["nuclei"]) == summary["nuclei"]
+    assert float(row["mm2"]) == summary["segmented_mm2"]
+
+
+def test_bad_slides_cost_a_line_each(
+    server: TritonServer,
+    strip: np.ndarray,
+    tiff_slide: Writer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    part = np.ascontiguousarray(strip[:, :600])
+    good = tiff_slide("good.tif", image=part)
+    unscaled = tiff_slide("unscaled.tif", image=part, mpp=None)
+    torn = tiff_slide("torn.tif", image=part, compression="zlib")
+    spoil_tile(torn, 7)
+    blank = tiff_slide("blank.tif", image=np.full_like(part, 243))
+    foreign = tiff_slide("foreign.tif", image=part)
+    table = tmp_path / "slides.csv"
+    names = [path.name for path in (unscaled, torn, blank, foreign, good)]
+    table.write_text("\n".join(["slide,mpp", "missing.svs,", *(f"{name}," for name in names)]))
+    out = tmp_path / "out"
+    (out / "foreign").mkdir(parents=True)
+    (out / "foreign" / "run.json").write_text('{"slide": "another"}')
+
+    command = ["segment", f"--out={out}", f"--server={server.grpc_url}"]
+
+    assert main([*command, f"--slides={table}"]) == 1
+
+    lines = [line.removeprefix("tsfd: ") for line in capsys.readouterr().err.splitlines()]
+    assert lines[0] == f"There is no file {tmp_path / 'missing.svs'}."
+    assert lines[1].startswith(f"{unscaled} does not say its scale: give its micrometres per")
+    assert lines[2].startswith(f"{torn} cannot be read at x ")
+    assert lines[3] == (
+        f"{blank} has no tissue that stands out from the glass: outline it with --tissue, or "
+        "segment everything with --no-tissue."
+    )
+    assert lines[4].startswith(f'{out / "foreign"} was begun with slide "another", not "')
+    assert lines[5] == "5 of 6 images failed."
+    with (out / "summary.csv").open() as file:
+        rows = {row["slide"]: row for row in csv.DictReader(file)}
+    states = {slide: row["state"] for slide, row in rows.items()}
+    assert states == dict.fromkeys(("missing", "unscaled", "torn", "blank"), "failed") | {
+        "good": "done"
+    }
+    assert rows["missing"]["error"] == lines[0]
+
+    # The table says what the file does not.
+    table.write_text(f"slide,mpp\n{unscaled.name},0.25\n")
+    assert (
+        main(["segment", f"--slides={table}", f"--out={out}", f"--server={server.grpc_url}"]) == 0
+    )
+
+
+def _fill(mask: np.ndarray, corners: np.ndarray) -> None:
+    """Fill a ring along the edges of pixels: between its upright edges, row by row."""
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        if x0 == x1:
+            mask[min(y0, y1) : max(y0, y1), x0:] ^= 1

@@ -1,0 +1,241 @@
+"""Whatever dies in the middle of a slide: the same command goes on, to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slide_files import write_tiff
+
+from deploy.server import TritonServer
+from samples.synthetic import generate
+from tsfd_client.cli import main
+from tsfd_client.slides.events import read_events
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.status import LOCK, status_of
+
+TSFD = [sys.executable, "-m", "tsfd_client.cli"]
+BYTES = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")
+TILES = 2 * 54
+BLOCKS = 4
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four blocks of 12 to 32 tiles."""
+    path = tmp_path_factory.mktemp("slides") / "strip.tif"
+    write_tiff(path, generate(300, 12_000, nuclei=1200, seed=6).image)
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(slide: Path, server: TritonServer) -> Callable[[Path], list[str]]:
+    def words(out: Path, *, url: str = server.grpc_url) -> list[str]:
+        return ["segment", str(slide), "--no-tissue", f"--out={out}", f"--server={url}"]
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    command: Callable[[Path], list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """The outputs of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    assert main(command(out)) == 0
+    return outputs(out / "strip")
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in BYTES}
+
+
+def kept(folder: Path) -> list[str]:
+    """Blocks of which both files are there."""
+    names = [path.name.split(".")[0] for path in (folder / "blocks").glob("r*.parquet")]
+    return sorted({name for name in names if names.count(name) == 2})
+
+
+def answered(server: TritonServer) -> int:
+    """Tiles that the server has segmented."""
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        text = answer.read().decode()
+    found = re.search(r'nv_inference_count{model="nuclei_segmentation",version="1"} (\d+)', text)
+    return int(found[1])
+
+
+def rest(server: TritonServer) -> int:
+    """The same once the server has done what a client that was killed had asked for."""
+    asked = answered(server)
+    while True:
+        time.sleep(1.5)
+        asked, before = answered(server), asked
+        if asked == before:
+            return asked
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def test_a_killed_client_goes_on(
+    server: TritonServer,
+    command: Callable[[Path], list[str]],
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out" / "strip"
+    for wanted in (1, 2):  # blocks that are there before it is killed
+        process = subprocess.Popen([*TSFD, *command(tmp_path / "out")])
+        until(lambda wanted=wanted: len(kept(folder)) >= wanted)
+        time.sleep(random.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    before = kept(folder)
+    assert 2 <= len(before) <= BLOCKS
+    assert status_of(folder).state == "stopped"
+    asked = rest(server)
+
+    assert main(command(tmp_path / "out")) == 0
+
+    (*_, begun) = (e for e in read_events(folder) if e["event"] == "begun")
+    assert begun["blocks_done"] == len(before)
+    missing = begun["tiles"] - begun["tiles_done"]
+    assert answered(server) - asked == missing + 1  # and the patch that asks whether it is there
+    assert outputs(folder) == uninterrupted
+    assert not (folder / "blocks").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_server_that_dies_is_waited_for(
+    repository: Path,
+    command: Callable[..., list[str]],
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out" / "strip"
+    with TritonServer(repository) as doomed:
+        port = int(doomed.grpc_url.rpartition(":")[2])
+        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=60"]
+        patient = subprocess.Popen(words)
+        until(lambda: kept(folder))
+        os.killpg(doomed.pid, signal.SIGKILL)
+    time.sleep(1)
+    assert patient.poll() is None
+    with TritonServer(repository, grpc_port=port):
+        assert patient.wait(120) == 0
+    assert outputs(folder) == uninterrupted
+
+
+def test_a_server_that_stays_away_stops_the_run(
+    repository: Path,
+    command: Callable[..., list[str]],
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out" / "strip"
+    with TritonServer(repository) as doomed:
+        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=1"]
+        impatient = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        until(lambda: kept(folder))
+        os.killpg(doomed.pid, signal.SIGKILL)
+        _, errors = impatient.communicate(timeout=60)
+    assert impatient.returncode == 1
+    status = status_of(folder)
+    assert errors.splitlines() == [
+        f"tsfd: {status.error}",
+        f"tsfd: {status.tiles_done} of {TILES} tiles of strip.tif are kept: the same command goes "
+        "on from there.",
+    ]
+    assert status.error == (
+        f"No Triton server answers at {doomed.grpc_url}: check the address, or start one with "
+        "`make serve`."
+    )
+    assert status.state == "failed"
+    assert 0 < status.tiles_done < TILES
+
+    assert main(command(tmp_path / "out")) == 0
+    assert outputs(folder) == uninterrupted
+
+
+def test_a_full_disk_loses_nothing(
+    command: Callable[[Path], list[str]], uninterrupted: dict[str, bytes], tmp_path: Path
+) -> None:
+    words = [*TSFD, *command(tmp_path / "out"), "--transport=grpc"]
+    limited = f"ulimit -f 40; exec {shlex.join(words)}"  # kB a file
+    run = subprocess.run(
+        ["bash", "-c", limited],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    folder = tmp_path / "out" / "strip"
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[0] == f"tsfd: Cannot write into {folder}: File too large."
+    assert main(command(tmp_path / "out")) == 0
+    assert outputs(folder) == uninterrupted
+
+
+def test_a_folder_that_cannot_be_used(
+    command: Callable[[Path], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out" / "strip"
+    folder.mkdir(parents=True)
+    with Lock(folder / LOCK):
+        assert main(command(tmp_path / "out")) == 1
+        assert capsys.readouterr().err == (
+            f"tsfd: {folder} is being written by process {os.getpid()} on {os.uname().nodename}: "
+            "wait for it, or stop it.\n"
+        )
+        assert status_of(folder).state == "running"
+    (tmp_path / "file").touch()
+    assert main(command(tmp_path / "file")) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: Cannot write into {tmp_path / 'file' / 'strip'}: Not a directory.\n"
+    )
+
+    assert main(command(tmp_path / "out")) == 0
+    capsys.readouterr()
+    assert main([*command(tmp_path / "out"), "--min-area=60"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: {folder} was begun with min area null, not 60: choose another --out, or remove "
+        "the folder.\n"
+    )
+
+
+def test_requests_under_way_are_fewer_where_the_server_refuses(
+    repository: Path,
+    command: Callable[..., list[str]],
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    throttled = tmp_path / "repository"
+    shutil.copytree(repository, throttled)
+    config = throttled / "tsfd_net" / "configs" / "cpu.pbtxt"
+    text, changes = re.subn(r"max_queue_size: \d+", "max_queue_size: 1", config.read_text())
+    assert changes == 1
+    config.write_text(text)
+    with TritonServer(throttled) as server:
+        assert main(command(tmp_path / "out", url=server.grpc_url)) == 0
+    folder = tmp_path / "out" / "strip"
+    limits = [event for event in read_events(folder) if event["event"] == "limit"]
+    halved = [n for n, event in enumerate(limits) if event["why"] == "refused"]
+    assert halved
+    before = limits[halved[0] - 1]["requests"]
+    assert limits[halved[0]]["requests"] == max(1, before // 2)
+    assert outputs(folder) == uninterrupted
