@@ -28,7 +28,7 @@ from tsfd_client.slides.seams import from_table, join_seams, split, to_table
 from tsfd_client.tiling import OVERLAP
 from tsfd_client.versions import Edges, TileNuclei, Version, versions
 
-_STEP = TILE - OVERLAP
+STEP = TILE - OVERLAP
 _PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile
 _PATTERN = 1024  # pixels; the field repeats it
 _INNER = Edges(True, True, True, True)
@@ -41,7 +41,7 @@ def answers(seed: int = 0) -> list[TileNuclei]:
     The field goes on with itself at the block's borders.
     """
     rng = np.random.default_rng(seed)
-    side = SIDE * _STEP
+    side = SIDE * STEP
     pattern = generate(
         _PATTERN, _PATTERN, nuclei=_PATTERN**2 // _PIXELS_PER_NUCLEUS, seed=seed
     ).instance_map
@@ -52,8 +52,8 @@ def answers(seed: int = 0) -> list[TileNuclei]:
     field = np.tile(pattern, (repeats, repeats))
     return [
         _answer(rng, field[y : y + TILE, x : x + TILE], y, x)
-        for y in range(0, side, _STEP)
-        for x in range(0, side, _STEP)
+        for y in range(0, side, STEP)
+        for x in range(0, side, STEP)
     ]
 
 
@@ -82,7 +82,7 @@ def measure(nuclei: int) -> dict[str, object]:
     """All figures of ``stitching.json``: blocks in a square, until it holds so many nuclei."""
     cv2.setNumThreads(1)
     block = answers()
-    side = SIDE * _STEP
+    side = SIDE * STEP
     per_block = len(split([v for tile in block for v in versions(tile, _INNER)], _own(0, 0))[0])
     across = max(1, round((nuclei / per_block) ** 0.5))
     counts = {"versions": 0, "open": 0, "closed": 0}
@@ -119,7 +119,7 @@ def measure(nuclei: int) -> dict[str, object]:
 
 
 def _own(y: int, x: int) -> tuple[int, int, int, int]:
-    side = SIDE * _STEP
+    side = SIDE * STEP
     return y + OVERLAP, x + OVERLAP, y + side, x + side
 
 

@@ -176,7 +176,7 @@ def _read_table(path: Path, how: How) -> dict[Path, How]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not CSV"
         raise TsfdError(f"{path} cannot be read: {reason}.") from error
-    if not rows or "slide" not in rows[0]:
+    if not rows or not all(row.get("slide") for row in rows):
         raise TsfdError(f"{path} needs a column 'slide' with a path in every row.")
     hows = {}
     for number, row in enumerate(rows, start=2):

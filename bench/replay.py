@@ -1,0 +1,134 @@
+"""Memory and time of a slide of many nuclei: ``python -m bench.replay``, part of `make bench`.
+
+A slide of glass is read and its tiles are answered from a recorded block instead of by a server:
+reading, stitching, files, seams and outputs are those of ``tsfd segment``. Each size runs in a
+process of its own, whose peak is that of all it did. Writes ``replay.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.machine import machine
+from bench.stitching import STEP, answers
+from samples.slide import write_slide
+from tsfd_client.aio import AsyncClient
+from tsfd_client.assemble import TileResult
+from tsfd_client.contract import TISSUES
+from tsfd_client.settings import Settings
+from tsfd_client.slides.adapt import Limit
+from tsfd_client.slides.events import Events
+from tsfd_client.slides.finish import finish, read_summary
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.pipeline import Pipeline
+from tsfd_client.slides.plan import SIDE, Block, PlannedTile, make_plan
+from tsfd_client.slides.progress import Progress
+from tsfd_client.slides.reader import open_slide
+from tsfd_client.slides.run import Run
+from tsfd_client.tiling import OVERLAP
+
+_RELEASE = "replay"
+_WHITE = np.full((256, 256, 3), 243, np.uint8)
+
+
+class _Replay(Pipeline):
+    """Answers tiles from the recorded block, which repeats over the slide."""
+
+    async def _ask(
+        self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
+    ) -> list[TileResult]:
+        return [_RECORDED[tile.y // STEP % SIDE, tile.x // STEP % SIDE] for tile in tiles]
+
+
+_RECORDED: dict[tuple[int, int], TileResult] = {}
+
+
+def replay(blocks: int, folder: Path) -> dict[str, float]:
+    """Segment a square slide of so many blocks along its side; time and peak of this process."""
+    for tile in answers():
+        tissues = np.full(len(TISSUES), 1 / len(TISSUES), np.float32)
+        _RECORDED[tile.y // STEP, tile.x // STEP] = TileResult(
+            tile.instance_map, tile.nuclei, tissues, _RELEASE
+        )
+    path = folder / "glass.tif"
+    write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)
+    began = time.perf_counter()
+    with open_slide(path) as slide, Events(folder) as events, Lock(folder / "lock") as lock:
+        run = Run(folder)
+        run.begin({})
+        thumbnail = slide.thumbnail(8.0)
+        tissue = np.ones(thumbnail.shape[:2], bool)
+        plan = make_plan(*slide.grid.shape, None)
+        with Progress("replay", plan, run, slide.area_mm2, events) as progress:
+
+            async def segment() -> None:
+                async with AsyncClient() as client:
+                    limit = Limit(1, progress.limit)
+                    await _Replay(
+                        slide, plan, run, lock, client, limit, Settings(), _RELEASE, progress
+                    ).segment()
+
+            asyncio.run(segment())
+        segmented = time.perf_counter()
+        finish(run, slide, plan, thumbnail, tissue, slide.area_mm2, _RELEASE)
+    ended = time.perf_counter()
+    return {
+        "nuclei": read_summary(folder)["nuclei"],
+        "tiles": len(plan),
+        "seconds_blocks": round(segmented - began, 1),
+        "seconds_outputs": round(ended - segmented, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def measure(blocks: int) -> dict[str, float]:
+    """`replay` in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.replay", "--folder", folder, f"--blocks={blocks}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    parser.add_argument("--nuclei", type=int, default=5_000_000, metavar="N")
+    parser.add_argument("--blocks", type=int, help="along the side, in this process")
+    parser.add_argument("--folder", type=Path, help="for it")
+    arguments = parser.parse_args(argv)
+    if arguments.blocks:
+        print(json.dumps(replay(arguments.blocks, arguments.folder)))
+        return 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    per_block = sum(len(tile.nuclei) for tile in answers()) * STEP**2 / 256**2
+    blocks = max(2, math.ceil((arguments.nuclei / per_block) ** 0.5))
+    sizes = [measure(max(1, blocks // 2)), measure(blocks)]
+    path = arguments.out / "replay.json"
+    path.write_text(json.dumps({"machine": machine(), "sizes": sizes}, indent=2) + "\n")
+    for size in sizes:
+        print(
+            f"{size['nuclei']:,} nuclei: {size['seconds_blocks']} s for the blocks, "
+            f"{size['seconds_outputs']} s for seams and outputs, {size['peak_mb']} MB"
+        )
+    print(f"All in {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

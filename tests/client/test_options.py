@@ -1,0 +1,120 @@
+"""What may be said on the command line and in a file, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tsfd_client.cli import main, options
+
+SEGMENT = ["segment", "a.svs"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "\n".join(
+            [
+                'out = "results"',
+                'server = "gpu:8001"',
+                'header = ["authorization: Bearer x", "team:y"]',
+                "batch = 16",
+                "in-flight = 8",
+                "wait = 900",
+                "mpp = 0.5",
+                "no-tissue = true",
+                'method = "reference"',
+            ]
+        )
+    )
+    return path
+
+
+def test_a_file_says_what_the_command_line_does_not(config: Path) -> None:
+    found = options.parse([*SEGMENT, f"--config={config}", "--batch=2"])
+    assert found.out == Path("results")
+    assert (found.batch, found.in_flight, found.wait, found.mpp) == (2, 8, 900.0, 0.5)
+    assert found.no_tissue
+    assert found.method == "reference"
+    server = options.connection(found)
+    assert server["url"] == "gpu:8001"
+    assert server["headers"] == {"authorization": "Bearer x", "team": "y"}
+    assert (server["batch_size"], server["timeout"]) == (2, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("bath = 4", "has the unknown line 'bath'; known are batch, boundary-threshold, "),
+        ("batch = 64", ": batch cannot be 64."),
+        ("batch = [4]", ": batch cannot be [4]."),
+        ("no-tissue = 1", ": no-tissue must be true or false, not 1."),
+        ('transport = "udp"', ": transport must be one of auto, grpc, shm, not 'udp'."),
+        ("batch: 4", " is not TOML: "),
+    ],
+)
+def test_a_wrong_line_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, says: str
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(line)
+    assert main([*SEGMENT, f"--config={path}"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"tsfd: {path}")
+    assert says in error
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none.toml"
+    assert main([*SEGMENT, f"--config={path}"]) == 1
+    assert capsys.readouterr().err == f"tsfd: {path} cannot be read: No such file or directory.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (SEGMENT, "the following arguments are required: --out"),
+        (["segment", "--out=r"], "name images, or a table of slides with --slides"),
+        ([*SEGMENT, "--out=r", "--shard=3/2"], "a shard is I/N with 1 <= I <= N, not '3/2'"),
+        ([*SEGMENT, "--out=r", "--batch=33"], "at most 32 tiles, not 33"),
+        ([*SEGMENT, "--out=r", "--in-flight=0"], "a number from 1 on is needed, not '0'"),
+        ([*SEGMENT, "--out=r", "--header=token"], "a header is NAME:VALUE, not 'token'"),
+        ([*SEGMENT, "--out=r", "--tissue=t", "--no-tissue"], "not allowed with argument --tissue"),
+    ],
+)
+def test_a_command_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options.parse(words)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("path,mpp\na.svs,0.5\n", "needs a column 'slide' with a path in every row."),
+        ("slide,mpp\na.svs,fine\n", ", line 2: mpp is 'fine', not a number."),
+        ("slide,mpp\n,0.5\n", "needs a column 'slide' with a path in every row."),
+        ("", "needs a column 'slide' with a path in every row."),
+    ],
+)
+def test_a_table_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
+) -> None:
+    table = tmp_path / "slides.csv"
+    table.write_text(content)
+    assert main(["segment", f"--slides={table}", f"--out={tmp_path}"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"tsfd: {table}")
+    assert says in error
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: There is no slide's run in {tmp_path}: name the --out of `tsfd segment`.\n"
+    )
