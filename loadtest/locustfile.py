@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -34,6 +35,12 @@ def _learn_answers(environment: Environment, **_: object) -> None:
             environment.expected = expected_counts(client, environment.tiles)
     except TsfdError as error:
         sys.exit(f"loadtest: {error}")
+
+
+@events.quit.add_listener
+def _end(**_: object) -> None:
+    """The figures are written: end, even if gRPC and gevent wait for each other, as they may."""
+    signal.alarm(5)
 
 
 def expected_counts(client: Client, tiles: np.ndarray) -> list[int]:
