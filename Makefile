@@ -14,7 +14,8 @@ READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),setup,convert))
 WEIGHTS ?= weights/lite.npz
 PRESET ?= lite
 # A process that dies fails the run: xdist would replace it, and may wait for ever then.
-WORKERS := -n 2 --dist loadgroup --max-worker-restart=0
+# Groups of tests in the order of tests/conftest.py, long ones first.
+WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 OUT     ?= runs/$(PRESET)
 
 .PHONY: help setup export convert serve demo test test-fast loadtest bench bench-peers bench-gpu check \

@@ -19,17 +19,36 @@ from deploy.setup import ROOT, find_environment
 from samples.synthetic import generate
 
 _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
+_TOGETHER = {"conversion"}  # rooms whose files share a costly fixture
+_LONG = (
+    "conversion",
+    "training/test_train.py",
+    "training/test_train_on_jax.py",
+    "bench/test_bench.py",
+    "training/test_tune.py",
+    "training/test_evaluate.py",
+    "training/model/test_network.py",
+    "client/slides/test_seams.py",
+)
+"""Groups that take longest, to begin with: two processes end together then."""
+
 _SKIPS = Path(__file__).with_name("skips.toml")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server or a converted network; a room's tests share one process."""
+    """Mark what needs a server or a converted network; a file's tests share one process."""
+    place = {group: number for number, group in enumerate(_LONG)}
+
+    def group(item: pytest.Item) -> str:
+        path = item.path.relative_to(Path(__file__).parent)
+        return path.parts[0] if path.parts[0] in _TOGETHER else path.as_posix()
+
+    items.sort(key=lambda item: place.get(group(item), len(place)))
     for item in items:
         if _COSTLY & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        room = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(room))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 @pytest.hookimpl(trylast=True)
