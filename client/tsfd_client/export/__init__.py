@@ -1,0 +1,99 @@
+"""A finished slide's nuclei in the formats of other tools."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
+
+_NAMES = {
+    "spatialdata": "nuclei.spatialdata.zarr",
+    "anndata": "nuclei.h5ad",
+    "ome-zarr": "labels.ome.zarr",
+    "dicom-ann": "nuclei.ann.dcm",
+    "geojson": "nuclei.geojson",
+    "csv": "nuclei.csv",
+}
+FORMATS = tuple(_NAMES)
+"""What `export` writes."""
+_FOLDERS = ("spatialdata", "ome-zarr")
+
+
+def export(folder: Path, to: str, out: Path | None = None) -> Path:
+    """Write the nuclei of a finished run in another format.
+
+    Parameters
+    ----------
+    folder
+        Of the run; it holds ``nuclei.parquet`` and ``DONE``.
+    to
+        One of `FORMATS`.
+    out
+        What to write, a file or a Zarr folder; a file of the format's own name in `folder` unless
+        given.
+
+    Returns
+    -------
+    Path
+        What was written. What was there before is replaced when the new one is complete.
+
+    Raises
+    ------
+    OutputError
+        If there is no such format, the run is not finished, a library is missing or the output
+        cannot be written.
+    """
+    if to not in FORMATS:
+        raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
+    if not (folder / "DONE").is_file():
+        raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
+    path = folder / _NAMES[to] if out is None else out
+    replace = _replacing_folder if to in _FOLDERS else replacing
+    try:
+        # Only now: the libraries are heavy, and optional.
+        write = import_module(f"{__name__}.to_{to.replace('-', '_')}").write
+        with replace(path) as partial:
+            write(folder / "nuclei.parquet", partial)
+    except ImportError as error:
+        raise OutputError(
+            f"{to} needs {error.name or error}: pip install 'tsfd-client[export]'."
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return path
+
+
+@contextmanager
+def _replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder to write to, as `replacing` does for a file; only a Zarr folder is replaced.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: `path` is as before.
+    """
+    if not path.parent.is_dir():  # which Zarr would create
+        raise FileNotFoundError(None, f"there is no folder {path.parent}")
+    if path.exists() and not (path / "zarr.json").is_file():
+        raise FileExistsError(None, "it is there already and no Zarr folder")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    before = partial.with_name(f"{partial.name}.before")
+    try:
+        yield partial
+        if path.exists():
+            path.rename(before)
+        try:
+            partial.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
+    finally:
+        for left in (partial, before):
+            shutil.rmtree(left, ignore_errors=True)

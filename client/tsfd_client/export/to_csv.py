@@ -1,0 +1,25 @@
+"""Nuclei as comma-separated values, without their outlines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv
+
+from tsfd_client.slides.table import SCHEMA, boxes_of, read_batches
+
+_COLUMNS = ("id", "class", "class_prob", "centroid_x", "centroid_y")
+_SIDES = ("x_min", "y_min", "x_max", "y_max")
+
+
+def write(parquet: Path, path: Path) -> None:
+    """Write a row per nucleus; coordinates are pixels of level 0."""
+    plain = csv.WriteOptions(include_header=False, quoting_style="none")
+    columns = [name for name in SCHEMA.names if name != "geometry"]
+    with path.open("wb") as file:
+        file.write(",".join((*_COLUMNS, *_SIDES, "area_um2")).encode() + b"\n")
+        for table in read_batches(parquet, columns):
+            sides = dict(zip(_SIDES, boxes_of(table).T.copy(), strict=True))
+            values = {name: table[name] for name in _COLUMNS} | sides
+            csv.write_csv(pa.table(values | {"area_um2": table["area_um2"]}), file, plain)

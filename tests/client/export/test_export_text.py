@@ -1,0 +1,61 @@
+"""CSV and GeoJSON say what the nuclei are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import geopandas
+import numpy as np
+
+from tests.client.export.run_folder import NUCLEI
+from tsfd_client.contract import CLASSES
+from tsfd_client.export import export
+
+
+def test_csv_has_a_row_per_nucleus_in_pixels_of_level_0(folder: Path) -> None:
+    with export(folder, "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert list(rows[0]) == (
+        [
+            "id",
+            "class",
+            "class_prob",
+            "centroid_x",
+            "centroid_y",
+            "x_min",
+            "y_min",
+            "x_max",
+            "y_max",
+            "area_um2",
+        ]
+    )
+    assert [int(row["id"]) for row in rows] == list(range(1, len(NUCLEI) + 1))
+    assert [row["class"] for row in rows] == [CLASSES[n.nucleus_class] for n in NUCLEI]
+    assert [float(row["x_min"]) for row in rows] == [n.x / 2 for n in NUCLEI]
+    assert [float(row["y_max"]) for row in rows] == [(n.y + n.mask.shape[0]) / 2 for n in NUCLEI]
+    areas = [np.count_nonzero(n.mask) / 16 for n in NUCLEI]
+    assert np.allclose([float(row["area_um2"]) for row in rows], areas)
+    table = geopandas.read_parquet(folder / "nuclei.parquet")
+    for name in ("centroid_x", "centroid_y", "class_prob"):
+        assert np.allclose([float(row[name]) for row in rows], table[name])
+
+
+def test_csv_without_nuclei_is_its_head(empty: Path) -> None:
+    assert export(empty, "csv").read_text().count("\n") == 1
+
+
+def test_geojson_is_what_geopandas_reads(folder: Path) -> None:
+    path = export(folder, "geojson")
+
+    frame = geopandas.read_file(path)
+    table = geopandas.read_parquet(folder / "nuclei.parquet")
+    assert path == folder / "nuclei.geojson"
+    assert len(frame) == len(NUCLEI)
+    assert frame.geometry.geom_equals(table.geometry.set_crs(frame.crs)).all()
+
+
+def test_geojson_without_nuclei_is_a_collection(empty: Path) -> None:
+    assert json.loads(export(empty, "geojson").read_text())["features"] == []
