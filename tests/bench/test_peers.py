@@ -78,7 +78,7 @@ def test_samples_along_the_rays_agree_within_a_disc() -> None:
 def test_tiles_of_a_square_millimetre() -> None:
     assert System(hovernet.build, tile=100, step=100, mpp=1.0).tiles_per_mm2 == 100
     assert System(hovernet.build, tile=100, step=100, mpp=0.5).tiles_per_mm2 == 400
-    assert SYSTEMS["lite"].tiles_per_mm2 == pytest.approx((4000 / 192) ** 2)
+    assert SYSTEMS["lite"].tiles_per_mm2 == pytest.approx((4000 / 224) ** 2)
     assert SYSTEMS["Hover-Net fast"].tiles_per_mm2 == pytest.approx((4000 / 164) ** 2)
 
 
