@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from tsfd_client.slides.table import Info, boxes_of, read_info, read_overlapping
 
 _SHARD = 2048  # side of what is drawn and written as one, and is one file
 _CHUNK = 512  # side of what is read as one
+
+_Level = zarr.Array[Any]
 
 
 def write(parquet: Path, path: Path) -> None:
@@ -37,7 +40,7 @@ def _pixels(side: int, scale: float) -> int:
     return max(1, int(np.ceil(round(side / scale, 6))))
 
 
-def _create(group: zarr.Group, number: int, shape: tuple[int, ...]) -> zarr.Array:
+def _create(group: zarr.Group, number: int, shape: tuple[int, ...]) -> _Level:
     return group.create_array(
         str(number),
         shape=shape,
@@ -56,7 +59,7 @@ def _squares(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
             yield top, min(top + _SHARD, shape[0]), left, min(left + _SHARD, shape[1])
 
 
-def _draw(parquet: Path, info: Info, level: zarr.Array) -> None:
+def _draw(parquet: Path, info: Info, level: _Level) -> None:
     drawn = -1
     for top, bottom, left, right in _squares(level.shape):
         if top != drawn:
@@ -106,7 +109,7 @@ def fill(
     return np.cumsum(picture[:, :-1], axis=1, dtype=np.int64).astype(np.uint32)
 
 
-def _halve(level: zarr.Array, group: zarr.Group, number: int) -> zarr.Array:
+def _halve(level: _Level, group: zarr.Group, number: int) -> _Level:
     shape = tuple((side + 1) // 2 for side in level.shape)
     half = _create(group, number, shape)
     for top, bottom, left, right in _squares(shape):
@@ -116,7 +119,7 @@ def _halve(level: zarr.Array, group: zarr.Group, number: int) -> zarr.Array:
     return half
 
 
-def _metadata(info: Info, count: int) -> dict[str, object]:
+def _metadata(info: Info, count: int) -> dict[str, Any]:
     pixel = info.mpp * info.scale
     datasets = [
         {

@@ -18,20 +18,8 @@ def test_csv_has_a_row_per_nucleus_in_pixels_of_level_0(folder: Path) -> None:
     with export(folder, "csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
-    assert list(rows[0]) == (
-        [
-            "id",
-            "class",
-            "class_prob",
-            "centroid_x",
-            "centroid_y",
-            "x_min",
-            "y_min",
-            "x_max",
-            "y_max",
-            "area_um2",
-        ]
-    )
+    head = "id,class,class_prob,centroid_x,centroid_y,x_min,y_min,x_max,y_max,area_um2"
+    assert ",".join(rows[0]) == head
     assert [int(row["id"]) for row in rows] == list(range(1, len(NUCLEI) + 1))
     assert [row["class"] for row in rows] == [CLASSES[n.nucleus_class] for n in NUCLEI]
     assert [float(row["x_min"]) for row in rows] == [n.x / 2 for n in NUCLEI]

@@ -1,0 +1,17 @@
+"""Nuclei as AnnData: an ``.h5ad`` file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tsfd_client.export.annotated import annotated
+from tsfd_client.slides.table import read_info
+
+
+def write(parquet: Path, path: Path) -> None:
+    """Write what `annotated` says; ``uns["tsfd"]`` describes the slide, as JSON."""
+    table = annotated(parquet)
+    table.uns["tsfd"] = json.dumps(asdict(read_info(parquet)), ensure_ascii=False)
+    table.write_h5ad(path)
