@@ -1,0 +1,54 @@
+"""DICOM annotations are what highdicom reads, a group per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import highdicom
+import numpy as np
+import shapely
+from highdicom.color import CIELabColor
+
+from tsfd_client.contract import CLASSES, COLOURS
+from tsfd_client.export import export
+
+
+def test_a_group_per_class_holds_outlines_and_measurements(folder: Path) -> None:
+    annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
+
+    frame = geopandas.read_parquet(folder / "nuclei.parquet")
+    groups = annotations.get_annotation_groups()
+    names = [name for name in CLASSES if (frame["class"] == name).any()]
+    assert [group.label for group in groups] == names
+    for group in groups:
+        nuclei = frame[frame["class"] == group.label]
+        polygons = [shapely.Polygon(p) for p in group.get_graphic_data(coordinate_type="2D")]
+        assert nuclei.geometry.geom_equals(geopandas.GeoSeries(polygons, nuclei.index)).all()
+        assert group.graphic_type.value == "POLYGON"
+        assert group.annotated_property_type.value == group.label
+        colour = CIELabColor.from_rgb(*COLOURS[group.label])
+        assert tuple(group.RecommendedDisplayCIELabValue) == colour.value
+        concepts, values, units = group.get_measurements()
+        assert [concept.meaning for concept in concepts] == ["Area", "Class probability"]
+        assert [unit.value for unit in units] == ["um2", "1"]
+        assert np.array_equal(values, nuclei[["area_um2", "class_prob"]])
+
+
+def test_every_export_refers_to_the_same_image(folder: Path) -> None:
+    first, second = (
+        highdicom.ann.annread(export(folder, "dicom-ann", folder / name)) for name in ("a", "b")
+    )
+
+    (image,) = first.ReferencedImageSequence
+    assert image == second.ReferencedImageSequence[0]
+    assert image.ReferencedSOPClassUID.name == "VL Whole Slide Microscopy Image Storage"
+    assert first.AnnotationCoordinateType == "2D"
+    assert first.PixelOriginInterpretation == "VOLUME"
+    assert first.ContentLabel == "NUCLEI"
+
+
+def test_dicom_without_nuclei_has_no_group(empty: Path) -> None:
+    annotations = highdicom.ann.annread(export(empty, "dicom-ann"))
+
+    assert len(annotations.AnnotationGroupSequence) == 0
