@@ -104,9 +104,11 @@ def fill(
     length = np.abs(end - y)
     rows = np.arange(length.sum()) - (np.cumsum(length) - length).repeat(length)
     rows += np.minimum(y, end).repeat(length)
-    picture = np.zeros((height, width + 1), np.int64)
-    np.add.at(picture, (rows, x.repeat(length)), steps.repeat(length))
-    return np.cumsum(picture[:, :-1], axis=1, dtype=np.int64).astype(np.uint32)
+    # Taking away wraps around, and the sum back.
+    picture = np.zeros((height, width + 1), np.uint32)
+    np.add.at(picture, (rows, x.repeat(length)), steps.astype(np.uint32).repeat(length))
+    np.cumsum(picture, axis=1, out=picture)
+    return picture[:, :-1]
 
 
 def _halve(level: _Level, group: zarr.Group, number: int) -> _Level:
