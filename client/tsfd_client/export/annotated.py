@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
 from tsfd_client.contract import CLASSES
 from tsfd_client.slides.table import count, read_batches
 
-_NUMBERS = {
-    "id": np.int64,
-    "class_prob": np.float32,
-    "area_um2": np.float32,
-    "centroid_x": np.float64,
-    "centroid_y": np.float64,
-}
 _MEASURED = ["area_um2", "class_prob"]
+_CENTROID = ["centroid_x", "centroid_y"]
 
 
-def annotated(parquet: Path) -> AnnData:
+def annotated(parquet: Path) -> anndata.AnnData:
     """Columns of a ``nuclei.parquet``; outlines are not read.
 
     Returns
@@ -33,14 +27,20 @@ def annotated(parquet: Path) -> AnnData:
         0, float64 [n, 2].
     """
     length = count(parquet)
-    numbers = {name: np.empty(length, kind) for name, kind in _NUMBERS.items()}
+    measured = np.empty((length, 2), np.float32)
+    spatial = np.empty((length, 2), np.float64)
+    ids = np.empty(length, np.int64)
+    row_names = np.empty(length, object)
     codes = np.empty(length, np.int8)
     code_of = {name: code for code, name in enumerate(CLASSES[1:])}
     done = 0
-    for batch in read_batches(parquet, [*_NUMBERS, "class"]):
+    for batch in read_batches(parquet, ["id", "class", *_MEASURED, *_CENTROID]):
         rows = slice(done, done + len(batch))
-        for name, values in numbers.items():
-            values[rows] = batch[name].to_numpy()
+        for array, columns in ((measured, _MEASURED), (spatial, _CENTROID)):
+            for column, name in enumerate(columns):
+                array[rows, column] = batch[name].to_numpy()
+        ids[rows] = batch["id"].to_numpy()
+        row_names[rows] = [str(number) for number in ids[rows].tolist()]
         classes = batch["class"].combine_chunks().dictionary_encode()
         known = [code_of[name] for name in classes.dictionary.to_pylist()]
         codes[rows] = np.array(known, np.int8)[classes.indices.to_numpy()]
@@ -48,19 +48,17 @@ def annotated(parquet: Path) -> AnnData:
 
     obs = pd.DataFrame(
         {
-            "id": numbers["id"],
+            "id": ids,
             "class": pd.Categorical.from_codes(codes, names(CLASSES[1:])),
-            "class_prob": numbers["class_prob"],
-            "area_um2": numbers["area_um2"],
+            "class_prob": measured[:, 1],
+            "area_um2": measured[:, 0],
         },
-        index=names(map(str, numbers["id"].tolist())),
+        index=pd.Index(row_names, dtype=object),
     )
-    return AnnData(
-        np.stack([numbers[name] for name in _MEASURED], axis=1),
-        obs=obs,
-        var=pd.DataFrame(index=names(_MEASURED)),
-        obsm={"spatial": np.stack([numbers["centroid_x"], numbers["centroid_y"]], axis=1)},
-    )
+    var = pd.DataFrame(index=names(_MEASURED))
+    # Ids are unique; to look for a second of each takes memory for all of them.
+    with anndata.settings.override(check_uniqueness=False):
+        return anndata.AnnData(measured, obs=obs, var=var, obsm={"spatial": spatial})
 
 
 def names(texts: Iterable[str]) -> pd.Index:
