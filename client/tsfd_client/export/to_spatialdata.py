@@ -32,9 +32,9 @@ def write(parquet: Path, path: Path) -> None:
     root.attrs["spatialdata_attrs"] = {"version": "0.2"}
     shapes, tables = root.create_group("shapes"), root.create_group("tables")
     has_shapes = count(parquet) > 0
+    _write_table(parquet, tables, has_shapes)
     if has_shapes:
         _write_shapes(parquet, shapes.create_group(_SHAPES), path)
-    _write_table(parquet, tables, has_shapes)
 
 
 def _write_shapes(parquet: Path, group: zarr.Group, path: Path) -> None:
