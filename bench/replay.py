@@ -31,8 +31,9 @@ from tsfd_client.slides.adapt import Limit
 from tsfd_client.slides.events import Events
 from tsfd_client.slides.finish import finish, read_summary
 from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
-from tsfd_client.slides.plan import SIDE, Block, PlannedTile, make_plan
+from tsfd_client.slides.plan import SIDE, PlannedTile, make_plan
 from tsfd_client.slides.progress import Progress
 from tsfd_client.slides.reader import open_slide
 from tsfd_client.slides.run import Run
@@ -45,9 +46,7 @@ _WHITE = np.full((256, 256, 3), 243, np.uint8)
 class _Replay(Pipeline):
     """Answers tiles from the recorded block, which repeats over the slide."""
 
-    async def _ask(
-        self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
-    ) -> list[TileResult]:
+    async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
         return [_RECORDED[tile.y // STEP % SIDE, tile.x // STEP % SIDE] for tile in tiles]
 
 
@@ -63,6 +62,7 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
         )
     path = folder / "glass.tif"
     write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)
+    give_back()
     began = time.perf_counter()
     with open_slide(path) as slide, Events(folder) as events, Lock(folder / "lock") as lock:
         run = Run(folder)

@@ -31,6 +31,9 @@ from tsfd_client.versions import TileNuclei, Version, versions
 
 _IN_MEMORY: Final = 3  # blocks
 
+_Found = tuple[list[Version], np.ndarray]
+"""Versions of some tiles, and their tissue as in `BlockResult`."""
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -100,8 +103,8 @@ class Pipeline:
                 group.create_task(self._ask(block, block.tiles[first : first + size], pixels))
                 for first in range(0, len(block.tiles), size)
             ]
-        answers = [answer for task in tasks for answer in task.result()]
-        nuclei = await asyncio.to_thread(self._keep, block, pixels, answers)
+        del pixels
+        nuclei = await asyncio.to_thread(self._keep, block, [task.result() for task in tasks])
         self.progress.kept(block, nuclei, time.monotonic() - began)
 
     def _read(self, block: Block) -> np.ndarray:
@@ -110,13 +113,22 @@ class Pipeline:
 
     async def _ask(
         self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
-    ) -> list[TileResult]:
+    ) -> _Found:
+        # Within its slot to the end: no more answers are held than requests may be under way.
         async with self.limit.slot():
-            answers = await self.client.segment_tiles(
-                np.stack([_cut(block, tile, pixels) for tile in tiles]),
-                settings=self.settings,
-                refused=self.limit.refused,
-            )
+            batch = np.stack([_cut(block, tile, pixels) for tile in tiles])
+            answers = await self._answers(tiles, batch)
+            self._check(answers)
+            self.progress.answered(len(answers))
+            return await asyncio.to_thread(self._take, tiles, batch, answers)
+
+    async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
+        """What the server says of some tiles, of which `batch` holds the pixels."""
+        return await self.client.segment_tiles(
+            batch, settings=self.settings, refused=self.limit.refused
+        )
+
+    def _check(self, answers: list[TileResult]) -> None:
         for answer in answers:
             if answer.release != self.release:
                 raise ServerError(
@@ -124,22 +136,26 @@ class Pipeline:
                     f"{answer.release} in the middle of {self.slide.path.name}: serve the first "
                     "again to go on."
                 )
-        self.progress.answered(len(answers))
-        return answers
 
-    def _keep(self, block: Block, pixels: np.ndarray, answers: list[TileResult]) -> int:
-        """Stitch a block and write it; returns the number of its closed nuclei."""
+    def _take(
+        self, tiles: tuple[PlannedTile, ...], batch: np.ndarray, answers: list[TileResult]
+    ) -> _Found:
+        """Keep of the answers what is needed: their instance maps are large."""
         found: list[Version] = []
         tissue = np.zeros(len(TISSUES) + 1)
-        for tile, answer in zip(block.tiles, answers, strict=True):
+        for tile, image, answer in zip(tiles, batch, answers, strict=True):
             # Where the slide is smaller than a tile, the rest of the tile is padding.
             inside = np.s_[: self.plan.height - tile.y, : self.plan.width - tile.x]
             nuclei = TileNuclei(tile.y, tile.x, answer.instance_map[inside], answer.nuclei)
             found += versions(nuclei, tile.inner)
-            weight = tissue_weight(_cut(block, tile, pixels))
-            tissue += weight * np.append(answer.tissue_probs, 1.0)
-        closed, left_open = split(found, block.own)
+            tissue += tissue_weight(image) * np.append(answer.tissue_probs, 1.0)
+        return found, tissue
+
+    def _keep(self, block: Block, parts: list[_Found]) -> int:
+        """Stitch a block and write it; returns the number of its closed nuclei."""
+        closed, left_open = split([v for found, _ in parts for v in found], block.own)
         table = from_nuclei(closed, scale=self.slide.scale, mpp=self.slide.mpp)
+        tissue = np.sum([tissue for _, tissue in parts], axis=0)
         self.lock.check()
         self.run.write(block, BlockResult(table, to_table(left_open), tissue))
         return len(closed)

@@ -19,6 +19,7 @@ from tsfd_client.slides.events import Events
 from tsfd_client.slides.finish import finish, read_summary
 from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
 from tsfd_client.slides.plan import SIDE, Plan, make_plan
 from tsfd_client.slides.progress import Progress
@@ -64,6 +65,7 @@ def segment_slide(
     OutputError
         If the folder cannot be written, or was begun with anything else.
     """
+    give_back()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, how) as slide, Lock(folder / LOCK) as lock:

@@ -1,0 +1,107 @@
+"""Many slides on several machines: shares of them, and a Dask cluster of which a worker dies."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+from slide_files import write_tiff
+
+from deploy.server import TritonServer
+from samples.synthetic import generate
+from tsfd_client.cli import main
+from tsfd_client.slides.status import status_of
+
+TSFD = [sys.executable, "-m", "tsfd_client.cli"]
+BYTES = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three slides of two blocks each."""
+    folder = tmp_path_factory.mktemp("slides")
+    paths = [folder / f"{name}.tif" for name in "abc"]
+    for seed, path in enumerate(paths):
+        write_tiff(path, generate(300, 4200, nuclei=400, seed=seed).image)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def serial(
+    slides: list[Path], server: TritonServer, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """The outputs of a run alone, one slide after the other."""
+    out = tmp_path_factory.mktemp("serial")
+    assert main(["segment", *map(str, slides), f"--out={out}", f"--server={server.grpc_url}"]) == 0
+    return outputs(out)
+
+
+def outputs(out: Path) -> dict[str, bytes]:
+    return {
+        f"{slide}/{name}": (out / slide / name).read_bytes() for slide in "abc" for name in BYTES
+    }
+
+
+def states(out: Path) -> dict[str, str]:
+    with (out / "summary.csv").open() as file:
+        return {row["slide"]: row["state"] for row in csv.DictReader(file)}
+
+
+def test_shards_share_the_slides(
+    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = ["segment", *map(str, slides), f"--out={tmp_path}", f"--server={server.grpc_url}"]
+    both = [subprocess.Popen([*TSFD, *command, f"--shard={i}/2"]) for i in (1, 2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert states(tmp_path) == dict.fromkeys("abc", "done")
+    assert outputs(tmp_path) == serial
+
+
+def test_two_that_do_the_same_do_not_spoil_each_other(
+    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = ["segment", *map(str, slides), f"--out={tmp_path}", f"--server={server.grpc_url}"]
+    both = [subprocess.Popen([*TSFD, *command], stderr=subprocess.PIPE, text=True) for _ in (1, 2)]
+    errors = "".join(process.communicate(timeout=90)[1] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert "is being written by process" in errors
+    assert outputs(tmp_path) == serial
+    assert states(tmp_path) == dict.fromkeys("abc", "done")
+
+
+def test_a_cluster_of_which_a_worker_dies(
+    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+) -> None:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        workers = {worker.pid for worker in cluster.workers.values()}
+        command = ["segment", *map(str, slides), f"--out={tmp_path}"]
+        command += [f"--server={server.grpc_url}", f"--scheduler={cluster.scheduler_address}"]
+        process = subprocess.Popen([*TSFD, *command], stdout=subprocess.PIPE, text=True)
+        end = time.monotonic() + 60
+        while not list(tmp_path.glob("*/blocks/*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(min(workers), signal.SIGKILL)
+        printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert len(printed.splitlines()) == 3
+    assert outputs(tmp_path) == serial
+    assert states(tmp_path) == dict.fromkeys("abc", "done")
+    assert [status_of(tmp_path / slide).tiles_done for slide in "abc"] == [38, 38, 38]
+
+
+def test_no_scheduler(
+    slides: list[Path], server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", str(slides[0]), f"--out={tmp_path}", f"--server={server.grpc_url}"]
+    assert main([*command, "--scheduler=tcp://127.0.0.1:9"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("tsfd: No Dask scheduler answers at tcp://127.0.0.1:9: ")
