@@ -31,7 +31,7 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing packages into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
-	@{ $(PIP) -e './client[slides,export]' -e '.[lint,load,test,train]' && $(PIP) --no-deps \
+	@{ $(PIP) -e './client[slides,export,dask]' -e '.[lint,load,test,train]' && $(PIP) --no-deps \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs; } 2> $(VENV)/pip.log \
 		|| { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@

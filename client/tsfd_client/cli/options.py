@@ -9,8 +9,7 @@ from typing import Any
 
 from tsfd_client.contract import MAX_BATCH
 from tsfd_client.errors import TsfdError
-
-FORMATS = ("spatialdata", "anndata", "ome-zarr", "dicom-ann", "geojson", "csv")
+from tsfd_client.export import FORMATS
 
 Server = dict[str, Any]
 """Arguments of `Client` and `AsyncClient`."""
