@@ -81,6 +81,7 @@ def test_a_full_disk_stops_the_run(
         "--mpp=0.25",
         f"--out={out}",
         f"--server={server.grpc_url}",
+        "--transport=grpc",  # the limit below would hold for shared memory, too
     ]
 
     run = subprocess.run(

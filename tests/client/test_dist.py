@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
@@ -52,7 +53,7 @@ def tsfd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(environment)
     python = environment / "bin/python"
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
-    call(*pip, "install", "--no-compile", "--constraint", folder / "oldest.txt", wheel)
+    call(*pip, "install", "--no-compile", "--constraint", folder / "oldest.txt", f"{wheel}[slides]")
     return environment / "bin/tsfd"
 
 
@@ -74,7 +75,8 @@ def test_wheel_segments_through_the_server(
     call(tsfd, "segment", tmp_path / "picture.png", tmp_path / "slide.tif", *options)
 
     with Client(server.grpc_url) as client:
-        expected = client.segment(image).instance_map
-    for name in ("picture", "slide"):
-        found = cv2.imread(str(tmp_path / name / "labels.png"), cv2.IMREAD_UNCHANGED)
-        assert np.array_equal(found, expected)
+        expected = client.segment(image)
+    found = cv2.imread(str(tmp_path / "picture" / "labels.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(found, expected.instance_map)
+    summary = json.loads((tmp_path / "slide" / "summary.json").read_text())
+    assert summary["nuclei"] == len(expected) > 20

@@ -68,8 +68,13 @@ class Job:
         return self._run_slide() if self.is_slide else self._run_picture()
 
     def _run_slide(self) -> str:
-        from tsfd_client.slides.segment import segment_slide
-
+        try:
+            from tsfd_client.slides.segment import segment_slide
+        except ImportError as error:
+            raise TsfdError(
+                f"{self.path} is a slide, which needs more packages: pip install "
+                "'tsfd-client[slides]'."
+            ) from error
         server = _SLIDE | self.server
         found = segment_slide(self.path, self.folder, self.how, server, self.release)
         if found["scale_warning"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -154,6 +156,24 @@ def test_bad_slides_cost_a_line_each(
     table.write_text(f"slide,mpp\n{unscaled.name},0.25\n")
     assert (
         main(["segment", f"--slides={table}", f"--out={out}", f"--server={server.grpc_url}"]) == 0
+    )
+
+
+def test_without_arrow_a_slide_is_refused(
+    server: TritonServer, strip: np.ndarray, tiff_slide: Writer, tmp_path: Path
+) -> None:
+    path = tiff_slide("strip.tif", image=strip)
+    words = ["segment", str(path), f"--out={tmp_path}", f"--server={server.grpc_url}"]
+    code = "import sys; sys.modules['pyarrow'] = None; from tsfd_client.cli import main; "
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}sys.exit(main({words}))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr == (
+        f"tsfd: {path} is a slide, which needs more packages: pip install 'tsfd-client[slides]'.\n"
     )
 
 
