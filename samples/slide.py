@@ -25,11 +25,11 @@ def write_slide(path: Path, picture: np.ndarray, *, side: int, mm2: float) -> No
     picture
         uint8 [H, W, 3], RGB, at 0.25 mpp; mirrored it fills the tissue, so that nothing is cut.
     side
-        Pixels; rounded up to whole tiles of all levels.
+        Pixels; rounded up to whole tiles.
     mm2
         Of tissue: a disc; 0 for glass alone.
     """
-    cells = -(-side // (CELL * _SHRINKS[-1])) * _SHRINKS[-1]
+    cells = -(-side // CELL)
     texture = np.hstack([picture, picture[:, ::-1]])
     texture = np.vstack([texture, texture[::-1]])
     radius = math.sqrt(mm2 / math.pi) * 1000 / 0.25 / CELL
