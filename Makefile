@@ -63,8 +63,10 @@ loadtest: $(READY)  ## Locust against the server, judged against the bare CPU ru
 bench: $(READY)  ## time post-processing, stitching, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.stitching
+	@$(RUN) -m bench.replay
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
+	@$(RUN) -m bench.slides
 
 bench-peers: | $(VENV)/.ready  ## time other nucleus networks beside both presets: build/bench
 	@$(RUN) -m bench.peers
