@@ -16,9 +16,10 @@ PRESET ?= lite
 # A process that dies fails the run: xdist would replace it, and may wait for ever then.
 # Groups of tests in the order of tests/conftest.py, long ones first.
 WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
+FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
 OUT     ?= runs/$(PRESET)
 
-.PHONY: help setup export convert serve demo test test-fast loadtest bench bench-peers bench-gpu check \
+.PHONY: help setup export convert serve demo test test-fast faults loadtest bench bench-peers bench-gpu check \
 	train evaluate tune protocol lint dist clean
 
 help:  ## list the commands
@@ -56,6 +57,10 @@ test: convert  ## all tests, with the real server
 
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
 	@$(RUN) -m pytest $(WORKERS) -m "not slow" $(TESTS)
+
+faults: convert  ## kill clients, servers and workers at random moments, ten times over
+	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round"; \
+		$(RUN) -m pytest $(FAULTS) || exit 1; done
 
 loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
 	@$(RUN) -m loadtest $(LOADTEST)
