@@ -25,6 +25,7 @@ from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.slides.plan import Block
 
+_OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "overview.png", "summary.json", "DONE")
 _TISSUE = b"tsfd_tissue"
 
 
@@ -57,8 +58,8 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether all outputs are there."""
-        return (self.folder / "DONE").is_file()
+        """Whether all outputs are there; what somebody has removed is made again."""
+        return all((self.folder / name).is_file() for name in _OUTPUTS)
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Create the run, or go on with one that was begun with the same facts.

@@ -91,7 +91,7 @@ def _segment(
 ) -> None:
     with Events(run.folder) as events:
         try:
-            thumbnail = slide.thumbnail(max(TISSUE_MPP, slide.mpp))
+            thumbnail = slide.thumbnail(TISSUE_MPP)
             tissue = _tissue(slide, thumbnail, how)
             plan = make_plan(*slide.grid.shape, None if how.everywhere else tissue)
             area = float(tissue.mean()) * slide.area_mm2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -146,6 +147,7 @@ def test_a_server_that_stays_away_stops_the_run(
     command: Callable[..., list[str]],
     uninterrupted: dict[str, bytes],
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "out" / "strip"
     with TritonServer(repository) as doomed:
@@ -167,6 +169,18 @@ def test_a_server_that_stays_away_stops_the_run(
     )
     assert status.state == "failed"
     assert 0 < status.tiles_done < TILES
+
+    other = tmp_path / "repository"
+    shutil.copytree(repository, other)
+    facts = other / "nuclei_postprocess" / "1" / "release.json"
+    release = json.loads(facts.read_text())["release"]
+    facts.write_text(facts.read_text().replace(release, "lite-other"))
+    with TritonServer(other) as changed:
+        assert main(command(tmp_path / "out", url=changed.grpc_url)) == 1
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f'tsfd: {folder} was begun with release "{release}", not "lite-other": choose another '
+        "--out, or remove the folder."
+    )
 
     assert main(command(tmp_path / "out")) == 0
     assert outputs(folder) == uninterrupted
@@ -236,6 +250,6 @@ def test_requests_under_way_are_fewer_where_the_server_refuses(
     limits = [event for event in read_events(folder) if event["event"] == "limit"]
     halved = [n for n, event in enumerate(limits) if event["why"] == "refused"]
     assert halved
-    before = limits[halved[0] - 1]["requests"]
+    before = limits[halved[0] - 1]["requests"] if halved[0] else 2  # the first
     assert limits[halved[0]]["requests"] == max(1, before // 2)
     assert outputs(folder) == uninterrupted
