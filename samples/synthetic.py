@@ -26,6 +26,9 @@ _CLEARANCE = 3  # pixels between nuclei that do not touch
 _ATTEMPTS_PER_NUCLEUS = 200
 _MIN_VISIBLE_AREA = 50  # of a nucleus cut by the border of the field, in pixels
 
+_Window = tuple[slice, slice]
+"""Rows and columns of a part of the field."""
+
 
 @dataclass(frozen=True)
 class SyntheticField:
@@ -107,9 +110,10 @@ def generate(height: int, width: int, *, nuclei: int, seed: int) -> SyntheticFie
     instance_map = np.zeros((height, width), np.uint16)
     haematoxylin = 0.035 + 0.02 * np.clip(_noise(height, width, 3, rng), -1, 2)
     classes = np.zeros(nuclei, np.uint8)
+    places: list[_Window] = []
     for i in range(nuclei):
         kind = _KINDS[rng.choice(len(_KINDS), p=[kind.share for kind in _KINDS])]
-        _place(kind, i + 1, instance_map, haematoxylin, flow, rng)
+        places.append(_place(kind, places, instance_map, haematoxylin, flow, rng))
         classes[i] = kind.class_id
 
     inside = cv2.GaussianBlur((instance_map > 0).astype(np.float32), (0, 0), 0.8)
@@ -163,19 +167,21 @@ def _fibres(
 
 def _place(
     kind: _Kind,
-    instance: int,
+    places: list[_Window],
     instance_map: np.ndarray,
     haematoxylin: np.ndarray,
     flow: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
-) -> None:
-    """Find room for one nucleus and draw it into both maps."""
+) -> _Window:
+    """Find room for one nucleus beside those at `places`, draw it into both maps, say where."""
+    instance = len(places) + 1
     height, width = instance_map.shape
     for _ in range(_ATTEMPTS_PER_NUCLEUS):
         touching = instance > 1 and rng.random() < _TOUCHING
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         if touching:
-            x, y = _beside(instance_map, int(rng.integers(1, instance)), kind, rng)
+            neighbour = int(rng.integers(1, instance))
+            x, y = _beside(instance_map, neighbour, places[neighbour - 1], kind, rng)
             if not (0 <= x < width and 0 <= y < height):
                 continue
         along_fibres = math.atan2(flow[1][int(y), int(x)], flow[0][int(y), int(x)])
@@ -195,7 +201,7 @@ def _place(
             continue
         taken[mask > 0] = instance
         _stain(haematoxylin[window], shape, part, mask, rng)
-        return
+        return window
     raise ValueError(
         f"A field of {height} x {width} pixels has no room for nucleus {instance}: ask for fewer "
         "nuclei or a larger field."
@@ -203,10 +209,15 @@ def _place(
 
 
 def _beside(
-    instance_map: np.ndarray, neighbour: int, kind: _Kind, rng: np.random.Generator
+    instance_map: np.ndarray,
+    neighbour: int,
+    window: _Window,
+    kind: _Kind,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
     """A centre at about the distance at which a nucleus of this kind touches the neighbour."""
-    y, x = np.nonzero(instance_map == neighbour)
+    y, x = np.nonzero(instance_map[window] == neighbour)
+    y, x = y + window[0].start, x + window[1].start
     turn = rng.uniform(0, 2 * math.pi)
     ahead = (x - x.mean()) * math.cos(turn) + (y - y.mean()) * math.sin(turn)
     distance = ahead.max() + rng.uniform(0.3, 0.5) * sum(kind.length) / 2
@@ -230,9 +241,7 @@ def _shape(kind: _Kind, turn: float, rng: np.random.Generator) -> _Shape:
     return _Shape(np.hypot(u, v) / outline, kind)
 
 
-def _overlay(
-    shape: _Shape, x: int, y: int, height: int, width: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _overlay(shape: _Shape, x: int, y: int, height: int, width: int) -> tuple[_Window, _Window]:
     """Where the shape's grid, centred on (x, y), lies in the field, and the part inside it."""
     size = shape.radius.shape[0] // 2
     top, bottom = max(y - size, 0), min(y + size + 1, height)
@@ -244,7 +253,7 @@ def _overlay(
 def _stain(
     haematoxylin: np.ndarray,
     shape: _Shape,
-    part: tuple[slice, slice],
+    part: _Window,
     mask: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
