@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 from tsfd_client.cli import options
@@ -34,13 +38,27 @@ def main(argv: list[str] | None = None) -> int:
             return _export(arguments)
         from tsfd_client.cli.segment import segment
 
-        return segment(arguments)
+        with _stoppable():
+            return segment(arguments)
     except TsfdError as error:
         print(f"tsfd: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("tsfd: stopped; what was written before is complete.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(server: options.Server) -> int:

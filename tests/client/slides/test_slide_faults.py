@@ -122,6 +122,20 @@ def test_a_killed_client_goes_on(
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_job_that_is_ended_lets_go(command: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "strip"
+    process = subprocess.Popen([*TSFD, *command(tmp_path / "out")], stderr=subprocess.PIPE)
+    until(lambda: (folder / "blocks").exists())
+    time.sleep(random.uniform(0, 1))
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == b"tsfd: stopped; what was written before is complete.\n"
+    assert not (folder / LOCK).exists()
+    assert status_of(folder).state == "stopped"
+    assert list(Path("/dev/shm").glob(f"tsfd_client_{process.pid}_*")) == []
+
+
 def test_a_server_that_dies_is_waited_for(
     repository: Path,
     command: Callable[..., list[str]],
