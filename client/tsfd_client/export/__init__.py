@@ -57,6 +57,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     replace = _replacing_folder if to in _FOLDERS else replacing
     try:
         # Only now: the libraries are heavy, and optional.
+        import_module("tsfd_client.slides.memory").give_back()
         write = import_module(f"{__name__}.to_{to.replace('-', '_')}").write
         with replace(path) as partial:
             write(folder / "nuclei.parquet", partial)
