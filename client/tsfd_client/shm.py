@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Condition
 
 import numpy as np
@@ -28,6 +29,7 @@ _REGION_BYTES = _MAPS_AT + MAX_BATCH * _MAP_BYTES
 """10.5 MB, of which only the pages that a request uses are ever allocated."""
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
+_PREFIX = "tsfd_client_"
 _IN_USE = "in use"
 _PATIENCE = 5.0  # seconds for requests under way when the client is closed
 
@@ -40,7 +42,7 @@ class Region:
     ) -> None:
         self._connection = connection
         self._headers = headers
-        self._name = f"tsfd_client_{os.getpid()}_{secrets.token_hex(6)}"
+        self._name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(6)}"
         try:
             self._memory = system.create_shared_memory_region(
                 self._name, self._name, _REGION_BYTES, create_only=True
@@ -109,9 +111,20 @@ def is_offered(
         return False
     try:
         Region(connection, headers).release()
+        _forget_the_dead(connection, headers)
     except (triton.InferenceServerException, OutputError):
         return False
     return True
+
+
+def _forget_the_dead(
+    connection: triton.InferenceServerClient, headers: dict[str, str] | None
+) -> None:
+    """Have the server let go of regions whose client was killed: their files are gone."""
+    held = connection.get_system_shared_memory_status(headers=headers, as_json=True)
+    for name in held.get("regions", {}):
+        if name.startswith(_PREFIX) and not Path("/dev/shm", name).exists():
+            connection.unregister_system_shared_memory(name, headers=headers)
 
 
 class Regions:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tritonclient.grpc as triton
 from slide_files import write_tiff
 
 from deploy.server import TritonServer
@@ -120,6 +121,9 @@ def test_a_killed_client_goes_on(
     assert outputs(folder) == uninterrupted
     assert not (folder / "blocks").exists()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    with triton.InferenceServerClient(server.grpc_url) as connection:
+        shared = connection.get_system_shared_memory_status(as_json=True)
+    assert shared.get("regions", {}) == {}
 
 
 def test_a_job_that_is_ended_lets_go(command: Callable[[Path], list[str]], tmp_path: Path) -> None:
