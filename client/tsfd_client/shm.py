@@ -11,10 +11,10 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Condition
 
 import numpy as np
+import psutil
 import tritonclient.grpc as triton
 from tritonclient.utils import shared_memory as system
 
@@ -120,11 +120,16 @@ def is_offered(
 def _forget_the_dead(
     connection: triton.InferenceServerClient, headers: dict[str, str] | None
 ) -> None:
-    """Have the server let go of regions whose client was killed: their files are gone."""
+    """Have the server let go of regions whose client was killed.
+
+    Should one be alive after all, in a container with processes of its own, it shares another.
+    """
     held = connection.get_system_shared_memory_status(headers=headers, as_json=True)
     for name in held.get("regions", {}):
-        if name.startswith(_PREFIX) and not Path("/dev/shm", name).exists():
-            connection.unregister_system_shared_memory(name, headers=headers)
+        if name.startswith(_PREFIX):
+            process = int(name.removeprefix(_PREFIX).partition("_")[0])
+            if not psutil.pid_exists(process):
+                connection.unregister_system_shared_memory(name, headers=headers)
 
 
 class Regions:
