@@ -44,7 +44,7 @@ def measure(server: TritonServer, slide: Path, folder: Path) -> dict[str, object
     tiles = patches()
     with Client(server.grpc_url, transport="shm") as client:
         alone = closed_loop(
-            lambda n: client.segment_tiles(tiles[n * _BATCH % 32 : n * _BATCH % 32 + _BATCH]),
+            lambda n: client.segment_tiles(tiles.take(range(n, n + _BATCH), 0, mode="wrap")),
             concurrency=_IN_FLIGHT,
             batch=_BATCH,
             seconds=10.0,
@@ -54,7 +54,7 @@ def measure(server: TritonServer, slide: Path, folder: Path) -> dict[str, object
         "segmented_mm2": status.mm2,
         "tiles": status.tiles,
         "nuclei": status.nuclei,
-        "seconds": whole["seconds"],
+        "seconds": round(whole["seconds"], 1),
         "seconds_per_mm2": round(whole["seconds"] / status.mm2, 2),
         "nuclei_per_s": round(status.nuclei / whole["seconds"]),
         "network_busy": _busy(whole, folder / "whole" / slide.stem),
@@ -78,7 +78,7 @@ def _segment(
         if any(_NETWORK in word for word in process.cmdline())
     )
     began = time.perf_counter()
-    client = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    client = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak, cpu, looks = 0, 0.0, []
     before = sum(stub.cpu_times()[:2])
     while client.poll() is None:
@@ -93,7 +93,9 @@ def _segment(
         before = used
         if stop_after is not None and time.perf_counter() - began > stop_after:
             client.kill()
-    client.wait()
+    _, errors = client.communicate()
+    if client.returncode != 0 and stop_after is None:
+        raise TsfdError(errors.strip())
     return {"seconds": time.perf_counter() - began, "peak": peak, "cpu": cpu, "looks": looks}
 
 
