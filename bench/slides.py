@@ -2,8 +2,8 @@
 
 Starts the server and runs ``tsfd segment`` on a slide as a user does, on the same cores: time per
 mm², how much of the time the network works, what the client takes of processor and memory, and what
-stopping and going on costs. Then takes turns with requests alone, of the same tiles in number and
-size: what reading, stitching and writing cost beside the server. Writes ``slides.json``.
+stopping and going on costs. Afterwards requests alone, of as many tiles each, for some seconds:
+what reading, stitching and writing cost beside the server. Writes ``slides.json``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import venv
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import tifffile
 from packaging.requirements import Requirement
@@ -20,6 +20,7 @@ from deploy.server import TritonServer
 from deploy.setup import ROOT
 from samples.synthetic import generate
 from tsfd_client import Client
+from tsfd_client.slides.table import read_batches, rings_of
 
 
 def call(*command: str | Path) -> str:
@@ -78,5 +79,8 @@ def test_wheel_segments_through_the_server(
         expected = client.segment(image)
     found = cv2.imread(str(tmp_path / "picture" / "labels.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(found, expected.instance_map)
-    summary = json.loads((tmp_path / "slide" / "summary.json").read_text())
-    assert summary["nuclei"] == len(expected) > 20
+    table = pa.concat_tables(read_batches(tmp_path / "slide" / "nuclei.parquet"))
+    offsets, points = rings_of(table)
+    assert len(table) == len(expected) > 20
+    for contour, begin, end in zip(expected.contours, offsets[:-1], offsets[1:], strict=True):
+        assert np.array_equal(points[begin : end - 1], contour)  # of a ring the last is the first
