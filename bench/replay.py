@@ -28,7 +28,7 @@ from tsfd_client.contract import TISSUES
 from tsfd_client.settings import Settings
 from tsfd_client.slides.adapt import Limit
 from tsfd_client.slides.events import Events
-from tsfd_client.slides.finish import finish, read_summary
+from tsfd_client.slides.finish import finish
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
@@ -80,10 +80,10 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
 
             asyncio.run(segment())
         segmented = time.perf_counter()
-        finish(run, slide, plan, thumbnail, tissue, slide.area_mm2, _RELEASE)
+        found = finish(run, slide, plan, thumbnail, tissue, slide.area_mm2, _RELEASE)
     ended = time.perf_counter()
     return {
-        "nuclei": read_summary(folder)["nuclei"],
+        "nuclei": found["nuclei"],
         "tiles": len(plan),
         "seconds_blocks": round(segmented - began, 1),
         "seconds_outputs": round(ended - segmented, 1),

@@ -38,7 +38,7 @@ def finish(
     tissue: np.ndarray,
     area: float,
     release: str,
-) -> None:
+) -> dict[str, Any]:
     """Write what a run is for, and say that it is done.
 
     Parameters
@@ -53,6 +53,11 @@ def finish(
         Of `tissue`, mm².
     release
         Which network, post-processing and thresholds found the nuclei.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` says.
 
     Raises
     ------
@@ -103,6 +108,7 @@ def finish(
     with replacing(run.folder / "summary.json") as partial:
         partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     run.finish()
+    return summary
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def _segment(
             with Progress(slide.path.name, plan, run, area, events) as progress:
                 asyncio.run(_blocks(slide, plan, run, lock, how, server, release, progress))
             events.write("joining")
-            finish(run, slide, plan, thumbnail, tissue, area, release)
-            events.write("done", nuclei=read_summary(run.folder)["nuclei"])
+            found = finish(run, slide, plan, thumbnail, tissue, area, release)
+            events.write("done", nuclei=found["nuclei"])
         except (TsfdError, OSError) as error:
             known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
             events.write("failed", error=str(known))
