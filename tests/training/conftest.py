@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
 from samples.synthetic import generate
+from training.model import weights
 
 TISSUES_OF_PATCHES = ("Breast", "Colon", "Bile-duct")
 """Tissue of each patch of a fold."""
 
 NUCLEI_OF_PATCHES = (24, 16, 0)
 """Nuclei of each patch of a fold."""
+
+
+_networks: dict[str, tuple[keras.Model, str]] = {}
+
+
+@pytest.fixture(scope="module")
+def built_once() -> Iterator[None]:
+    """A network that was loaded before is not built and compiled again, whatever its thresholds."""
+    load = weights.load
+
+    def known(path: Path) -> tuple[keras.Model, str]:
+        if not path.is_file():
+            return load(path)
+        with np.load(path) as file:
+            arrays = (file[name].tobytes() for name in sorted(file.files) if name != "parameters")
+            key = hashlib.sha256(b"".join(arrays)).hexdigest()
+        if key not in _networks:
+            _networks[key] = load(path)
+        return _networks[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load", known)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("built_once")
 def test_the_best_setting_goes_into_the_weights_file(
     manifest: Path, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,15 +29,15 @@ from tsfd_client.slides.status import LOCK, status_of
 
 TSFD = [sys.executable, "-m", "tsfd_client.cli"]
 BYTES = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")
-TILES = 2 * 54
+TILES = 54
 BLOCKS = 4
 
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four blocks of 12 to 32 tiles."""
+    """Four blocks of 6 to 16 tiles."""
     path = tmp_path_factory.mktemp("slides") / "strip.tif"
-    write_tiff(path, generate(300, 12_000, nuclei=1200, seed=6).image)
+    write_tiff(path, generate(256, 12_000, nuclei=1000, seed=6).image)
     return path
 
 
