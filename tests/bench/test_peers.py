@@ -24,6 +24,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.slow
 def test_hover_net() -> None:
     model, parameters = hovernet.build()
     assert parameters == 37_639_626
@@ -34,12 +35,14 @@ def test_hover_net() -> None:
     }
 
 
+@pytest.mark.slow
 def test_published_stardist() -> None:
     model, parameters = stardist.he()
     assert parameters == pytest.approx(1.4e6, rel=0.03)
     assert _shapes(model) == {"probability": [1, 1, 512, 512], "distances": [1, 32, 512, 512]}
 
 
+@pytest.mark.slow
 def test_cpp_net_is_the_stardist_of_the_comparisons_and_a_little_more() -> None:
     _, fewer = stardist.resnet()
     model, parameters = cppnet.build()
@@ -82,6 +85,7 @@ def test_tiles_of_a_square_millimetre() -> None:
     assert SYSTEMS["Hover-Net fast"].tiles_per_mm2 == pytest.approx((4000 / 164) ** 2)
 
 
+@pytest.mark.slow
 def test_times_are_put_to_scale() -> None:
     systems = {
         "lite": System(partial(stardist.he, 64), tile=64, step=32, mpp=0.25),

@@ -8,6 +8,14 @@ import cv2
 import numpy as np
 import tifffile
 
+from samples.synthetic import generate
+
+
+def strip(fields: int, *, seed: int) -> np.ndarray:
+    """Tissue of a tile's height: a field and its mirror image in turns, uint8 [256, 1500 n, 3]."""
+    field = generate(256, 1500, nuclei=125, seed=seed).image
+    return np.hstack([field[:, :: (-1) ** n] for n in range(fields)])
+
 
 def smaller(image: np.ndarray, times: int) -> np.ndarray:
     """A level of a pyramid, as scanners round it: up."""

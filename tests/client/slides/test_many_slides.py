@@ -6,21 +6,17 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import TSFD, outputs
 from distributed import LocalCluster
-from slide_files import write_tiff
+from slide_files import strip, write_tiff
 
 from deploy.server import TritonServer
-from samples.synthetic import generate
 from tsfd_client.cli import main
 from tsfd_client.slides.status import status_of
-
-TSFD = [sys.executable, "-m", "tsfd_client.cli"]
-BYTES = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +25,22 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("slides")
     paths = [folder / f"{name}.tif" for name in "abc"]
     for seed, path in enumerate(paths):
-        write_tiff(path, generate(256, 4200, nuclei=340, seed=seed).image)
+        write_tiff(path, strip(3, seed=seed))
     return paths
 
 
 @pytest.fixture(scope="module")
 def serial(
     slides: list[Path], server: TritonServer, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
+) -> dict[str, dict[str, bytes]]:
     """The outputs of a run alone, one slide after the other."""
     out = tmp_path_factory.mktemp("serial")
     assert main(["segment", *map(str, slides), f"--out={out}", f"--server={server.grpc_url}"]) == 0
-    return outputs(out)
+    return all_outputs(out)
 
 
-def outputs(out: Path) -> dict[str, bytes]:
-    return {
-        f"{slide}/{name}": (out / slide / name).read_bytes() for slide in "abc" for name in BYTES
-    }
+def all_outputs(out: Path) -> dict[str, dict[str, bytes]]:
+    return {slide: outputs(out / slide) for slide in "abc"}
 
 
 def states(out: Path) -> dict[str, str]:
@@ -55,29 +49,29 @@ def states(out: Path) -> dict[str, str]:
 
 
 def test_shards_share_the_slides(
-    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+    slides: list[Path], server: TritonServer, serial: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     command = ["segment", *map(str, slides), f"--out={tmp_path}", f"--server={server.grpc_url}"]
     both = [subprocess.Popen([*TSFD, *command, f"--shard={i}/2"]) for i in (1, 2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert states(tmp_path) == dict.fromkeys("abc", "done")
-    assert outputs(tmp_path) == serial
+    assert all_outputs(tmp_path) == serial
 
 
 def test_two_that_do_the_same_do_not_spoil_each_other(
-    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+    slides: list[Path], server: TritonServer, serial: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     command = ["segment", *map(str, slides), f"--out={tmp_path}", f"--server={server.grpc_url}"]
     both = [subprocess.Popen([*TSFD, *command], stderr=subprocess.PIPE, text=True) for _ in (1, 2)]
     errors = "".join(process.communicate(timeout=90)[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert "is being written by process" in errors
-    assert outputs(tmp_path) == serial
+    assert all_outputs(tmp_path) == serial
     assert states(tmp_path) == dict.fromkeys("abc", "done")
 
 
 def test_a_cluster_of_which_a_worker_dies(
-    slides: list[Path], server: TritonServer, serial: dict[str, bytes], tmp_path: Path
+    slides: list[Path], server: TritonServer, serial: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
@@ -93,9 +87,9 @@ def test_a_cluster_of_which_a_worker_dies(
         printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert len(printed.splitlines()) == 3
-    assert outputs(tmp_path) == serial
+    assert all_outputs(tmp_path) == serial
     assert states(tmp_path) == dict.fromkeys("abc", "done")
-    assert [status_of(tmp_path / slide).tiles_done for slide in "abc"] == [19, 19, 19]
+    assert [status_of(tmp_path / slide).tiles_done for slide in "abc"] == [20, 20, 20]
 
 
 def test_no_scheduler(

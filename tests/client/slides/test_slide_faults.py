@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -18,17 +17,15 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc as triton
-from slide_files import write_tiff
+from commands import TSFD, outputs
+from slide_files import strip, write_tiff
 
 from deploy.server import TritonServer
-from samples.synthetic import generate
 from tsfd_client.cli import main
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.status import LOCK, status_of
 
-TSFD = [sys.executable, "-m", "tsfd_client.cli"]
-BYTES = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")
 TILES = 54
 BLOCKS = 4
 
@@ -37,7 +34,7 @@ BLOCKS = 4
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four blocks of 6 to 16 tiles."""
     path = tmp_path_factory.mktemp("slides") / "strip.tif"
-    write_tiff(path, generate(256, 12_000, nuclei=1000, seed=6).image)
+    write_tiff(path, strip(8, seed=6))
     return path
 
 
@@ -57,10 +54,6 @@ def uninterrupted(
     out = tmp_path_factory.mktemp("whole")
     assert main(command(out)) == 0
     return outputs(out / "strip")
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in BYTES}
 
 
 def kept(folder: Path) -> list[str]:
