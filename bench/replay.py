@@ -8,34 +8,27 @@ process of its own, whose peak is that of all it did. Writes ``replay.json``.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from bench.machine import machine
 from bench.stitching import STEP, answers
 from samples.slide import write_slide
-from tsfd_client.aio import AsyncClient
 from tsfd_client.assemble import TileResult
 from tsfd_client.contract import TISSUES
-from tsfd_client.settings import Settings
-from tsfd_client.slides.adapt import Limit
-from tsfd_client.slides.events import Events
-from tsfd_client.slides.finish import finish
-from tsfd_client.slides.lock import Lock
-from tsfd_client.slides.memory import give_back
+from tsfd_client.slides import segment
+from tsfd_client.slides.events import read_events
+from tsfd_client.slides.how import How
 from tsfd_client.slides.pipeline import Pipeline
-from tsfd_client.slides.plan import SIDE, PlannedTile, make_plan
-from tsfd_client.slides.progress import Progress
-from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.run import Run
+from tsfd_client.slides.plan import SIDE, PlannedTile
+from tsfd_client.slides.status import status_of
 from tsfd_client.tiling import OVERLAP
 
 _RELEASE = "replay"
@@ -61,32 +54,15 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
         )
     path = folder / "glass.tif"
     write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)
-    give_back()
-    began = time.perf_counter()
-    with open_slide(path) as slide, Events(folder) as events, Lock(folder / "lock") as lock:
-        run = Run(folder)
-        run.begin({})
-        thumbnail = slide.thumbnail(8.0)
-        tissue = np.ones(thumbnail.shape[:2], bool)
-        plan = make_plan(*slide.grid.shape, None)
-        with Progress("replay", plan, run, slide.area_mm2, events) as progress:
-
-            async def segment() -> None:
-                async with AsyncClient() as client:
-                    limit = Limit(1, progress.limit)
-                    await _Replay(
-                        slide, plan, run, lock, client, limit, Settings(), _RELEASE, progress
-                    ).segment()
-
-            asyncio.run(segment())
-        segmented = time.perf_counter()
-        found = finish(run, slide, plan, thumbnail, tissue, slide.area_mm2, _RELEASE)
-    ended = time.perf_counter()
+    with patch.object(segment, "Pipeline", _Replay):
+        segment.segment_slide(path, folder, How(everywhere=True), {"max_in_flight": 1}, _RELEASE)
+    status = status_of(folder)
+    times = {event["event"]: event["time"] for event in read_events(folder)}
     return {
-        "nuclei": found["nuclei"],
-        "tiles": len(plan),
-        "seconds_blocks": round(segmented - began, 1),
-        "seconds_outputs": round(ended - segmented, 1),
+        "nuclei": status.nuclei,
+        "tiles": status.tiles,
+        "seconds_blocks": round(times["joining"] - times["begun"], 1),
+        "seconds_outputs": round(times["done"] - times["joining"], 1),
         "peak_mb": round(_peak_kb() / 1024),
     }
 

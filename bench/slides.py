@@ -58,7 +58,10 @@ def measure(server: TritonServer, slide: Path, folder: Path) -> dict[str, object
         "seconds_per_mm2": round(whole["seconds"] / status.mm2, 2),
         "nuclei_per_s": round(status.nuclei / whole["seconds"]),
         "network_busy": _busy(whole, folder / "whole" / slide.stem),
-        "tiles_per_s": round(status.tiles / _requesting(folder / "whole" / slide.stem), 1),
+        "tiles_asked": _asked(folder / "whole" / slide.stem),
+        "tiles_per_s": round(
+            _asked(folder / "whole" / slide.stem) / _requesting(folder / "whole" / slide.stem), 1
+        ),
         "tiles_per_s_requests_alone": round(alone.patches_per_second, 1),
         "client_cpu_s_per_mm2": round(whole["cpu"] / status.mm2, 2),
         "client_peak_mb": round(whole["peak"] / 1e6),
@@ -104,6 +107,10 @@ def _busy(run: dict[str, object], folder: Path) -> float:
     begin, end = _span(folder)
     looks = [busy for when, busy in run["looks"] if begin <= when <= end]
     return round(sum(looks) / len(looks), 3)
+
+
+def _asked(folder: Path) -> int:
+    return sum(event.get("asked", 0) for event in read_events(folder))
 
 
 def _requesting(folder: Path) -> float:

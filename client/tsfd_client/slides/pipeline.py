@@ -26,6 +26,7 @@ from tsfd_client.slides.reader import Slide
 from tsfd_client.slides.run import BlockResult, Run
 from tsfd_client.slides.seams import split, to_table
 from tsfd_client.slides.table import from_nuclei
+from tsfd_client.slides.tissue import is_glass
 from tsfd_client.tiling import pad
 from tsfd_client.versions import TileNuclei, Version, versions
 
@@ -53,6 +54,8 @@ class Pipeline:
         Which the server must answer by: all blocks come from one.
     progress
         Told of every answer and every block that is kept.
+    everywhere
+        Ask of bare glass, too.
     """
 
     slide: Slide
@@ -64,6 +67,7 @@ class Pipeline:
     settings: Settings
     release: str
     progress: Progress
+    everywhere: bool
 
     async def segment(self) -> None:
         """Segment all blocks.
@@ -97,15 +101,21 @@ class Pipeline:
     async def _segment(self, block: Block) -> None:
         began = time.monotonic()
         pixels = await asyncio.to_thread(self._read, block)
+        tiles = block.tiles
+        if not self.everywhere:
+            # The mask is coarse and has a margin; of the pixels themselves more is known.
+            tiles = tuple(tile for tile in tiles if not is_glass(_cut(block, tile, pixels)))
+            self.progress.answered(len(block.tiles) - len(tiles))
         size = self.client.batch_size
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._ask(block, block.tiles[first : first + size], pixels))
-                for first in range(0, len(block.tiles), size)
+                group.create_task(self._ask(block, tiles[first : first + size], pixels))
+                for first in range(0, len(tiles), size)
             ]
         del pixels
         nuclei = await asyncio.to_thread(self._keep, block, [task.result() for task in tasks])
-        self.progress.kept(block, nuclei, time.monotonic() - began)
+        asked, seconds = len(tiles), time.monotonic() - began
+        self.progress.kept(block, asked, nuclei, seconds)
 
     def _read(self, block: Block) -> np.ndarray:
         y0, x0, y1, x1 = block.box
@@ -155,7 +165,7 @@ class Pipeline:
         """Stitch a block and write it; returns the number of its closed nuclei."""
         closed, left_open = split([v for found, _ in parts for v in found], block.own)
         table = from_nuclei(closed, scale=self.slide.scale, mpp=self.slide.mpp)
-        tissue = np.sum([tissue for _, tissue in parts], axis=0)
+        tissue = sum((tissue for _, tissue in parts), np.zeros(len(TISSUES) + 1))
         self.lock.check()
         self.run.write(block, BlockResult(table, to_table(left_open), tissue))
         return len(closed)

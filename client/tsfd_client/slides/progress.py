@@ -59,19 +59,30 @@ class Progress:
         self._bar.close()
 
     def answered(self, tiles: int) -> None:
-        """Tiles have been answered."""
+        """Tiles have been answered, or need no answer."""
         self._tiles += tiles
         speed = self._tiles * self._area_of_a_tile / (time.monotonic() - self._began)
         self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
         self._bar.update(tiles)
 
-    def kept(self, block: Block, nuclei: int, seconds: float) -> None:
-        """A block has been kept; `nuclei` without those that its neighbours may change."""
+    def kept(self, block: Block, asked: int, nuclei: int, seconds: float) -> None:
+        """A block has been kept.
+
+        Parameters
+        ----------
+        asked
+            How many of its tiles the server was asked of; the others are glass.
+        nuclei
+            Without those that its neighbours may change.
+        seconds
+            Since its reading began.
+        """
         self._nuclei += nuclei
         self._events.write(
             "block",
             name=block.name,
             tiles=len(block.tiles),
+            asked=asked,
             nuclei=nuclei,
             seconds=round(seconds, 2),
         )

@@ -128,7 +128,8 @@ async def _blocks(
     async with AsyncClient(**server) as client:
         limit = Limit(client.max_in_flight, progress.limit)
         await Pipeline(
-            slide, plan, run, lock, client, limit, how.settings, release, progress
+            *(slide, plan, run, lock, client, limit, how.settings, release, progress),
+            everywhere=how.everywhere,
         ).segment()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tsfd_client import contract
 from tsfd_client.errors import ImageError
 
 MPP = 8.0
@@ -22,6 +23,8 @@ _SIGMA_UM = 8.0  # noise of the scanner and dust are smaller
 _SATURATION = (6.0, 12.0)  # of 255: glass, tinted glass; pale tissue begins at once above
 _SPECK_UM2 = 1_000.0
 _MARGIN_UM = 32.0  # pale rims belong to the tissue
+_GLASS_UM = 2.0  # finer is noise
+_GLASS_SATURATION, _GLASS_BRIGHTNESS = 10, 200  # of 255
 _SHIFT = 4  # OpenCV draws in sixteenths of a pixel
 
 
@@ -52,6 +55,23 @@ def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
     side = 2 * round(_MARGIN_UM / mpp) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     return cv2.dilate(large[pieces].astype(np.uint8), disc) > 0
+
+
+def is_glass(pixels: np.ndarray) -> bool:
+    """Whether there is nothing but glass: no place of 2 micrometres has a colour or is dark.
+
+    Of the 2,249 tiles of annotated images at hand it names three, none of which has a nucleus.
+
+    Parameters
+    ----------
+    pixels
+        uint8 [h, w, 3], RGB at 0.25 mpp.
+    """
+    times = _GLASS_UM / contract.MPP
+    size = [max(1, round(length / times)) for length in pixels.shape[1::-1]]
+    places = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    saturation = places.max(axis=2) - places.min(axis=2)
+    return bool(saturation.max() <= _GLASS_SATURATION and places.min() >= _GLASS_BRIGHTNESS)
 
 
 def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:

@@ -14,6 +14,7 @@ import cv2
 import geopandas
 import numpy as np
 import pytest
+from commands import answered
 from slide_files import spoil_tile
 
 from deploy.server import TritonServer
@@ -91,11 +92,16 @@ def test_glass_costs_nothing_and_is_outlined(
     server: TritonServer, strip: np.ndarray, tiff_slide: Writer, tmp_path: Path
 ) -> None:
     path = tiff_slide("strip.tif", image=strip, mpp=0.25)
+    before = answered(server)
     assert main(["segment", str(path), f"--out={tmp_path}", f"--server={server.grpc_url}"]) == 0
 
-    (begun, *_) = read_events(tmp_path / "strip")
+    (begun, *events) = read_events(tmp_path / "strip")
     everywhere = 2 * 19
     assert begun["tiles"] == everywhere - 2 * 3
+    # Within the margin of the tissue, too, lie tiles of nothing but glass.
+    asked = sum(event["asked"] for event in events if event["event"] == "block")
+    assert asked == everywhere - 2 * 4
+    assert answered(server) - before == asked + 1  # and the patch that asks whether it is there
     summary = json.loads((tmp_path / "strip" / "summary.json").read_text())
     whole = LONG[0] * LONG[1] * 0.25**2 / 1e6
     assert 0.7 * whole < summary["segmented_mm2"] < 0.8 * whole

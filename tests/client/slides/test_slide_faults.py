@@ -11,13 +11,12 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tritonclient.grpc as triton
-from commands import TSFD, outputs
+from commands import TSFD, answered, outputs
 from slide_files import strip, write_tiff
 
 from deploy.server import TritonServer
@@ -60,14 +59,6 @@ def kept(folder: Path) -> list[str]:
     """Blocks of which both files are there."""
     names = [path.name.split(".")[0] for path in (folder / "blocks").glob("r*.parquet")]
     return sorted({name for name in names if names.count(name) == 2})
-
-
-def answered(server: TritonServer) -> int:
-    """Tiles that the server has segmented."""
-    with urllib.request.urlopen(server.metrics_url) as answer:
-        text = answer.read().decode()
-    found = re.search(r'nv_inference_count{model="nuclei_segmentation",version="1"} (\d+)', text)
-    return int(found[1])
 
 
 def rest(server: TritonServer) -> int:

@@ -12,7 +12,7 @@ import pytest
 from samples.synthetic import generate
 from tsfd_client import ImageError
 from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.tissue import find_tissue, read_tissue
+from tsfd_client.slides.tissue import find_tissue, is_glass, read_tissue
 
 DATA = Path(__file__).parents[4] / "shared/data"
 GLASS = {"white": (250, 250, 250), "usual": (243, 241, 244), "tinted": (235, 228, 238)}
@@ -90,6 +90,33 @@ def test_nuclei_of_annotated_images_lie_in_the_tissue_found() -> None:
 
     assert total > 5_000
     assert kept >= 0.998 * total
+
+
+@pytest.mark.parametrize("glass", [GLASS["white"], GLASS["usual"]])
+def test_a_tile_is_glass_until_a_pale_nucleus_lies_on_it(glass: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(0).normal(0, 3, (256, 256, 3))
+    tile = np.clip(np.rint(glass + noise), 0, 255).astype(np.uint8)
+    assert is_glass(tile)
+    cv2.circle(tile, (250, 120), 12, (214, 198, 226), -1)
+    assert not is_glass(tile)
+
+
+def test_no_tile_of_annotated_images_that_has_a_nucleus_is_glass() -> None:
+    if not DATA.is_dir():
+        pytest.skip("no shared data beside the repository")
+    tiles, glass = 0, 0
+    for entry in json.loads((DATA / "manifest.json").read_text())[::6]:
+        image = cv2.imread(str(DATA / entry["image"]))[..., ::-1]
+        nuclei = np.load(DATA / entry["masks"])["instances"]
+        for y, x in np.ndindex(image.shape[0] // 256, image.shape[1] // 256):
+            part = np.s_[256 * y : 256 * (y + 1), 256 * x : 256 * (x + 1)]
+            tiles += 1
+            if is_glass(image[part]):
+                glass += 1
+                assert not nuclei[part].any(), entry["image"]
+
+    assert tiles > 200
+    assert glass < 0.01 * tiles
 
 
 def test_nothing_dark_of_the_slide_is_missed_but_dust() -> None:
