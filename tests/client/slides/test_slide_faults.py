@@ -71,6 +71,15 @@ def rest(server: TritonServer) -> int:
             return asked
 
 
+def of_another_release(repository: Path, copy: Path) -> tuple[Path, str]:
+    """The same models that say ``lite-other``, and what they said before."""
+    shutil.copytree(repository, copy)
+    facts = copy / "nuclei_postprocess" / "1" / "release.json"
+    release = json.loads(facts.read_text())["release"]
+    facts.write_text(facts.read_text().replace(release, "lite-other"))
+    return copy, release
+
+
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -172,17 +181,40 @@ def test_a_server_that_stays_away_stops_the_run(
     assert status.state == "failed"
     assert 0 < status.tiles_done < TILES
 
-    other = tmp_path / "repository"
-    shutil.copytree(repository, other)
-    facts = other / "nuclei_postprocess" / "1" / "release.json"
-    release = json.loads(facts.read_text())["release"]
-    facts.write_text(facts.read_text().replace(release, "lite-other"))
+    other, release = of_another_release(repository, tmp_path / "repository")
     with TritonServer(other) as changed:
         assert main(command(tmp_path / "out", url=changed.grpc_url)) == 1
     assert capsys.readouterr().err.splitlines()[0] == (
         f'tsfd: {folder} was begun with release "{release}", not "lite-other": choose another '
         "--out, or remove the folder."
     )
+
+    assert main(command(tmp_path / "out")) == 0
+    assert outputs(folder) == uninterrupted
+
+
+def test_blocks_of_two_releases_are_not_mixed(
+    repository: Path,
+    command: Callable[..., list[str]],
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out" / "strip"
+    other, release = of_another_release(repository, tmp_path / "repository")
+    with TritonServer(repository) as doomed:
+        port = int(doomed.grpc_url.rpartition(":")[2])
+        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=60"]
+        patient = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        until(lambda: kept(folder))
+        os.killpg(doomed.pid, signal.SIGKILL)
+    with TritonServer(other, grpc_port=port):
+        _, errors = patient.communicate(timeout=120)
+    assert patient.returncode == 1
+    assert errors.splitlines()[0] == (
+        f"tsfd: The server at {doomed.grpc_url} changed from release {release} to lite-other in "
+        "the middle of strip.tif: serve the first again to go on."
+    )
+    assert kept(folder)
 
     assert main(command(tmp_path / "out")) == 0
     assert outputs(folder) == uninterrupted
