@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
+from tsfd_client.slides.status import DONE
 
 _NAMES = {
     "spatialdata": "nuclei.spatialdata.zarr",
@@ -51,7 +52,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
-    if not (folder / "DONE").is_file():
+    if not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
     replace = _replacing_folder if to in _FOLDERS else replacing

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.slides.plan import Block
+from tsfd_client.slides.status import DONE
 
-_OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "overview.png", "summary.json", "DONE")
+_OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "overview.png", "summary.json", DONE)
 _TISSUE = b"tsfd_tissue"
 
 
@@ -110,7 +111,7 @@ class Run:
 
     def finish(self) -> None:
         """Say that all outputs are there, and remove the blocks."""
-        with replacing(self.folder / "DONE") as partial:
+        with replacing(self.folder / DONE) as partial:
             partial.touch()
         shutil.rmtree(self._blocks, ignore_errors=True)
 

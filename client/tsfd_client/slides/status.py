@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from tsfd_client.slides.lock import is_held
 
 LOCK: Final = "lock"
 """Name of the lock in a run's folder."""
+DONE: Final = "DONE"
+"""Name of the file that comes last."""
 SUMMARY: Final = "summary.csv"
 _REWRITES: Final = 5
 
@@ -52,11 +55,23 @@ class Status:
 
 def status_of(folder: Path) -> Status:
     """The state of the slide whose run is in `folder`."""
+    if not (folder / DONE).is_file():
+        return _read(folder, done=False)
+    path = folder / FILE
+    return _read_done(folder, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@cache
+def _read_done(folder: Path, changed: int) -> Status:
+    # A list of a thousand slides is written a thousand times, most of them done.
+    return _read(folder, done=True)
+
+
+def _read(folder: Path, *, done: bool) -> Status:
     events = read_events(folder)
     kept = {event["name"]: event for event in events if event["event"] == "block"}
     begun: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "begun"), {})
     last = events[-1] if events else {"event": "stopped"}
-    done = (folder / "DONE").is_file()
     finished: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "done"), {})
     if done:
         state = "done"
