@@ -1,9 +1,9 @@
 """Nuclei as DICOM Microscopy Bulk Simple Annotations, a group per class.
 
-A run keeps its slide's name, not its identifiers. So the image that the annotations refer to is
-named by identifiers made from what the run knows of the slide, the same in every export of it, and
-the patient is left blank: an archive that holds the slide as DICOM needs both replaced by the
-slide's own. A slide without nuclei has no group, where the standard asks for one.
+They refer to the slide's own image where it was read from DICOM, otherwise to one whose identifiers
+are made from what the run knows of the slide, the same in every export of it. A run keeps nothing
+of the patient, who is left blank: an archive needs that filled in. A slide without nuclei has no
+group, where the standard asks for one.
 """
 
 from __future__ import annotations
@@ -142,9 +142,8 @@ def _source(info: Info) -> Dataset:
     """What stands for the slide."""
     image = Dataset()
     image.SOPClassUID = VLWholeSlideMicroscopyImageStorage
-    image.SOPInstanceUID = _uid(info, "image")
-    image.SeriesInstanceUID = _uid(info, "series")
-    image.StudyInstanceUID = _uid(info, "study")
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(image, name, info.dicom_uids.get(name) or _uid(info, name))
     image.FrameOfReferenceUID = _uid(info, "frame")
     image.Modality = "SM"
     image.TotalPixelMatrixColumns, image.TotalPixelMatrixRows = info.width, info.height

@@ -118,7 +118,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def _write_nuclei(run: Run, slide: Slide, plan: Plan, release: str, path: Path) -> None:
     """A row group per block, then those of the seams from top to bottom."""
-    info = Info(slide.path.name, slide.width, slide.height, slide.mpp, slide.scale, release)
+    info = Info(
+        *(slide.path.name, slide.width, slide.height, slide.mpp, slide.scale, release),
+        dicom_uids=slide.dicom_uids,
+    )
     with Writer(path, info) as writer:
         for block in plan.blocks:
             writer.write(run.closed(block))

@@ -24,11 +24,14 @@ class Levels(Protocol):
         Height and width of every level, largest first.
     digest
         Tells the slide from others.
+    dicom_uids
+        By which DICOM knows level 0, by their keywords; none for other formats.
     """
 
     mpp: float | None
     shapes: list[tuple[int, int]]
     digest: str
+    dicom_uids: dict[str, str]
 
     def read(self, level: int, box: Box) -> np.ndarray:
         """A part of a level, uint8 [h, w, 3]. May raise anything on a damaged file."""

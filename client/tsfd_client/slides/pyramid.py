@@ -62,6 +62,7 @@ class TiffPyramid:
             self.mpp = tiff.scale_of(self._file)
             self.shapes = [level.shape for level in self._levels]
             self.digest = digest_of(path)
+            self.dicom_uids: dict[str, str] = {}
         except BaseException:
             self._file.close()
             raise

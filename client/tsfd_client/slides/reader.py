@@ -46,11 +46,14 @@ class Slide:
         and how they are resampled.
     scale
         Pixels of level 0 per pixel of the network.
+    dicom_uids
+        By which DICOM knows level 0, by their keywords; none for other formats.
     """
 
     def __init__(self, path: Path, levels: Levels, mpp: float) -> None:
         self.path = path
         self.mpp = mpp
+        self.dicom_uids = levels.dicom_uids
         self._levels = levels
         self.height, self.width = levels.shapes[0]
         self._shrinks = [_shrink(levels.shapes[0], shape) for shape in levels.shapes]

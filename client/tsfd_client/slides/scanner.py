@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _SQUARE = 1024  # pixels
 _PLAIN = "generic-tiff"
 _DICOM = "dicom"
-_SERIES = "dicom.SeriesInstanceUID"
+_SERIES = "SeriesInstanceUID"
+_UIDS = ("StudyInstanceUID", _SERIES, "SOPInstanceUID")
 
 
 class ScannerFile:
@@ -38,7 +39,10 @@ class ScannerFile:
         self.shapes = [(height, width) for width, height in self._file.level_dimensions]
         self.digest = properties.get("openslide.quickhash-1") or ""
         # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
-        if properties["openslide.vendor"] != _DICOM:
+        if properties["openslide.vendor"] == _DICOM:
+            self.dicom_uids = {name: properties[f"{_DICOM}.{name}"] for name in _UIDS}
+        else:
+            self.dicom_uids = {}
             self.digest += digest_of(path)
 
     def read(self, level: int, box: Box) -> np.ndarray:
@@ -104,7 +108,7 @@ def find_dicom(folder: Path) -> Path:
 
 def _series(path: Path) -> str:
     with _open(path) as file:
-        return file.properties[_SERIES]
+        return file.properties[f"{_DICOM}.{_SERIES}"]
 
 
 def _open(path: Path) -> OpenSlide:

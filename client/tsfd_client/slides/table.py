@@ -61,6 +61,8 @@ class Info:
         Pixels of level 0 per pixel at 0.25 mpp.
     release
         Which network, post-processing and thresholds found the nuclei.
+    dicom_uids
+        By which DICOM knows the slide, by their keywords; none for other formats.
     """
 
     slide: str
@@ -69,6 +71,7 @@ class Info:
     mpp: float
     scale: float
     release: str
+    dicom_uids: dict[str, str]
 
 
 def from_nuclei(nuclei: Sequence[Nucleus], *, scale: float, mpp: float) -> pa.Table:

@@ -10,8 +10,11 @@ import numpy as np
 import shapely
 from highdicom.color import CIELabColor
 
+from tests.client.export.run_folder import NUCLEI, SIDE
+from tests.client.slides import made
 from tsfd_client.contract import CLASSES, COLOURS
 from tsfd_client.export import export
+from tsfd_client.slides.table import Writer, from_nuclei
 
 
 def test_a_group_per_class_holds_outlines_and_measurements(folder: Path) -> None:
@@ -46,6 +49,21 @@ def test_every_export_refers_to_the_same_image(folder: Path) -> None:
     assert first.AnnotationCoordinateType == "2D"
     assert first.PixelOriginInterpretation == "VOLUME"
     assert first.ContentLabel == "NUCLEI"
+
+
+def test_a_slide_in_dicom_is_referred_to_by_its_own_identifiers(folder: Path) -> None:
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    uids = {keyword: f"1.2.3.{number}" for number, keyword in enumerate(keywords)}
+    with Writer(folder / "nuclei.parquet", made.info(0.5, SIDE, **uids)) as writer:
+        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5))
+
+    annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
+
+    (image,) = annotations.ReferencedImageSequence
+    assert image.ReferencedSOPInstanceUID == uids["SOPInstanceUID"]
+    assert annotations.StudyInstanceUID == uids["StudyInstanceUID"]
+    (series,) = annotations.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == uids["SeriesInstanceUID"] != annotations.SeriesInstanceUID
 
 
 def test_dicom_without_nuclei_has_no_group(empty: Path) -> None:

@@ -25,10 +25,10 @@ def draw(rng: np.random.Generator, y: int, x: int) -> Nucleus:
     return Nucleus(y + top, x + left, mask, int(rng.integers(1, 6)), prob)
 
 
-def info(scale: float, pixels: int) -> Info:
+def info(scale: float, pixels: int, **dicom_uids: str) -> Info:
     """Of a square slide of so many pixels at 0.25 mpp."""
     side = round(pixels * scale)
-    return Info("made.svs", side, side, 0.25 / scale, scale, "tsfd-net-1")
+    return Info("made.svs", side, side, 0.25 / scale, scale, "tsfd-net-1", dicom_uids)
 
 
 def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) -> None:

@@ -169,9 +169,12 @@ def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
             assert slide.mpp == mpp
             assert np.array_equal(slide.read_target(corner), pixels)
             fingerprints.add(slide.fingerprint())
+            uids = slide.dicom_uids
     assert len(fingerprints) == 1
+    assert f"{uids['SOPInstanceUID']}.dcm" in [path.name for path in files]
+    assert len(set(uids.values())) == 3
 
-    series = OpenSlide(files[0]).properties["dicom.SeriesInstanceUID"].encode()
+    series = uids["SeriesInstanceUID"].encode()
     other = series[:-1] + (b"1" if series[-1:] != b"1" else b"2")
     for path in files:
         path.with_stem(f"other{path.stem}").write_bytes(path.read_bytes().replace(series, other))
