@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,7 +71,7 @@ class Info:
     mpp: float
     scale: float
     release: str
-    dicom_uids: dict[str, str]
+    dicom_uids: dict[str, str] = field(default_factory=dict)
 
 
 def from_nuclei(nuclei: Sequence[Nucleus], *, scale: float, mpp: float) -> pa.Table:
