@@ -163,6 +163,8 @@ class TritonServer:
             self.log_path = ROOT / "build" / "logs" / f"triton-{self._ports['HTTP']}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if self.log_path.is_file():  # that of a server that was restarted says why
+                self.log_path.replace(self.log_path.with_suffix(".previous.log"))
             with self.log_path.open("wb") as log, _held_signals():
                 self._process = subprocess.Popen(
                     self._command(environment),
@@ -178,14 +180,22 @@ class TritonServer:
             raise
         logger.info("Triton server %d is ready at %s", self.pid, self.grpc_url)
 
-    def stop(self) -> None:
-        """Stop the server: requests in flight finish. Does nothing if it is not running."""
+    def stop(self, *, drain: bool = True) -> None:
+        """Stop the server. Does nothing if it is not running.
+
+        Parameters
+        ----------
+        drain
+            Whether requests in flight finish. A server that has lost a backend process would wait
+            for theirs in vain.
+        """
         if self._process is None:
             return
         process, self._process = self._process, None
         try:
-            process.terminate()
-            process.wait(_EXIT_SECONDS + 5)
+            if drain:
+                process.terminate()
+                process.wait(_EXIT_SECONDS + 5)
         except subprocess.TimeoutExpired:
             logger.warning("Triton server %d did not stop in time and was killed.", process.pid)
         finally:
@@ -197,18 +207,14 @@ class TritonServer:
                     leftover.unlink(missing_ok=True)
                 time.sleep(_SWEEP_PAUSE)
 
-    def wait(self) -> None:
-        """Wait for the server's end.
-
-        Raises
-        ------
-        ServerError
-            When it ends by itself, with the last error of its log.
-        """
+    def ended(self) -> str | None:
+        """Why the server has ended by itself, from the last error of its log; None if it runs."""
         if self._process is None:
             raise ServerError("The Triton server is not running: call start() first.")
-        code = self._process.wait()
-        raise ServerError(f"The Triton server ended with exit code {code}: {_reason(self._log())}")
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"The Triton server ended with exit code {code}: {_reason(self._log())}"
 
     def _check_repository(self) -> None:
         if not self.repository.is_dir():

@@ -37,7 +37,8 @@ class Connection:
     timeout
         Seconds a request may take.
     retry_for
-        Seconds to go on trying where the server is unavailable or its queue is full.
+        Seconds to go on trying where the server is unavailable or its queue is full. A supervised
+        server that has lost a process is back after 6 to 14.
     max_in_flight
         Requests under way at a time.
     batch_size
@@ -59,7 +60,7 @@ class Connection:
 
     url: str = field(default="localhost:8001", kw_only=False)
     timeout: float = 60.0
-    retry_for: float = 10.0
+    retry_for: float = 30.0
     max_in_flight: int = 4
     batch_size: int = 4
     headers: dict[str, str] | None = None

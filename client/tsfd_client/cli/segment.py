@@ -25,7 +25,7 @@ from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.reader import is_slide
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
 
-_PICTURE: Final[options.Server] = {"retry_for": 10.0, "max_in_flight": 4}
+_PICTURE: Final[options.Server] = {"retry_for": 30.0, "max_in_flight": 4}
 _SLIDE: Final[options.Server] = {"retry_for": 300.0, "max_in_flight": 32}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -14,6 +15,7 @@ from tsfd_client.slides.table import count, read_batches
 
 _MEASURED = ["area_um2", "class_prob"]
 _CENTROID = ["centroid_x", "centroid_y"]
+_AT_A_TIME = 100_000  # names, where they lie in one piece
 
 
 def annotated(parquet: Path) -> anndata.AnnData:
@@ -23,14 +25,13 @@ def annotated(parquet: Path) -> anndata.AnnData:
     -------
     AnnData
         n x 2: ``X`` area in square micrometres and class probability, float32; ``obs`` id, class,
-        class_prob, area_um2, named by the id; ``obsm["spatial"]`` centroids x, y in pixels of level
-        0, float64 [n, 2].
+        class_prob, area_um2, still without names; ``obsm["spatial"]`` centroids x, y in pixels of
+        level 0, float64 [n, 2].
     """
     length = count(parquet)
     measured = np.empty((length, 2), np.float32)
     spatial = np.empty((length, 2), np.float64)
     ids = np.empty(length, np.int64)
-    row_names = np.empty(length, object)
     codes = np.empty(length, np.int8)
     code_of = {name: code for code, name in enumerate(CLASSES[1:])}
     done = 0
@@ -40,7 +41,6 @@ def annotated(parquet: Path) -> anndata.AnnData:
             for column, name in enumerate(columns):
                 array[rows, column] = batch[name].to_numpy()
         ids[rows] = batch["id"].to_numpy()
-        row_names[rows] = [str(number) for number in ids[rows].tolist()]
         classes = batch["class"].combine_chunks().dictionary_encode()
         known = [code_of[name] for name in classes.dictionary.to_pylist()]
         codes[rows] = np.array(known, np.int8)[classes.indices.to_numpy()]
@@ -53,12 +53,31 @@ def annotated(parquet: Path) -> anndata.AnnData:
             "class_prob": measured[:, 1],
             "area_um2": measured[:, 0],
         },
-        index=pd.Index(row_names, dtype=object),
+        index=pd.Index(np.full(length, "", object), dtype=object),
     )
     var = pd.DataFrame(index=names(_MEASURED))
-    # Ids are unique; to look for a second of each takes memory for all of them.
+    # That the rows have no names yet is not to be warned of.
     with anndata.settings.override(check_uniqueness=False):
         return anndata.AnnData(measured, obs=obs, var=var, obsm={"spatial": spatial})
+
+
+def name_rows(obs: Any, ids: np.ndarray) -> None:
+    """Name the rows of a written table by their ids.
+
+    As Python's strings five million names at once would take a third of a gigabyte.
+
+    Parameters
+    ----------
+    obs
+        Group ``obs`` of an HDF5 file or a Zarr folder.
+    ids
+        int64 [n].
+    """
+    index = obs[obs.attrs["_index"]]
+    step = index.chunks[0] if index.chunks else _AT_A_TIME
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step].tolist()
+        index[start : start + step] = np.array([str(number) for number in part], object)
 
 
 def names(texts: Iterable[str]) -> pd.Index:

@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tsfd_client.export.annotated import annotated
+import h5py
+
+from tsfd_client.export.annotated import annotated, name_rows
 from tsfd_client.slides.table import read_info
 
 
@@ -15,3 +17,5 @@ def write(parquet: Path, path: Path) -> None:
     table = annotated(parquet)
     table.uns["tsfd"] = json.dumps(asdict(read_info(parquet)), ensure_ascii=False)
     table.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        name_rows(file["obs"], table.obs["id"].to_numpy())

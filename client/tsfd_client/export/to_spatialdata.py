@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import zarr
 
-from tsfd_client.export.annotated import annotated, names
+from tsfd_client.export.annotated import annotated, name_rows, names
 from tsfd_client.slides.table import SCHEMA, count, read_batches
 
 _SHAPES = "nuclei"
@@ -99,3 +99,4 @@ def _write_table(parquet: Path, group: zarr.Group, has_shapes: bool) -> None:
     anndata.io.write_elem(group, "table", table)
     attributes = {"spatialdata-encoding-type": "ngff:regions_table", "version": "0.2", **keys}
     group["table"].attrs.update(attributes)
+    name_rows(group["table/obs"], table.obs["id"].to_numpy())
