@@ -7,7 +7,8 @@ weights leads to wider optima and better generalization").
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 
 import keras
 import numpy as np
@@ -30,11 +31,33 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # a batch leaves its own statistics
+    jax = keras.backend.backend() == "jax"
+    forward = _compiled(network) if jax else partial(network, training=True)
     found = []
     for batch in batches:
-        network(batch, training=True)
+        forward(batch)
         found.append([keras.ops.convert_to_numpy(variable) for variable in moving])
     for variable, values in zip(moving, zip(*found, strict=True), strict=True):
         variable.assign(np.mean(values, axis=0))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+
+
+@lru_cache(maxsize=1)
+def _compiled(network: keras.Model) -> Callable:
+    """The network as one function: JAX would compile each of its operations for itself."""
+    import jax
+
+    @jax.jit
+    def states(trainable: list, fixed: list, batch: np.ndarray) -> list:
+        return network.stateless_call(trainable, fixed, batch, training=True)[1]
+
+    def forward(batch: np.ndarray) -> None:
+        fixed = network.non_trainable_variables
+        values = states(
+            [v.value for v in network.trainable_variables], [v.value for v in fixed], batch
+        )
+        for variable, value in zip(fixed, values, strict=True):
+            variable.assign(value)
+
+    return forward
