@@ -76,8 +76,6 @@ def _segment(
     result = {
         "nuclei": len(nuclei),
         "classes": nuclei.counts(),
-        "tissue": nuclei.tissue,
-        "tissue_probability": round(float(nuclei.tissue_probs.max()), 3),
         "mpp": mpp,
         "seconds": round(seconds, 2),
     }
@@ -85,7 +83,6 @@ def _segment(
     print(f"\n{name}: {len(nuclei)} nuclei in {width} x {height} pixels, {seconds:.1f} s")
     for kind, count in nuclei.counts().items():
         print(f"  {kind:<13} {count:>5}")
-    print(f"  tissue        {nuclei.tissue} (probability {nuclei.tissue_probs.max():.2f})")
     if truth is not None:
         quality = panoptic_quality(truth, nuclei.instance_map)
         result |= {

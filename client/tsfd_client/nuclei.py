@@ -66,7 +66,7 @@ class Nuclei:
 
     @property
     def tissue(self) -> str:
-        """The most likely tissue."""
+        """The most likely tissue; the shipped weights know few, see their model card."""
         return TISSUES[int(self.tissue_probs.argmax())]
 
     def counts(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.contract import CLASSES
 from tsfd_client.files import replacing
 from tsfd_client.plausibility import warning_of
 from tsfd_client.slides import geojson
@@ -80,8 +80,6 @@ def finish(
     with replacing(run.folder / "overview.png") as partial:
         Image.fromarray(picture).save(partial, "PNG")
 
-    tissues = sum((run.tissue(block) for block in plan.blocks), np.zeros(len(TISSUES) + 1))
-    organ = int(tissues[:-1].argmax())
     counts = overview.counts()
     summary = {
         "slide": slide.path.name,
@@ -99,8 +97,6 @@ def finish(
             }
             for index, (name, number) in enumerate(counts.items(), start=1)
         },
-        "tissue": TISSUES[organ],
-        "tissue_prob": round(float(tissues[organ] / tissues[-1]), 4),
         "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
         "release": release,
         "client": version("tsfd-client"),

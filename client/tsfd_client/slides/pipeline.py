@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from tsfd_client.aio import AsyncClient
-from tsfd_client.assemble import TileResult, tissue_weight
-from tsfd_client.contract import TILE, TISSUES
+from tsfd_client.assemble import TileResult
+from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
 from tsfd_client.settings import Settings
 from tsfd_client.slides.adapt import Limit
@@ -23,7 +23,7 @@ from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.plan import Block, Plan, PlannedTile
 from tsfd_client.slides.progress import Progress
 from tsfd_client.slides.reader import Slide
-from tsfd_client.slides.run import BlockResult, Run
+from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import split, to_table
 from tsfd_client.slides.table import from_nuclei
 from tsfd_client.slides.tissue import is_glass
@@ -31,9 +31,6 @@ from tsfd_client.tiling import pad
 from tsfd_client.versions import TileNuclei, Version, versions
 
 _IN_MEMORY: Final = 3  # blocks
-
-_Found = tuple[list[Version], np.ndarray]
-"""Versions of some tiles, and their tissue as in `BlockResult`."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +120,14 @@ class Pipeline:
 
     async def _ask(
         self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
-    ) -> _Found:
+    ) -> list[Version]:
         # Within its slot to the end: no more answers are held than requests may be under way.
         async with self.limit.slot():
             batch = np.stack([_cut(block, tile, pixels) for tile in tiles])
             answers = await self._answers(tiles, batch)
             self._check(answers)
             self.progress.answered(len(answers))
-            return await asyncio.to_thread(self._take, tiles, batch, answers)
+            return await asyncio.to_thread(self._take, tiles, answers)
 
     async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
         """What the server says of some tiles, of which `batch` holds the pixels."""
@@ -147,27 +144,22 @@ class Pipeline:
                     "again to go on."
                 )
 
-    def _take(
-        self, tiles: tuple[PlannedTile, ...], batch: np.ndarray, answers: list[TileResult]
-    ) -> _Found:
+    def _take(self, tiles: tuple[PlannedTile, ...], answers: list[TileResult]) -> list[Version]:
         """Keep of the answers what is needed: their instance maps are large."""
         found: list[Version] = []
-        tissue = np.zeros(len(TISSUES) + 1)
-        for tile, image, answer in zip(tiles, batch, answers, strict=True):
+        for tile, answer in zip(tiles, answers, strict=True):
             # Where the slide is smaller than a tile, the rest of the tile is padding.
             inside = np.s_[: self.plan.height - tile.y, : self.plan.width - tile.x]
             nuclei = TileNuclei(tile.y, tile.x, answer.instance_map[inside], answer.nuclei)
             found += versions(nuclei, tile.inner)
-            tissue += tissue_weight(image) * np.append(answer.tissue_probs, 1.0)
-        return found, tissue
+        return found
 
-    def _keep(self, block: Block, parts: list[_Found]) -> int:
+    def _keep(self, block: Block, parts: list[list[Version]]) -> int:
         """Stitch a block and write it; returns the number of its closed nuclei."""
-        closed, left_open = split([v for found, _ in parts for v in found], block.own)
+        closed, left_open = split([v for found in parts for v in found], block.own)
         table = from_nuclei(closed, scale=self.slide.scale, mpp=self.slide.mpp)
-        tissue = sum((tissue for _, tissue in parts), np.zeros(len(TISSUES) + 1))
         self.lock.check()
-        self.run.write(block, BlockResult(table, to_table(left_open), tissue))
+        self.run.write(block, closed=table, left_open=to_table(left_open))
         return len(closed)
 
 

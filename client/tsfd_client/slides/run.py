@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,27 +25,6 @@ from tsfd_client.slides.plan import Block
 from tsfd_client.slides.status import DONE
 
 _OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "overview.png", "summary.json", DONE)
-_TISSUE = b"tsfd_tissue"
-
-
-@dataclass(frozen=True)
-class BlockResult:
-    """What was found in a block.
-
-    Attributes
-    ----------
-    closed
-        Table of `tsfd_client.slides.table`, without ids.
-    open
-        Table of `tsfd_client.slides.seams`.
-    tissue
-        float64 [20]: probabilities of the tissues summed over the tiles, each weighted by how much
-        tissue it holds, and the sum of the weights.
-    """
-
-    closed: pa.Table
-    open: pa.Table
-    tissue: np.ndarray
 
 
 class Run:
@@ -87,12 +64,17 @@ class Run:
         """Whether a block is done."""
         return all(path.is_file() for path in self._paths(block))
 
-    def write(self, block: Block, result: BlockResult) -> None:
-        """Keep what was found in a block."""
-        closed = result.closed.replace_schema_metadata(
-            {**(result.closed.schema.metadata or {}), _TISSUE: json.dumps(result.tissue.tolist())}
-        )
-        for path, table in zip(self._paths(block), (result.open, closed), strict=True):
+    def write(self, block: Block, *, closed: pa.Table, left_open: pa.Table) -> None:
+        """Keep what was found in a block.
+
+        Parameters
+        ----------
+        closed
+            Table of `tsfd_client.slides.table`, without ids.
+        left_open
+            Table of `tsfd_client.slides.seams`.
+        """
+        for path, table in zip(self._paths(block), (left_open, closed), strict=True):
             with replacing(path) as partial:
                 pq.write_table(table, partial, compression="zstd")
 
@@ -103,11 +85,6 @@ class Run:
     def open(self, block: Block) -> pa.Table:
         """The block's versions of nuclei at its borders."""
         return pq.read_table(self._paths(block)[0])
-
-    def tissue(self, block: Block) -> np.ndarray:
-        """See `BlockResult`."""
-        metadata = pq.read_schema(self._paths(block)[1]).metadata
-        return np.array(json.loads(metadata[_TISSUE]))
 
     def finish(self) -> None:
         """Say that all outputs are there, and remove the blocks."""
