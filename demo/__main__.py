@@ -21,7 +21,7 @@ from samples import histology
 from samples.synthetic import generate
 from training.evaluation.panoptic_quality import panoptic_quality
 from tsfd_client import Client, TsfdError, read_image, save
-from tsfd_client.contract import MPP
+from tsfd_client.contract import MPP, USE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,10 +55,11 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
         summary = {
             path.stem: _segment(client, path.stem, image, mpp, out),
             "synthetic": _segment(client, "synthetic", field.image, MPP, out, field.instance_map),
+            "use": USE,
         }
     Image.fromarray(field.image).save(out / "synthetic" / "image.png")
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"All figures are in {out / 'summary.json'}.")
+    print(f"All figures are in {out / 'summary.json'} ({USE}).")
 
 
 def _segment(

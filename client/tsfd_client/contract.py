@@ -62,5 +62,8 @@ TISSUES: Final = (
 )
 """Tissue names in the order of ``tissue_probs``."""
 
+USE: Final = "research use, not for diagnosis"
+"""What every summary says of itself."""
+
 # Columns of the ``nuclei`` table.
 X_MIN, Y_MIN, X_MAX, Y_MAX, AREA, CLASS, CLASS_PROB = 2, 3, 4, 5, 6, 7, 8

@@ -18,7 +18,7 @@ from training.evaluation.overlap import matched
 from training.evaluation.segment_and_score import Evaluation
 from training.evaluation.tables import Subject
 from training.table import Table
-from tsfd_client.contract import CLASSES, COLOURS, TISSUES
+from tsfd_client.contract import CLASSES, COLOURS, TISSUES, USE
 
 _SIDE = 768  # pixels of a picture's longer side
 _QUALITY = 85
@@ -77,6 +77,7 @@ def write(
         tables=tables,
         bins=reliability,
         legend=_LEGEND,
+        use=USE,
         images=[
             _pictures(rank, evaluation, data[index], index)
             for rank, index in _chosen(evaluation.scores.images)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from tsfd_client.contract import CLASSES
+from tsfd_client.contract import CLASSES, USE
 from tsfd_client.files import replacing
 from tsfd_client.plausibility import warning_of
 from tsfd_client.slides import geojson
@@ -100,6 +100,7 @@ def finish(
         "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
         "release": release,
         "client": version("tsfd-client"),
+        "use": USE,
     }
     with replacing(run.folder / "summary.json") as partial:
         partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")

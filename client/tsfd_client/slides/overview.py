@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from tsfd_client.contract import CLASSES, COLOURS
+from tsfd_client.contract import CLASSES, COLOURS, USE
 
 _SIDE: Final = 720  # pixels of a panel's longer side
 _CELL: Final = 6  # pixels of a panel in which nuclei are counted together
@@ -60,7 +60,8 @@ class Overview:
         contours, _ = cv2.findContours(self._tissue, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(outlined, contours, -1, _OUTLINE, 2, cv2.LINE_AA)
         total = sum(self.counts().values())
-        panels = [_titled(outlined, f"{total:,} nuclei in {area:,.2f} mm2", _OUTLINE)]
+        title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
+        panels = [_titled(outlined, title, _OUTLINE)]
         for index, (name, number) in enumerate(self.counts().items(), start=1):
             title = f"{name}: {number:,}, {number / area:,.0f} per mm2"
             panels.append(_titled(self._density(index), title, COLOURS[name]))
