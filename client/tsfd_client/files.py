@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left of their `replacing` in a folder."""
+    for path in folder.glob(".*"):
+        if _PARTIAL.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 @contextmanager

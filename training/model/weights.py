@@ -21,6 +21,7 @@ from training.model.network import build
 
 _PRESET = "preset"
 _PARAMETERS = "parameters"
+_CLASS_LOGITS = "class_logits"  # layer of the network
 
 
 class WeightsError(Exception):
@@ -108,6 +109,31 @@ def set_parameters(path: Path, suited: instances.Parameters) -> None:
     with _opened(path) as file:
         arrays = {name: file[name] for name in file.files}
     arrays[_PARAMETERS] = np.array(json.dumps(asdict(suited)))
+    _write(arrays, path)
+
+
+def fold(path: Path, scale: float, bias: np.ndarray) -> None:
+    """Multiply the logits of the classes in a weights file, and add to those of the nuclei.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is replaced only when complete.
+    scale
+        Of all six logits.
+    bias
+        float [5], of the five classes of nuclei.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or cannot be written.
+    """
+    with _opened(path) as file:
+        arrays = {name: file[name] for name in file.files}
+        kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
+    arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
+    arrays[f"{_CLASS_LOGITS}/bias"] = (scale * constant + [0, *bias]).astype(constant.dtype)
     _write(arrays, path)
 
 

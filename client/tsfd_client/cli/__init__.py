@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from types import FrameType
 
 from tsfd_client.cli import options
 from tsfd_client.client import Client
@@ -50,11 +51,17 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C."""
+    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C, which asyncio knows how to handle."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        # A shell's background jobs ignore Ctrl-C.
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

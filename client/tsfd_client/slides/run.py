@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import replacing, sweep
 from tsfd_client.slides.plan import Block
 from tsfd_client.slides.status import DONE
 
@@ -54,6 +54,7 @@ class Run:
             with replacing(path) as partial:
                 partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         if not self.is_done:
+            sweep(self.folder)
             self._blocks.mkdir(exist_ok=True)
 
     def facts(self) -> dict[str, Any]:

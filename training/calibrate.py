@@ -1,0 +1,225 @@
+"""Fit the classes of weights to annotated nuclei, on the images that are held back to choose by.
+
+    python -m training.calibrate --manifest DATA --weights runs/lite/weights.npz --write
+
+Drawing rare classes more often, and data that do not tell every nucleus' class, leave a network
+that tells classes apart but prefers some of them. A temperature and a bias per class set that right
+(Alexandari et al. 2020, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
+label shift adaptation"), chosen by the likelihood of the classes of annotated nuclei. --write folds
+both into the network's last layer, so that they cost nothing. Thresholds are to be tuned afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from training.data.annotated import Annotated, DataError
+from training.data.hold_back import hold_back
+from training.data.manifest import read_manifest
+from training.evaluation.in_process import Probabilities, run
+from training.model import weights
+from training.table import Table, show
+from tsfd_client.contract import CLASSES, TILE
+
+_CLASSES = len(CLASSES) - 1
+_FOLDS = 5
+_FEW_PIXELS = 20
+_FLOOR = 1e-4  # a probability of 0 is one below a step of uint8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the logits of the classes are multiplied by, and what is added to each of a nucleus.
+
+    Attributes
+    ----------
+    scale
+        Inverse of the temperature.
+    bias
+        float64 [5].
+    """
+
+    scale: float
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Annotated nuclei of which something is known.
+
+    Attributes
+    ----------
+    shares
+        float64 [n, 5]: the network's mean probability of each class within the nucleus.
+    allowed
+        bool [n, 5]: which classes the nucleus may have.
+    image
+        int64 [n]: which image it is of.
+    """
+
+    shares: np.ndarray
+    allowed: np.ndarray
+    image: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> Nuclei:
+        """Some of them, bool [n]."""
+        return Nuclei(self.shares[chosen], self.allowed[chosen], self.image[chosen])
+
+
+def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nuclei:
+    """What the network says of the annotated nuclei, whether it would find them or not."""
+    shares, allowed, numbers = [], [], []
+    for number, (annotated, answer) in enumerate(zip(images, found, strict=True)):
+        inside = annotated.instances.ravel()
+        area = np.maximum(np.bincount(inside, minlength=len(annotated.allowed)), 1)
+        means = np.stack(
+            [
+                np.bincount(inside, plane.ravel(), minlength=len(area)) / area
+                for plane in np.moveaxis(_class_map(annotated, answer), -1, 0)
+            ],
+            axis=-1,
+        )
+        may = annotated.allowed[:, None] >> np.arange(1, _CLASSES + 1) & 1 > 0
+        tells = (area >= _FEW_PIXELS) & ~may.all(axis=1)
+        tells[0] = False  # the background
+        shares.append(means[tells])
+        allowed.append(may[tells])
+        numbers.append(np.full(tells.sum(), number))
+    return Nuclei(np.concatenate(shares), np.concatenate(allowed), np.concatenate(numbers))
+
+
+def _class_map(annotated: Annotated, answer: Probabilities) -> np.ndarray:
+    """Probabilities of the nuclear classes, mean over the tiles, float64 [H, W, 5]."""
+    height, width = annotated.instances.shape
+    total, tiles = np.zeros((height, width, _CLASSES)), np.zeros((height, width, 1))
+    for tile, said in zip(answer.tiles, answer.answers, strict=True):
+        part = np.s_[tile.y : tile.y + TILE, tile.x : tile.x + TILE]
+        rows, columns = total[part].shape[:2]
+        total[part] += said["class_probs"][:rows, :columns, 1:] / 255.0
+        tiles[part] += 1
+    return total / tiles
+
+
+def fit(nuclei: Nuclei) -> Calibration:
+    """The calibration under which the classes of nuclei are most likely.
+
+    It leaves the probability that there is a nucleus as it is, in the mean over these nuclei's
+    log-odds.
+    """
+
+    def cost(values: np.ndarray) -> float:
+        calibration = Calibration(np.exp(values[0]), values[1:])
+        # One nucleus' worth of doubt keeps what is not annotated at 0.
+        return surprise(nuclei, calibration) + float(values @ values) / len(nuclei.shares)
+
+    scale, *bias = minimize(cost, np.zeros(1 + _CLASSES)).x
+    shares = nuclei.shares + _FLOOR
+    more = np.log((shares * np.exp(bias)).sum(axis=1) / shares.sum(axis=1)).mean()
+    return Calibration(float(np.exp(scale)), np.array(bias) - more)
+
+
+def probabilities(nuclei: Nuclei, calibration: Calibration) -> np.ndarray:
+    """Of each class, given that it is a nucleus; float64 [n, 5]."""
+    logits = calibration.scale * np.log(nuclei.shares + _FLOOR) + calibration.bias
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def surprise(nuclei: Nuclei, calibration: Calibration) -> float:
+    """Mean negative log probability of the classes that nuclei may have."""
+    right = (probabilities(nuclei, calibration) * nuclei.allowed).sum(axis=1)
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
+    """F1 of each class over nuclei of which one class is known; NaN where none has it."""
+    known = nuclei.allowed.sum(axis=1) == 1
+    truth, said = nuclei.allowed[known].argmax(axis=1), said[known]
+    scores = []
+    for c in range(_CLASSES):
+        both, either = np.sum((truth == c) & (said == c)), np.sum(truth == c) + np.sum(said == c)
+        scores.append(2 * both / either if (truth == c).any() else np.nan)
+    return scores
+
+
+def report(nuclei: Nuclei, calibration: Calibration) -> Table:
+    """Before and after, the latter cross-validated over images."""
+    none = Calibration(1.0, np.zeros(_CLASSES))
+    before = probabilities(nuclei, none).argmax(axis=1)
+    after = np.empty_like(before)
+    costs = []
+    for fold in range(_FOLDS):
+        out = nuclei.image % _FOLDS == fold
+        if out.any() and not out.all():
+            other = fit(nuclei.of(~out))
+            after[out] = probabilities(nuclei.of(out), other).argmax(axis=1)
+            costs += [surprise(nuclei.of(out), other)] * int(out.sum())
+        else:
+            after[out] = before[out]
+            costs += [surprise(nuclei.of(out), none)] * int(out.sum()) if out.any() else []
+    columns = zip(
+        CLASSES[1:],
+        (nuclei.allowed & (nuclei.allowed.sum(axis=1) == 1)[:, None]).sum(axis=0),
+        _f1(nuclei, before),
+        _f1(nuclei, after),
+        calibration.bias,
+        strict=True,
+    )
+    return Table(
+        title=(
+            f"Classes of {len(nuclei.shares):,} annotated nuclei: surprise "
+            f"{surprise(nuclei, none):.3f}, calibrated {np.mean(costs):.3f} (cross-validated); "
+            f"temperature {1 / calibration.scale:.2f}"
+        ),
+        header=("class", "nuclei", "F1", "calibrated", "bias"),
+        rows=tuple(
+            (name, f"{count:,}", f"{a:.3f}", f"{b:.3f}", f"{bias:+.2f}")
+            for name, count, a, b, bias in columns
+        ),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--manifest", type=Path, required=True, metavar="DIR", help="folder with a manifest.json"
+    )
+    parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
+    parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
+    parser.add_argument("--write", action="store_true", help="fold it into the weights file")
+    arguments = parser.parse_args(argv)
+    try:
+        data = hold_back(read_manifest(arguments.manifest, arguments.split)).choosing
+        network, _ = weights.load(arguments.weights)
+        images = list(data)
+        nuclei = collect(images, run(network, (image.image for image in images)))
+        if not len(nuclei.shares):
+            raise DataError(
+                f"No nucleus of the split {arguments.split!r} that is held back to choose by has a "
+                "class."
+            )
+        calibration = fit(nuclei)
+        show([report(nuclei, calibration)])
+        if arguments.write:
+            weights.fold(arguments.weights, calibration.scale, calibration.bias)
+            print(f"Folded it into {arguments.weights}: tune the thresholds now.")
+    except (DataError, weights.WeightsError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
