@@ -20,7 +20,7 @@ FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
 OUT     ?= runs/$(PRESET)
 
 .PHONY: help setup export convert serve demo test test-fast faults loadtest bench bench-peers bench-gpu check \
-	train evaluate tune protocol lint dist clean
+	train calibrate evaluate tune protocol lint dist clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -94,6 +94,10 @@ evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HEL
 		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
 		$(if $(HELD),--held-back $(HELD)) \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
+
+calibrate: | $(VENV)/.ready  ## fit the classes of WEIGHTS to nuclei of DATA held back to choose by; WRITE=1
+	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
+		--manifest "$(or $(DATA),$(error Name the data: make calibrate DATA=folder))"
 
 tune: | $(VENV)/.ready  ## try thresholds on what DATA holds back to choose by; WRITE=1 keeps the best
 	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \

@@ -6,7 +6,7 @@ Drawing rare classes more often, and data that do not tell every nucleus' class,
 that tells classes apart but prefers some of them. A temperature and a bias per class set that right
 (Alexandari et al. 2020, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
 label shift adaptation"), chosen by the likelihood of the classes of annotated nuclei. --write folds
-both into the network's last layer, so that they cost nothing. Thresholds are to be tuned afterwards.
+both into the network's last layer, so that they cost nothing. Tune the thresholds afterwards.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Nuclei:
 
 def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nuclei:
     """What the network says of the annotated nuclei, whether it would find them or not."""
-    shares, allowed, numbers = [], [], []
+    shares, allowed = [np.empty((0, _CLASSES))], [np.empty((0, _CLASSES), bool)]
+    numbers = [np.empty(0, np.int64)]
     for number, (annotated, answer) in enumerate(zip(images, found, strict=True)):
         inside = annotated.instances.ravel()
         area = np.maximum(np.bincount(inside, minlength=len(annotated.allowed)), 1)
@@ -117,7 +118,8 @@ def fit(nuclei: Nuclei) -> Calibration:
     def cost(values: np.ndarray) -> float:
         calibration = Calibration(np.exp(values[0]), values[1:])
         # One nucleus' worth of doubt keeps what is not annotated at 0.
-        return surprise(nuclei, calibration) + float(values @ values) / len(nuclei.shares)
+        chance = probabilities(nuclei, calibration)
+        return surprise(chance, nuclei.allowed) + float(values @ values) / len(nuclei.shares)
 
     scale, *bias = minimize(cost, np.zeros(1 + _CLASSES)).x
     shares = nuclei.shares + _FLOOR
@@ -132,10 +134,9 @@ def probabilities(nuclei: Nuclei, calibration: Calibration) -> np.ndarray:
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def surprise(nuclei: Nuclei, calibration: Calibration) -> float:
+def surprise(chance: np.ndarray, allowed: np.ndarray) -> float:
     """Mean negative log probability of the classes that nuclei may have."""
-    right = (probabilities(nuclei, calibration) * nuclei.allowed).sum(axis=1)
-    return float(-np.log(np.maximum(right, 1e-12)).mean())
+    return float(-np.log(np.maximum((chance * allowed).sum(axis=1), 1e-12)).mean())
 
 
 def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
@@ -151,31 +152,25 @@ def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
 
 def report(nuclei: Nuclei, calibration: Calibration) -> Table:
     """Before and after, the latter cross-validated over images."""
-    none = Calibration(1.0, np.zeros(_CLASSES))
-    before = probabilities(nuclei, none).argmax(axis=1)
-    after = np.empty_like(before)
-    costs = []
+    before = probabilities(nuclei, Calibration(1.0, np.zeros(_CLASSES)))
+    after = before.copy()
     for fold in range(_FOLDS):
         out = nuclei.image % _FOLDS == fold
         if out.any() and not out.all():
-            other = fit(nuclei.of(~out))
-            after[out] = probabilities(nuclei.of(out), other).argmax(axis=1)
-            costs += [surprise(nuclei.of(out), other)] * int(out.sum())
-        else:
-            after[out] = before[out]
-            costs += [surprise(nuclei.of(out), none)] * int(out.sum()) if out.any() else []
+            after[out] = probabilities(nuclei.of(out), fit(nuclei.of(~out)))
     columns = zip(
         CLASSES[1:],
         (nuclei.allowed & (nuclei.allowed.sum(axis=1) == 1)[:, None]).sum(axis=0),
-        _f1(nuclei, before),
-        _f1(nuclei, after),
+        _f1(nuclei, before.argmax(axis=1)),
+        _f1(nuclei, after.argmax(axis=1)),
         calibration.bias,
         strict=True,
     )
     return Table(
         title=(
             f"Classes of {len(nuclei.shares):,} annotated nuclei: surprise "
-            f"{surprise(nuclei, none):.3f}, calibrated {np.mean(costs):.3f} (cross-validated); "
+            f"{surprise(before, nuclei.allowed):.3f}, calibrated "
+            f"{surprise(after, nuclei.allowed):.3f} (cross-validated); "
             f"temperature {1 / calibration.scale:.2f}"
         ),
         header=("class", "nuclei", "F1", "calibrated", "bias"),

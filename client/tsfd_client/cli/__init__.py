@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C, which asyncio knows how to handle."""
+    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C, which asyncio knows to handle."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)
