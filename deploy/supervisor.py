@@ -1,8 +1,9 @@
 """A server that is watched: a canary patch every few seconds, a restart when nothing is answered.
 
 Busy is not dead: while the server completes requests, a canary that is late or refused restarts
-nothing. A backend process that died is told by Triton itself; one that hangs is told by two
-canaries in a row without an answer, while no request is completed.
+nothing. A backend process that died is told by Triton itself, mostly one that hangs, too; what
+hangs otherwise is told by four canaries in a row without an answer, while no request is completed:
+half a minute, in which the slowest machine completes one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from deploy.server import ServerError, TritonServer
 
 _EVERY: Final = 2.0  # seconds between two canaries
 _TIMEOUT: Final = 5.0
-_STRIKES: Final = 2
+_STRIKES: Final = 4
 _MOST_RESTARTS: Final = 5  # in a row; one after a calm time begins a new row
 _CALM: Final = 300.0
 _FIRST_PAUSE: Final = 1.0  # doubled with every restart of a row
@@ -102,6 +103,7 @@ class Supervisor:
         busy, self._completed = done > self._completed, done
         if busy and not answer.dead:
             self._strikes = 0
+            self.health = replace(self.health, reason=None)
             return None
         self._strikes += 1
         self.health = replace(self.health, reason=answer.failure)
