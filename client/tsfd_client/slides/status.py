@@ -70,7 +70,10 @@ def _read_done(folder: Path, changed: int) -> Status:
 def _read(folder: Path, *, done: bool) -> Status:
     events = read_events(folder)
     kept = {event["name"]: event for event in events if event["event"] == "block"}
-    begun: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "begun"), {})
+    starts = [number for number, event in enumerate(events) if event["event"] == "begun"]
+    begun = events[starts[-1]] if starts else {}
+    # A process that was killed may have kept a block and not said so; who went on has seen it.
+    since = [e for e in events[starts[-1] :] if e["event"] == "block"] if starts else []
     last = events[-1] if events else {"event": "stopped"}
     finished: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "done"), {})
     if done:
@@ -83,7 +86,7 @@ def _read(folder: Path, *, done: bool) -> Status:
         slide=folder.name,
         state=state,
         tiles=begun.get("tiles", 0),
-        tiles_done=sum(block["tiles"] for block in kept.values()),
+        tiles_done=begun.get("tiles_done", 0) + sum(block["tiles"] for block in since),
         nuclei=finished.get("nuclei", sum(block["nuclei"] for block in kept.values())),
         mm2=begun.get("mm2", 0.0),
         seconds=_seconds(events),
