@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import instances
@@ -12,6 +13,8 @@ import tritonclient.grpc as triton
 from inference import ENSEMBLE, infer
 
 from deploy.server import ModelLoadError, TritonServer
+from deploy.setup import ROOT
+from training.model import weights
 
 
 def test_answers_name_their_release(
@@ -45,6 +48,15 @@ def test_its_parameters_are_the_defaults(
     assert served["nuclei_count"].tolist() == counts(maps, **parameters)
     assert asked["nuclei_count"].tolist() == counts(maps, **parameters | {"min_area": 10})
     assert served["nuclei_count"].tolist() != asked["nuclei_count"].tolist()
+
+
+def test_the_documented_parameters_are_those_of_the_weights() -> None:
+    text = (ROOT / "model_repository" / "README.md").read_text()
+    table = text.partition("| name | type | of `weights/lite.npz` |")[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:4]] for row in table.splitlines()[2:]]
+    documented = {name: value for name, _, value in rows}
+    suited = asdict(weights.parameters(ROOT / "weights" / "lite.npz"))
+    assert documented == {name: f"{value}" for name, value in suited.items()}
 
 
 def counts(maps: dict[str, np.ndarray], **parameters: object) -> list[list[int]]:
