@@ -34,7 +34,7 @@ def _as_it_is(model: onnx.ModelProto, folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("load", "tolerance", "levels"),
-    [(runtimes.onnx_runtime, parity.FLOAT32, 1), (runtimes.openvino, parity.HALF, 10)],
+    [(runtimes.onnx_runtime, parity.FLOAT32, 1), (runtimes.openvino, parity.HALF, 5)],
 )
 def test_forms_agree(
     load: Callable,
@@ -52,8 +52,9 @@ def test_forms_agree(
 
     assert result.failures == ()
     assert result.nuclei_reference > 50
-    # No stain is rounded in a blank tile, so nothing but arithmetic differs (of 255 levels).
-    assert np.abs(blanks).max() <= levels
+    # No stain is rounded in a blank tile, so nothing but arithmetic differs (of 255 levels); the
+    # single worst pixel is judged in float32 alone.
+    assert np.percentile(np.abs(blanks), tolerance.percentile) <= levels
 
 
 @pytest.mark.parametrize("tolerance", [parity.FLOAT32, parity.HALF])
