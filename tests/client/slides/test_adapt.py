@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
+from collections.abc import Coroutine
 
 import pytest
 
 from tsfd_client.slides.adapt import Limit
 
 Change = tuple[int, str]
+
+
+class Clock(selectors.SelectSelector):
+    """Time that passes only while everything waits, however busy the machine is."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+def run(coroutine: Coroutine) -> object:
+    clock = Clock()
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(coroutine)
 
 
 async def drive(limit: Limit, requests: int, capacity: int, refuse_at: int = 10**9) -> int:
@@ -34,14 +54,14 @@ async def drive(limit: Limit, requests: int, capacity: int, refuse_at: int = 10*
 def test_it_grows_to_what_the_server_does_at_once() -> None:
     changes: list[Change] = []
     limit = Limit(32, lambda to, why: changes.append((to, why)))
-    most = asyncio.run(drive(limit, 400, capacity=6))
+    most = run(drive(limit, 400, capacity=6))
     assert 6 <= most <= 16  # above twice its capacity a request waits longer than it is answered
     assert [to for to, _ in changes] == list(range(3, most + 1))
 
 
 def test_it_grows_no_further_than_allowed() -> None:
     limit = Limit(3, lambda to, why: None)
-    assert asyncio.run(drive(limit, 60, capacity=100)) == 3
+    assert run(drive(limit, 60, capacity=100)) == 3
 
 
 def test_a_refusal_halves_it_once_in_a_round() -> None:
@@ -60,7 +80,7 @@ def test_a_refusal_halves_it_once_in_a_round() -> None:
         limit.refused()
         assert changes[-1] == (grown // 2, "refused")
 
-    asyncio.run(refuse())
+    run(refuse())
 
 
 def test_a_request_that_fails_gives_its_place_back() -> None:
@@ -73,4 +93,4 @@ def test_a_request_that_fails_gives_its_place_back() -> None:
         async with asyncio.timeout(1), limit.slot():
             pass
 
-    asyncio.run(fail())
+    run(fail())
