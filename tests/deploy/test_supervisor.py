@@ -74,9 +74,10 @@ class Serving:
 @pytest.fixture
 def serving(repository: Path) -> Iterator[Serving]:
     running = Serving()
-    yield running
-    if running.process.poll() is None:
-        running.end()
+    with running.process:  # closes its pipes
+        yield running
+        if running.process.poll() is None:
+            running.end()
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
