@@ -109,7 +109,7 @@ def test_a_dead_backend_process(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    command = ["segment", *map(str, images), "--mpp=0.25", f"--out={out}"]
+    command = ["segment", *map(str, images), "--mpp=0.25", f"--out={out}", "--wait=2"]
     with TritonServer(repository) as doomed:
         run = subprocess.Popen(
             [*TSFD, *command, f"--server={doomed.grpc_url}"], stderr=subprocess.PIPE, text=True
