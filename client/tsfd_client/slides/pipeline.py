@@ -97,12 +97,8 @@ class Pipeline:
 
     async def _segment(self, block: Block) -> None:
         began = time.monotonic()
-        pixels = await asyncio.to_thread(self._read, block)
-        tiles = block.tiles
-        if not self.everywhere:
-            # The mask is coarse and has a margin; of the pixels themselves more is known.
-            tiles = tuple(tile for tile in tiles if not is_glass(_cut(block, tile, pixels)))
-            self.progress.answered(len(block.tiles) - len(tiles))
+        pixels, tiles = await asyncio.to_thread(self._read, block)
+        self.progress.answered(len(block.tiles) - len(tiles))
         size = self.client.batch_size
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -114,9 +110,16 @@ class Pipeline:
         asked, seconds = len(tiles), time.monotonic() - began
         self.progress.kept(block, asked, nuclei, seconds)
 
-    def _read(self, block: Block) -> np.ndarray:
+    def _read(self, block: Block) -> tuple[np.ndarray, tuple[PlannedTile, ...]]:
+        """The pixels of a block, and the tiles to ask of."""
         y0, x0, y1, x1 = block.box
-        return self.slide.read_target((y0, x0, min(y1, self.plan.height), min(x1, self.plan.width)))
+        box = y0, x0, min(y1, self.plan.height), min(x1, self.plan.width)
+        pixels = self.slide.read_target(box)
+        if self.everywhere:
+            return pixels, block.tiles
+        # The mask is coarse and has a margin; of the pixels themselves more is known.
+        stained = (tile for tile in block.tiles if not is_glass(_cut(block, tile, pixels)))
+        return pixels, tuple(stained)
 
     async def _ask(
         self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray

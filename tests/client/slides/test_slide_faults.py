@@ -80,6 +80,22 @@ def of_another_release(repository: Path, copy: Path) -> tuple[Path, str]:
     return copy, release
 
 
+def run_whose_server_dies(
+    repository: Path, command: Callable[..., list[str]], out: Path, *options: str
+) -> tuple[subprocess.Popen[str], str]:
+    """A run that has kept a block of a server that is gone, and the server's address."""
+    with TritonServer(repository) as doomed:
+        words = [*TSFD, *command(out, url=doomed.grpc_url), *options]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        until(lambda: kept(out / "strip"))
+        os.killpg(doomed.pid, signal.SIGKILL)
+    return process, doomed.grpc_url
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -147,16 +163,12 @@ def test_a_server_that_dies_is_waited_for(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "out" / "strip"
-    with TritonServer(repository) as doomed:
-        port = int(doomed.grpc_url.rpartition(":")[2])
-        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=60"]
-        patient = subprocess.Popen(words)
-        until(lambda: kept(folder))
-        os.killpg(doomed.pid, signal.SIGKILL)
+    patient, url = run_whose_server_dies(repository, command, tmp_path / "out", "--wait=60")
     time.sleep(1)
     assert patient.poll() is None
-    with TritonServer(repository, grpc_port=port):
-        assert patient.wait(120) == 0
+    with TritonServer(repository, grpc_port=port_of(url)):
+        patient.communicate(timeout=120)
+    assert patient.returncode == 0
     assert outputs(folder) == uninterrupted
 
 
@@ -168,12 +180,8 @@ def test_a_server_that_stays_away_stops_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "out" / "strip"
-    with TritonServer(repository) as doomed:
-        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=1"]
-        impatient = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-        until(lambda: kept(folder))
-        os.killpg(doomed.pid, signal.SIGKILL)
-        _, errors = impatient.communicate(timeout=60)
+    impatient, url = run_whose_server_dies(repository, command, tmp_path / "out", "--wait=1")
+    _, errors = impatient.communicate(timeout=60)
     assert impatient.returncode == 1
     status = status_of(folder)
     assert errors.splitlines() == [
@@ -182,8 +190,7 @@ def test_a_server_that_stays_away_stops_the_run(
         "on from there.",
     ]
     assert status.error == (
-        f"No Triton server answers at {doomed.grpc_url}: check the address, or start one with "
-        "`make serve`."
+        f"No Triton server answers at {url}: check the address, or start one with `make serve`."
     )
     assert status.state == "failed"
     assert 0 < status.tiles_done < TILES
@@ -208,17 +215,12 @@ def test_blocks_of_two_releases_are_not_mixed(
 ) -> None:
     folder = tmp_path / "out" / "strip"
     other, release = of_another_release(repository, tmp_path / "repository")
-    with TritonServer(repository) as doomed:
-        port = int(doomed.grpc_url.rpartition(":")[2])
-        words = [*TSFD, *command(tmp_path / "out", url=doomed.grpc_url), "--wait=60"]
-        patient = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-        until(lambda: kept(folder))
-        os.killpg(doomed.pid, signal.SIGKILL)
-    with TritonServer(other, grpc_port=port):
+    patient, url = run_whose_server_dies(repository, command, tmp_path / "out", "--wait=60")
+    with TritonServer(other, grpc_port=port_of(url)):
         _, errors = patient.communicate(timeout=120)
     assert patient.returncode == 1
     assert errors.splitlines()[0] == (
-        f"tsfd: The server at {doomed.grpc_url} changed from release {release} to lite-other in "
+        f"tsfd: The server at {url} changed from release {release} to lite-other in "
         "the middle of strip.tif: serve the first again to go on."
     )
     assert kept(folder)
