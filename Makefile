@@ -4,8 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 VENV   := .venv
 PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
-BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/model.,onnx plan plan.json) \
-	nuclei_postprocess/1/release.json)
+BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/,model.onnx model.plan \
+	model.plan.json engine.onnx engine.parity.npz) nuclei_postprocess/1/release.json)
 # What is served; a command makes it anew when and only when its content has changed. What
 # `make convert` was told to make otherwise is served until a plain `make convert`.
 CHOSEN := build/chosen
@@ -19,8 +19,11 @@ WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
 OUT     ?= runs/$(PRESET)
 
-.PHONY: help setup export convert serve demo test test-fast faults loadtest bench bench-peers bench-gpu check \
-	train calibrate evaluate tune protocol lint dist clean
+# Long tests of parts that `make faults` runs beside the faults themselves.
+LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
+
+.PHONY: help setup export convert serve demo test test-fast faults loadtest soak bench bench-peers \
+	bench-gpu gpu-check image image-test image-lint manifests release check train calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +35,7 @@ $(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing packages into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
-	@{ $(PIP) -e './client[slides,export,dask]' -e '.[lint,load,test,train]' && $(PIP) --no-deps \
+	@{ $(PIP) -e './client[slides,export,dask,view]' -e '.[lint,load,test,train]' && $(PIP) --no-deps \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs; } 2> $(VENV)/pip.log \
 		|| { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
@@ -52,18 +55,23 @@ demo: $(READY)  ## segment a real image (IMAGE=path MPP=x for your own) and a kn
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: convert  ## all tests, with the real server
-	@$(RUN) -m pytest $(WORKERS) \
+	@$(RUN) -m pytest $(WORKERS) -m "not long" \
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
 test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
-	@$(RUN) -m pytest $(WORKERS) -m "not slow" $(TESTS)
+	@$(RUN) -m pytest $(WORKERS) -m "not slow and not long" $(TESTS)
 
-faults: convert  ## kill clients, servers and workers at random moments, ten times over
+faults: convert  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
+	@$(RUN) -m pytest tests/faults tests/deploy/test_monitoring.py --reliability docs/reliability.md
+	@$(RUN) -m pytest -m long $(LONG)
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round"; \
 		$(RUN) -m pytest $(FAULTS) || exit 1; done
 
-loadtest: $(READY)  ## Locust against the server, judged against the bare CPU runtime
+loadtest: $(READY)  ## Locust's load in many profiles, judged by loadtest/load.toml: build/loadtest
 	@$(RUN) -m loadtest $(LOADTEST)
+
+soak: $(READY)  ## an hour of load: what grows; writes docs/reliability.md and build/soak
+	@$(RUN) -m loadtest.soak --document docs/reliability.md
 
 bench: $(READY)  ## time post-processing, stitching, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
@@ -72,12 +80,43 @@ bench: $(READY)  ## time post-processing, stitching, network and serving: build/
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
 	@$(RUN) -m bench.slides
+	@$(RUN) -m bench.view
 
 bench-peers: | $(VENV)/.ready  ## time other nucleus networks beside both presets: build/bench
 	@$(RUN) -m bench.peers
 
 bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)
+
+gpu-check: $(READY)  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
+	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
+
+image: | $(VENV)/.ready  ## deploy/Dockerfile for the CPU, with buildah: localhost/tsfd-triton:cpu
+	@$(RUN) -m deploy.image.build
+
+image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
+	@$(RUN) -m pytest -s tests/deploy/test_container_image.py
+
+build/lint-env/.ready: deploy/lint-requirements.txt
+	@$(PYTHON) -m venv build/lint-env
+	@build/lint-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
+	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile
+	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
+		-f deploy/Dockerfile deploy/image/base.Dockerfile
+
+build/validate-env/.ready: deploy/validate-requirements.txt
+	@$(PYTHON) -m venv build/validate-env
+	@build/validate-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+manifests: build/validate-env/.ready  ## the compose file and the chart against their schemas; helm on the PATH
+	@build/validate-env/bin/python deploy/validate.py
+
+release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
+	@$(RUN) -m deploy.release make --out build/release
 
 check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
@@ -116,6 +155,14 @@ lint: | $(VENV)/.ready  ## ruff, types of the client, who may import whom
 
 dist: | $(VENV)/.ready  ## the client as wheel and source archive: build/dist
 	@$(VENV)/bin/python -m build --outdir build/dist client
+
+build/sbom-env/.ready: deploy/sbom-requirements.txt
+	@$(PYTHON) -m venv build/sbom-env
+	@build/sbom-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+sbom: setup build/sbom-env/.ready  ## bills of materials of client, server and container: build/sbom
+	@build/sbom-env/bin/python deploy/sbom.py
 
 clean:  ## remove what was built (not .venv)
 	rm -rf build $(BUILT)

@@ -21,7 +21,7 @@ from bench.machine import machine
 from samples.patches import patches
 from tsfd_client import Client, TsfdError
 
-_BATCHES = (1, 2, 4, 8, 16, 32)
+BATCHES = (1, 2, 4, 8, 16, 32)
 _OUTPUTS = {
     "tsfd_net": ("class_probs", "boundary_prob", "tissue_probs"),
     "nuclei_segmentation": ("instance_map", "nuclei", "nuclei_count", "tissue_probs"),
@@ -29,7 +29,7 @@ _OUTPUTS = {
 
 
 def measure(
-    url: str, *, batches: tuple[int, ...] = _BATCHES, concurrency: int = 4, seconds: float = 10.0
+    url: str, *, batches: tuple[int, ...] = BATCHES, concurrency: int = 4, seconds: float = 10.0
 ) -> list[dict[str, object]]:
     """One row per model and batch size."""
     rows = []

@@ -7,7 +7,8 @@ Targets: ``cpu`` installs model.onnx for machines with no GPU, ``check`` has Ten
 engine with no GPU, ``tensorrt`` builds model.plan for this machine's GPU, runs it and installs it.
 With --int8 the dense convolutions compute in INT8 on both. Nothing is installed unless every form
 of the network agrees with the SavedModel and every target is made. ``release.json`` beside the
-post-processing names what is installed.
+post-processing names what is installed. ``engine.onnx`` and ``engine.parity.npz`` go with it: what
+a host that no plan fits builds one from and proves it by (`conversion.fit`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from conversion import engine, install, plan, release
+from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
 from conversion.sidecar import misfit, sidecar_file
 
@@ -151,11 +153,12 @@ def _is_current(folder: Path, targets: tuple[str, ...], origin: release.Origin) 
     trt = engine.tensorrt()
     unfit = misfit(folder / "model.plan", version=trt and trt.__version__, device=engine.gpu())
     if unfit:
-        print(unfit)
-    return not ("tensorrt" in targets and unfit) and all(
-        release.origin_of(folder / INSTALLED[name]) == origin
-        for name in targets
-        if name in INSTALLED
+        print(f"{unfit}: convert again with --targets tensorrt.")
+    forms = [INSTALLED[name] for name in targets if name in INSTALLED]
+    return (
+        not ("tensorrt" in targets and unfit)
+        and (folder / EXPECTED).is_file()
+        and all(release.origin_of(folder / name) == origin for name in [*forms, ENGINE_SOURCE])
     )
 
 

@@ -16,7 +16,12 @@ def best_rate(model: Path, seconds: float = 4.0) -> float:
     The best of its ways: all cores on one batch, a batch per stream, a patch per stream; `seconds`
     is spent on each. Computed with known sizes, in the precision that the server uses.
     """
-    return max(rate(model, hint, batch, seconds=seconds) for hint, batch in _WAYS)
+    return max(rate(model, *way, seconds=seconds) for way in _WAYS)
+
+
+def best_way(model: Path, seconds: float = 2.0) -> tuple[str, int]:
+    """Hint and batch of the way that `best_rate` is of, for `rate`."""
+    return max(_WAYS, key=lambda way: rate(model, *way, seconds=seconds))
 
 
 def rate(

@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 
 from conversion import engine, install, parity, plan, runtimes
+from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
+from conversion.expected import Expected
 from conversion.fp16 import to_fp16
 from conversion.int8 import to_int8
 from conversion.release import Origin
@@ -123,15 +125,22 @@ def convert(
         _build_check(forms)
     if "tensorrt" in targets:
         built = out / "model.plan"
-        start = time.perf_counter()
-        sidecar = plan.build(command, forms.tensorrt, built)
-        print(f"TensorRT built the engine in {time.perf_counter() - start:.0f} s.")
-        gate.compare("TensorRT engine", plan.run(command, built, tiles), forms.tolerance)
+        try:
+            start = time.perf_counter()
+            sidecar = plan.build(command, forms.tensorrt, built)
+            print(f"TensorRT built the engine in {time.perf_counter() - start:.0f} s.")
+            found = plan.run(command, built, tiles, out)
+        except ConversionError as error:
+            raise ConversionError(f"Nothing was installed: {error}") from error
+        gate.compare("TensorRT engine", found, forms.tolerance)
         gate.check()
         files[built.name] = built.read_bytes()
         files[sidecar_file(built).name] = sidecar.to_json(**asdict(origin)).encode()
     if "cpu" in targets:
         files["model.onnx"] = forms.cpu.read_bytes()
+    if files:  # what a host without a plan of its own builds one from, and proves it by
+        files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
+        files[EXPECTED] = Expected(tiles, reference, forms.tolerance).to_bytes()
     return files
 
 

@@ -1,11 +1,12 @@
 """FP16 ONNX -> TensorRT engine: one code path for TensorRT 10 and 11 and for TensorRT-RTX.
 
+    python3 -m conversion.engine host
     python3 -m conversion.engine build model.fp16.onnx model.plan
     python3 -m conversion.engine run model.plan images.npy outputs.npz
 
 run where TensorRT and the GPU are, this Python or NVIDIA's container, and need numpy and TensorRT's
-own package alone. ``build`` writes the engine and its sidecar, ``run`` what the engine makes of
-uint8 images [N, 256, 256, 3] and what it ran on.
+own package alone. ``host`` prints what there is, ``build`` writes the engine and its sidecar,
+``run`` what the engine makes of uint8 images [N, 256, 256, 3] and what it ran on.
 
 Networks are strongly typed (the only kind TensorRT 11 has), so the float16 of the ONNX graph is
 the float16 of the engine. TensorRT-RTX builds ahead of time with no GPU: a graph that its parser
@@ -26,6 +27,7 @@ import numpy as np
 from conversion import cuda
 from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.errors import ConversionError
+from conversion.host import Host
 from conversion.runtimes import Outputs, Runner, infer
 from conversion.sidecar import Gpu, Sidecar, sidecar_file
 
@@ -33,6 +35,9 @@ INSTALL_CHECK = (
     "pip install tensorrt-rtx-cu12-bindings==1.7.1.116 && "
     "pip install --no-deps tensorrt-rtx-cu12-libs==1.7.1.116"
 )
+COMMANDS = {"host": (), "build": ("onnx", "plan"), "run": ("plan", "images", "outputs")}
+"""Of this command line and `conversion.openvino_engine`'s: the files of each."""
+
 _MOST_REFUSALS = 5  # named in one message
 
 
@@ -49,13 +54,14 @@ def tensorrt_rtx() -> ModuleType | None:
 
 def gpu() -> Gpu | None:
     """The first NVIDIA GPU, or None."""
-    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    name, _, capability = result.stdout.partition("\n")[0].rpartition(",")
-    return Gpu(name.strip(), capability.strip()) if name else None
+    found = _ask_driver("name,compute_cap")
+    return Gpu(*found) if found else None
+
+
+def driver() -> str | None:
+    """Version of the NVIDIA driver, or None."""
+    found = _ask_driver("driver_version")
+    return found[0] if found else None
 
 
 def obstacle() -> str | None:
@@ -153,6 +159,16 @@ def load(trt: ModuleType, engine: bytes) -> Runner:
     return run
 
 
+def _ask_driver(fields: str) -> list[str] | None:
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    first = result.stdout.partition("\n")[0]
+    return [word.strip() for word in first.rsplit(",", fields.count(","))] if first else None
+
+
 def _imported(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
@@ -202,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, files in {"build": ("onnx", "plan"), "run": ("plan", "images", "outputs")}.items():
+    for name, files in COMMANDS.items():
         command = commands.add_parser(name)
         for file in files:
             command.add_argument(file, type=Path)
@@ -210,9 +226,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         reason = obstacle()
         if reason:
-            raise ConversionError(f"Cannot {arguments.command} an engine: {reason}.")
+            raise ConversionError(f"Cannot build or run engines: {reason}.")
         device, trt = gpu(), tensorrt()
-        if arguments.command == "build":
+        if arguments.command == "host":
+            print(Host("TensorRT", trt.__version__, device, driver()).to_json())
+        elif arguments.command == "build":
             _build(trt, device, arguments.onnx, arguments.plan)
         else:
             _run(trt, device, arguments.plan, arguments.images, arguments.outputs)

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import instances
 import numpy as np
-from skimage import data
 
 from conversion.contract import OUTPUTS, TILE
 from conversion.runtimes import Outputs
-from samples.synthetic import generate
 from training.evaluation.panoptic_quality import panoptic_quality
 
 
@@ -90,6 +88,11 @@ class Parity:
 
 def tiles() -> np.ndarray:
     """uint8 [10, 256, 256, 3]: four of tissue, four synthetic, a white one and a black one."""
+    # A serving container has neither, and takes the tiles from a file.
+    from skimage import data
+
+    from samples.synthetic import generate
+
     tissue = data.immunohistochemistry()
     field = generate(2 * TILE, 2 * TILE, nuclei=90, seed=11).image
     blanks = [np.full((TILE, TILE, 3), value, np.uint8) for value in (255, 0)]

@@ -1,7 +1,8 @@
-"""A TensorRT engine for the repository: built, then run, by a command where TensorRT is.
+"""An engine, built and run by a command where what builds it is.
 
-The command is `conversion.engine`, in this Python or in the serving container, with ``build ONNX
-PLAN`` or ``run PLAN IMAGES OUTPUTS`` behind it. What it claims is checked here.
+The command is `conversion.engine`, in this Python or in the serving container, or
+`conversion.openvino_engine`, with ``host``, ``build ONNX PLAN`` or ``run PLAN IMAGES OUTPUTS``
+behind it. What it claims is checked here.
 """
 
 from __future__ import annotations
@@ -17,10 +18,22 @@ import numpy as np
 
 from conversion.contract import OUTPUTS
 from conversion.errors import ConversionError
+from conversion.host import Host
 from conversion.runtimes import Outputs
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
 
 HERE = (sys.executable, "-m", "conversion.engine")
+
+
+def host(command: Sequence[str]) -> Host:
+    """Have `command` say what it builds and runs engines on.
+
+    Raises
+    ------
+    ConversionError
+        If it cannot.
+    """
+    return Host.from_json(_call(command, "host"))
 
 
 def build(command: Sequence[str], model: Path, plan: Path) -> Sidecar:
@@ -35,16 +48,18 @@ def build(command: Sequence[str], model: Path, plan: Path) -> Sidecar:
         former.unlink(missing_ok=True)
     _call(command, "build", model, plan)
     if not plan.is_file():
-        _refuse(f"`{' '.join(command)}` left no {plan}.")
+        raise ConversionError(f"`{' '.join(command)}` left no {plan}.")
     _refuse(misfit(plan, version=None, device=None))
     sidecar = Sidecar.read(plan)
     if sidecar.onnx_sha256 != hashlib.sha256(model.read_bytes()).hexdigest():
-        _refuse(f"{plan} was built from another network than {model}: convert again.")
+        _refuse(f"{plan} was built from another network than {model}")
     return sidecar
 
 
-def run(command: Sequence[str], plan: Path, images: np.ndarray) -> Outputs:
+def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -> Outputs:
     """Have `command` run an engine on uint8 images [N, 256, 256, 3]; returns what it computes.
+
+    Files for the command lie in the folder `scratch`.
 
     Raises
     ------
@@ -52,7 +67,7 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray) -> Outputs:
         If the command fails, the engine does not fit what it ran on, or its outputs are not the
         contract's.
     """
-    inputs, results = plan.with_name("engine-images.npy"), plan.with_name("engine-outputs.npz")
+    inputs, results = scratch / "engine-images.npy", scratch / "engine-outputs.npz"
     np.save(inputs, images)
     results.unlink(missing_ok=True)
     _call(command, "run", plan, inputs, results)
@@ -64,33 +79,35 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray) -> Outputs:
         outputs = {name: found[name] for name in OUTPUTS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ConversionError(
-            f"Nothing was installed: the engine's outputs {results} cannot be read ({error})."
+            f"the engine's outputs {results} cannot be read ({error})."
         ) from error
     _refuse(misfit(plan, version=version, device=device))
     for name, (dtype, shape) in OUTPUTS.items():
         if (outputs[name].dtype, outputs[name].shape) != (dtype, (len(images), *shape)):
             _refuse(
                 f"{plan} gives {name} as {outputs[name].dtype} {list(outputs[name].shape)}, not "
-                f"{np.dtype(dtype)} {[len(images), *shape]}."
+                f"{np.dtype(dtype)} {[len(images), *shape]}"
             )
     return outputs
 
 
-def _call(command: Sequence[str], *arguments: str | Path) -> None:
+def _call(command: Sequence[str], *arguments: str | Path) -> str:
+    """What the command prints."""
     words = [*command, *map(str, arguments)]
     try:
         result = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConversionError(
-            f"Cannot start `{command[0]}` ({error.strerror}): name the command that runs "
+            f"`{command[0]}` cannot be started ({error.strerror}): name the command that runs "
             "conversion.engine with --tensorrt."
         ) from error
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
         reason = lines[-1].removeprefix("engine: ") if lines else f"exit code {result.returncode}"
-        _refuse(f"the engine's {arguments[0]} failed: {reason}")
+        raise ConversionError(f"the engine's {arguments[0]} failed: {reason}")
+    return result.stdout
 
 
 def _refuse(reason: str | None) -> None:
     if reason:
-        raise ConversionError(f"Nothing was installed: {reason}")
+        raise ConversionError(f"{reason}.")

@@ -55,7 +55,7 @@ def sidecar_file(plan: Path) -> Path:
 
 
 def misfit(plan: Path, *, version: str | None, device: Gpu | None) -> str | None:
-    """Say in one line why an engine cannot run here, or return None.
+    """Say in a clause why an engine does not fit here, or return None.
 
     Parameters
     ----------
@@ -71,17 +71,14 @@ def misfit(plan: Path, *, version: str | None, device: Gpu | None) -> str | None
     built = Sidecar.read(plan)
     if built is None:
         name = sidecar_file(plan).name
-        return f"{plan} has no readable sidecar {name}: convert again to know what it fits."
+        return f"{plan} has no readable sidecar {name}"
     if built.engine_sha256 != hashlib.sha256(plan.read_bytes()).hexdigest():
-        return f"{plan} is not the engine that its sidecar describes: convert again."
+        return f"{plan} is not the engine that its sidecar describes"
     if version is not None and built.tensorrt != version:
         return (
             f"{plan} was built by TensorRT {built.tensorrt} and will not load in the installed "
-            f"{version}: convert again with --targets tensorrt."
+            f"{version}"
         )
-    if device is not None and built.compute_capability != device.compute_capability:
-        return (
-            f"{plan} was built for {built.gpu} and will not run on {device.name}: convert again "
-            "with --targets tensorrt."
-        )
+    if device is not None and Gpu(built.gpu, built.compute_capability) != device:
+        return f"{plan} was built for {built.gpu}, not for {device.name}"
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         _run(arguments.image or histology.path(), arguments.mpp, arguments.out)
-    except (ServerError, TsfdError, FileNotFoundError) as error:
+    except (ServerError, TsfdError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
@@ -49,22 +50,29 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
         print(f"{path.name} does not say its scale; {MPP} µm per pixel (40x) is assumed (MPP=...).")
         mpp = MPP
     field = generate(768, 768, nuclei=260, seed=1)
+    synthetic = out / "synthetic" / "image.png"
+    synthetic.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(field.image).save(synthetic)
     with TritonServer() as server, Client(server.grpc_url) as client:
         client.check()
         print(f"Triton is ready at {server.grpc_url}.")
         summary = {
-            path.stem: _segment(client, path.stem, image, mpp, out),
-            "synthetic": _segment(client, "synthetic", field.image, MPP, out, field.instance_map),
+            path.stem: _segment(client, path.stem, path, image, mpp, out),
+            "synthetic": _segment(
+                client, "synthetic", synthetic, field.image, MPP, out, field.instance_map
+            ),
             "use": USE,
         }
-    Image.fromarray(field.image).save(out / "synthetic" / "image.png")
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"All figures are in {out / 'summary.json'} ({USE}).")
+    print(f"\nAll figures are in {out / 'summary.json'} ({USE}).")
+    tsfd = Path(sys.executable).with_name("tsfd")
+    print(f"Look at them in a browser: {os.path.relpath(tsfd)} view {out}")
 
 
 def _segment(
     client: Client,
     name: str,
+    source: Path,
     image: np.ndarray,
     mpp: float,
     out: Path,
@@ -73,7 +81,7 @@ def _segment(
     started = time.perf_counter()
     nuclei = client.segment(image, mpp=mpp)
     seconds = time.perf_counter() - started
-    save(nuclei, image, out / name)
+    save(nuclei, image, out / name, source=source)
     result = {
         "nuclei": len(nuclei),
         "classes": nuclei.counts(),

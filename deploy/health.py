@@ -80,6 +80,8 @@ class HealthEndpoint:
 
     def __init__(self, host: str, port: int, watched: Watched) -> None:
         class Handler(BaseHTTPRequestHandler):
+            wbufsize = -1  # in one piece: a load balancer hangs up when it has read the status
+
             def do_GET(self) -> None:
                 now = watched.health
                 if self.path == "/health":

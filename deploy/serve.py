@@ -1,29 +1,45 @@
-"""Serve the model repository with the embedded Triton server: ``python -m deploy.serve``.
+"""Serve the model repository with this machine's Triton server: ``python -m deploy.serve``.
 
 Prints one line that begins with READY and names the addresses, then watches the server until Ctrl-C
 or SIGTERM, and restarts it where it no longer answers. Exit code 0 after those, 1 with one line on
-stderr if the server cannot start or does not come back.
+stderr if the server cannot start or does not come back. The embedded server refuses addresses that
+other machines reach: for those there is ``deploy/gateway``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
+from deploy import installation
+from deploy.engine import fitted
 from deploy.health import HealthEndpoint
-from deploy.server import ServerError, TritonServer
+from deploy.server import ServerError, TritonServer, is_loopback
 from deploy.setup import ROOT
 from deploy.supervisor import Supervisor
+
+_VULNERABLE: Final = (
+    "Other machines would reach {host}, and Triton 2.51 lacks the fixes of 57 published "
+    "vulnerabilities, among them the takeover of the server (CVE-2025-23319, 23320, 23334): stay "
+    "on 127.0.0.1 behind deploy/gateway, or add --despite-known-vulnerabilities."
+)
+_READABLE: Final = (
+    "Other users of this machine can read the tiles under way in /dev/shm, where Triton's backends "
+    "leave them readable: serve patients' slides on a machine of your own or in a container."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.serve",
-        description="Serve the model repository on the CPU with the embedded Triton server.",
+        description="Serve the model repository with the embedded Triton server on the CPU, or, in "
+        "NVIDIA's container, with that one.",
     )
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -31,19 +47,54 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}-port", type=int, default=port, help=f"default {port}; 0 takes a free one"
         )
+    parser.add_argument(
+        "--engines",
+        type=Path,
+        metavar="DIR",
+        help="keeps the engines that are built where the repository's own does not fit the GPU",
+    )
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="with --engines, on a machine with no GPU: OpenVINO in TensorRT's place",
+    )
+    parser.add_argument(
+        "--traces",
+        metavar="URL",
+        help="OpenTelemetry collector for the spans of every request, as http://host:4318/v1/traces",
+    )
+    parser.add_argument(
+        "--despite-known-vulnerabilities",
+        action="store_true",
+        help="let other machines reach the embedded server",
+    )
     options = vars(parser.parse_args(arguments))
     health_port = options.pop("health_port")
+    insisted = options.pop("despite_known_vulnerabilities")
+    engines, rehearse = options.pop("engines"), options.pop("rehearse")
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # SIGTERM stops like Ctrl-C, which a shell's background jobs would ignore.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
-    if Path("/dev/nvidia0").exists():
-        logging.warning("The embedded server does not use this machine's GPU: see deploy/README.md")
+    found = installation.find()
+    if found and found.is_embedded:
+        if not is_loopback(options["host"]) and not insisted:
+            print(_VULNERABLE.format(host=options["host"]), file=sys.stderr)
+            return 1
+        if Path("/dev/nvidia0").exists():
+            logging.warning("The embedded server uses no GPU: see deploy/README.md")
     try:
-        supervisor = Supervisor(TritonServer(**options))
-        server = supervisor.server
-        with HealthEndpoint(server.host, health_port, supervisor) as endpoint, server:
+        with contextlib.ExitStack() as stack:
+            if found and engines and (found.has_gpu or rehearse):
+                repository = fitted(options["repository"], engines, found, rehearse=rehearse)
+                options["repository"] = stack.enter_context(repository)
+            supervisor = Supervisor(TritonServer(**options))
+            server = supervisor.server
+            endpoint = stack.enter_context(HealthEndpoint(server.host, health_port, supervisor))
+            stack.enter_context(server)
+            if found.is_embedded:  # a container has a /dev/shm of its own
+                logging.warning(_READABLE)
             print(
                 f"READY gRPC {server.grpc_url} HTTP {server.http_url} "
                 f"metrics {server.metrics_url} health {endpoint.url}/health",

@@ -1,35 +1,42 @@
-"""The embedded Triton server: the real ``tritonserver`` binary as a child process.
+"""A Triton server: the real ``tritonserver`` binary as a child process.
 
     with TritonServer("model_repository") as server:
         client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 
-The server runs the CPU profile (``--model-config-name=cpu``): the wheel it comes from holds no
-TensorRT backend. It lives in a session of its own, ends with the thread that started it, and leaves
-no process and no shared memory behind. ``python -m deploy.setup`` creates its environment.
+It is that of NVIDIA's container, or the embedded one, whose environment ``python -m deploy.setup``
+creates; where there is no GPU it runs the CPU profile (``--model-config-name=cpu``). It lives in a
+session of its own, ends with the thread that started it, and leaves no process and no shared memory
+behind. What controls a server (loading models, logging, tracing) is closed, and to other machines
+shared memory, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import logging
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
-from deploy.setup import ROOT, TritonEnvironment, find_environment
+from deploy.installation import Installation, find
+from deploy.setup import ROOT
 
-PROFILE: Final = "cpu"
 ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
 """What the CPU profile serves; `make convert` installs it into the repository."""
 
+_CONTROL: Final = ("model-repository", "logging", "trace")
 _EXIT_SECONDS: Final = 15  # Triton's own time for requests in flight after SIGTERM
 _LOAD_FAILURES: Final = (
     r"failed to load '([^']+)' version \d+: (.+)",
@@ -58,6 +65,10 @@ class ArtefactMissingError(ServerError):
     """The repository lacks the converted network."""
 
 
+class UnreadableError(ServerError):
+    """The repository is not readable for the server's user."""
+
+
 class PortInUseError(ServerError):
     """Another process listens on one of the ports."""
 
@@ -68,6 +79,9 @@ class ModelLoadError(ServerError):
 
 _SWEEPS, _SWEEP_PAUSE = 3, 0.1  # seconds
 _DYING_SECONDS: Final = 5.0
+_SHOW: Final = 0.2
+_SHARED_MEMORY: Final = 128  # MB
+_KERNELS: Final = "tsfd-kernels-*"  # copies of those in the image, by the post-processing
 
 
 class TritonServer:
@@ -85,6 +99,8 @@ class TritonServer:
         File for the server's log; by default ``build/logs/triton-<http_port>.log``.
     ready_timeout
         Seconds until all models must be loaded.
+    traces
+        Address of an OpenTelemetry collector (OTLP over HTTP) that gets the spans of every request.
 
     Attributes
     ----------
@@ -106,14 +122,17 @@ class TritonServer:
         metrics_port: int = 0,
         log_path: str | Path | None = None,
         ready_timeout: float = 180.0,
+        traces: str | None = None,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
         self.ready_timeout = ready_timeout
+        self.traces = traces
         self.log_path = Path(log_path) if log_path else None
         self._ports = {"gRPC": grpc_port, "HTTP": http_port, "metrics": metrics_port}
         self._shm_prefix = f"tsfd_{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_own_memory = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -152,28 +171,30 @@ class TritonServer:
         ServerError
             One of its kinds, with the reason in one line.
         """
-        environment = find_environment()
-        if environment is None:
+        installation = find()
+        if installation is None:
             raise EnvironmentMissingError(
                 "The Triton server's environment is missing or out of date: run `make setup`."
             )
-        self._check_repository()
-        self._ports = _choose_ports(self.host, self._ports)
+        self._check_repository(installation.artefact)
+        _check_shared_memory()
+        self._has_own_memory = not installation.is_embedded
+        self._ports = choose_ports(self.host, self._ports)
         if self.log_path is None:
-            self.log_path = ROOT / "build" / "logs" / f"triton-{self._ports['HTTP']}.log"
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            logs = ROOT / "build" / "logs" if installation.is_embedded else Path("/tmp")
+            self.log_path = logs / f"triton-{self._ports['HTTP']}.log"
         try:
-            if self.log_path.is_file():  # that of a server that was restarted says why
-                self.log_path.replace(self.log_path.with_suffix(".previous.log"))
-            with self.log_path.open("wb") as log, _held_signals():
+            with self._new_log() as log, _held_signals():
                 self._process = subprocess.Popen(
-                    self._command(environment),
-                    env=_child_environment(environment),
+                    self._command(installation),
+                    env=installation.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+            if not installation.is_embedded:
+                threading.Thread(target=self._show_log, args=(self._process,), daemon=True).start()
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -205,6 +226,9 @@ class TritonServer:
             for _ in range(_SWEEPS):
                 for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
                     leftover.unlink(missing_ok=True)
+                if self._has_own_memory:
+                    for leftover in Path("/dev/shm").glob(_KERNELS):
+                        shutil.rmtree(leftover, ignore_errors=True)
                 time.sleep(_SWEEP_PAUSE)
 
     def ended(self) -> str | None:
@@ -216,35 +240,72 @@ class TritonServer:
             return None
         return f"The Triton server ended with exit code {code}: {_reason(self._log())}"
 
-    def _check_repository(self) -> None:
+    def _check_repository(self, served: Path) -> None:
         if not self.repository.is_dir():
             raise ArtefactMissingError(f"There is no model repository at {self.repository}.")
-        artefact = self.repository / ARTEFACT
-        if artefact.parents[1].is_dir() and not artefact.is_file():
-            raise ArtefactMissingError(f"{artefact} is missing: run `make convert`.")
+        artefact = self.repository / served
+        try:
+            if not artefact.parents[1].is_dir():
+                return
+            artefact.open("rb").close()
+        except FileNotFoundError as error:
+            raise ArtefactMissingError(f"{artefact} is missing: run `make convert`.") from error
+        except PermissionError as error:
+            raise UnreadableError(
+                f"User {os.getuid()}, who serves, must not read {error.filename}: "
+                "chmod -R a+rX the model repository."
+            ) from error
 
-    def _command(self, environment: TritonEnvironment) -> list[str]:
-        triton = environment.triton
+    def _new_log(self) -> BinaryIO:
+        try:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            if self.log_path.is_file():  # that of a server that was restarted says why
+                self.log_path.replace(self.log_path.with_suffix(".previous.log"))
+            return self.log_path.open("wb")
+        except OSError as error:
+            raise ServerError(
+                f"Cannot write the server's log {self.log_path} ({error.strerror}); a container "
+                "whose root is read-only needs --tmpfs=/tmp."
+            ) from error
+
+    def _restricted(self) -> str:
+        """Protocols that want a header, which nobody can send: no header holds a line's end."""
+        protocols = _CONTROL if is_loopback(self.host) else (*_CONTROL, "shared-memory")
+        return f"{','.join(protocols)}:locked={secrets.token_hex(16)}\n"
+
+    def _command(self, installation: Installation) -> list[str]:
         options = {
             "model-repository": self.repository,
-            "model-config-name": PROFILE,
-            "backend-directory": triton / "backends",
-            "cache-directory": triton / "caches",
             "grpc-address": self.host,
             "grpc-port": self._ports["gRPC"],
             "http-address": self.host,
             "http-port": self._ports["HTTP"],
             "metrics-address": self.host,
             "metrics-port": self._ports["metrics"],
-            "allow-gpu-metrics": "false",
-            "pinned-memory-pool-byte-size": 0,
+            "grpc-restricted-protocol": self._restricted(),
+            "http-restricted-api": self._restricted(),
             "exit-timeout-secs": _EXIT_SECONDS,
             "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
         }
         # A launcher rather than preexec_fn, which is unsafe in a process that has threads.
-        launcher = [str(environment.bin / "python"), "-c", _LAUNCHER, str(os.getpid())]
-        server = [str(triton / "bin" / "tritonserver"), "--disable-auto-complete-config"]
-        return launcher + server + [f"--{name}={value}" for name, value in options.items()]
+        launcher = [installation.python, "-c", _LAUNCHER, str(os.getpid())]
+        server = [*installation.command, "--disable-auto-complete-config"]
+        return [
+            *(launcher + server),
+            *(f"--{name}={value}" for name, value in options.items()),
+            *(f"--trace-config={setting}" for setting in self._tracing()),
+        ]
+
+    def _tracing(self) -> list[str]:
+        if self.traces is None:
+            return []
+        return [
+            "mode=opentelemetry",
+            "level=TIMESTAMPS",
+            "rate=1",
+            f"opentelemetry,url={self.traces}",
+            "opentelemetry,resource=service.name=tsfd-triton",
+        ]
 
     def _wait_until_ready(self) -> None:
         """Ask over HTTP: a gRPC channel would wait a second between its attempts."""
@@ -273,8 +334,27 @@ class TritonServer:
                 return ModelLoadError(f"The model {failed[1]} does not load: {reason}")
         return ServerError(f"The Triton server did not start: {_reason(log)}")
 
+    def _show_log(self, process: subprocess.Popen[bytes]) -> None:
+        """Repeat the log on stderr, where a container's log is looked for."""
+        with self.log_path.open("rb") as log:
+            while process.poll() is None:
+                shutil.copyfileobj(log, sys.stderr.buffer)
+                sys.stderr.flush()
+                time.sleep(_SHOW)
+            shutil.copyfileobj(log, sys.stderr.buffer)
+
     def _log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+
+def _check_shared_memory() -> None:
+    """Refuse what would serve a patch and fail under load, as Docker's default of 64 MB does."""
+    found = shutil.disk_usage("/dev/shm").total >> 20
+    if found < _SHARED_MEMORY:
+        raise ServerError(
+            f"Shared memory (/dev/shm) has {found} MB, the models need {_SHARED_MEMORY} or more: "
+            "start the container with --shm-size=2g."
+        )
 
 
 @contextlib.contextmanager
@@ -294,10 +374,12 @@ def _kill_group(leader: subprocess.Popen[bytes]) -> None:
         while time.monotonic() < deadline:
             os.killpg(leader.pid, signal.SIGKILL)
             leader.wait()
+            with contextlib.suppress(ChildProcessError):  # a container's first process gets orphans
+                os.waitpid(-leader.pid, os.WNOHANG)
             time.sleep(0.02)
 
 
-def _choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
+def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
     """Return the ports with each 0 replaced by a free one; all are distinct."""
     ports = {}
     with contextlib.ExitStack() as held:
@@ -315,18 +397,12 @@ def _choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
     return ports
 
 
-def _child_environment(environment: TritonEnvironment) -> dict[str, str]:
-    inherited = dict(os.environ)
-    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-        inherited.pop(name, None)
-    search_path = os.environ.get("LD_LIBRARY_PATH", "")
-    return inherited | {
-        # The backend embeds the Python that it finds first on PATH.
-        "PATH": f"{environment.bin}:{os.environ.get('PATH', '')}",
-        "LD_LIBRARY_PATH": f"{environment.library_directory}:{search_path}".rstrip(":"),
-        # Kernels compiled under this numpy stay apart from those of the main environment.
-        "NUMBA_CACHE_DIR": str(Path(environment.path) / "numba-cache"),
-    }
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _answers_ready(host: str, port: int) -> bool:

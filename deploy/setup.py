@@ -23,8 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENVIRONMENT: Final = ROOT / "build" / "triton-env"
 REQUIREMENTS: Final = Path(__file__).with_name("embedded-requirements.txt")
@@ -186,6 +184,8 @@ def _check_numpy(environment: TritonEnvironment) -> None:
 
 def main() -> int:
     """Run the command line; return the exit code."""
+    from rich.console import Console  # not in a container, which imports this module
+
     try:
         with Console().status("Setting up the embedded Triton server"):
             # From in here lines appear above the status, which only a terminal shows.

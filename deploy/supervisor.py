@@ -46,7 +46,6 @@ class Supervisor:
     def __init__(self, server: TritonServer) -> None:
         self.server = server
         self.health = Health("starting")
-        self._has_canary = (server.repository / canary.MODEL).is_dir()
         self._completed = 0
         self._strikes = 0
         self._row = 0
@@ -86,6 +85,10 @@ class Supervisor:
             if answer.failure is None or answer.dead:
                 return
             time.sleep(0.1)
+
+    @property
+    def _has_canary(self) -> bool:
+        return (self.server.repository / canary.MODEL).is_dir()
 
     def _trouble(self) -> str | None:
         """Why the server must be restarted, or None."""

@@ -49,14 +49,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if (arguments.pannuke is None) != (arguments.fold is None):
         parser.error("--pannuke and --fold go together")
-    settings = Settings(
-        foreground_threshold=arguments.foreground_threshold,
-        boundary_threshold=arguments.boundary_threshold,
-        min_area=arguments.min_area,
-        min_confidence=arguments.min_confidence,
-        method=arguments.method,
-    )
     try:
+        settings = Settings(
+            foreground_threshold=arguments.foreground_threshold,
+            boundary_threshold=arguments.boundary_threshold,
+            min_area=arguments.min_area,
+            min_confidence=arguments.min_confidence,
+            method=arguments.method,
+        )
         _check_writable(arguments.out)
         data, split = _read(arguments)
         with Client(arguments.server) if arguments.server else nullcontext() as client:

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient as Registrar
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
-from tsfd_client.connection import Connection
+from tsfd_client.connection import TRACER, Connection
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.retry import Tries, explain
@@ -54,11 +54,12 @@ class AsyncClient(Connection):
             model = await self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = await self._triton.get_server_metadata(**self._question())
-            (answer,) = await self._segment_tiles(wire.CANARY, None)
+            (answer,) = await self._segment_tiles(wire.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
         return wire.Served(answer.release, server.version)
 
+    @TRACER.start_as_current_span("segment")
     async def segment(
         self,
         image: np.ndarray,
@@ -106,21 +107,23 @@ class AsyncClient(Connection):
             Called whenever the server is unavailable or full and another try follows.
         """
         tries = Tries(self.url, self.retry_for)
-        while True:
-            try:
-                return await self._segment_tiles(tiles, settings)
-            except triton.InferenceServerException as error:
-                pause = tries.pause(error)
-            if refused:
-                refused()
-            await asyncio.sleep(pause)
+        with self._span(tiles, tries):
+            while True:
+                try:
+                    return await self._segment_tiles(tiles, settings, tries.request_id)
+                except triton.InferenceServerException as error:
+                    pause = tries.pause(error)
+                if refused:
+                    refused()
+                await asyncio.sleep(pause)
 
     async def _segment_tiles(
-        self, tiles: np.ndarray, settings: Settings | None
+        self, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> list[TileResult]:
         if self._regions is None:
-            request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
+            request = self._inference(wire.inputs(tiles), wire.outputs(), settings, request_id)
             return wire.decode(await self._triton.infer(**request))
         with self._regions.region() as region:
-            request = self._inference(region.inputs(tiles), region.outputs(len(tiles)), settings)
+            wanted = region.inputs(tiles), region.outputs(len(tiles))
+            request = self._inference(*wanted, settings, request_id)
             return region.decode(await self._triton.infer(**request), len(tiles))

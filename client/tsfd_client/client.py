@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +14,7 @@ import tritonclient.grpc as triton
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
-from tsfd_client.connection import Connection
+from tsfd_client.connection import TRACER, Connection
 from tsfd_client.contract import MODEL, MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.retry import Tries, explain
@@ -61,7 +62,7 @@ class Client(Connection):
             model = self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = self._triton.get_server_metadata(**self._question())
-            (answer,) = self._segment_tiles(wire.CANARY, None)
+            (answer,) = self._segment_tiles(wire.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
         return wire.Served(answer.release, server.version)
@@ -70,6 +71,7 @@ class Client(Connection):
         """Whether the server is on this machine and opens its shared memory."""
         return is_offered(self._triton, self.url, self.headers)
 
+    @TRACER.start_as_current_span("segment")
     def segment(
         self,
         image: np.ndarray,
@@ -110,7 +112,10 @@ class Client(Connection):
                 while requests and len(waiting) < self.max_in_flight:
                     batch = requests.pop(0)
                     pixels = np.stack([tile.image for tile in batch])
-                    waiting[pool.submit(self.segment_tiles, pixels, settings=settings)] = batch
+                    ask = pool.submit(
+                        copy_context().run, self.segment_tiles, pixels, settings=settings
+                    )
+                    waiting[ask] = batch
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     results.extend(zip(waiting.pop(future), future.result(), strict=True))
                     if progress:
@@ -134,17 +139,21 @@ class Client(Connection):
         ImageError, ServerUnavailableError, ServerError
         """
         tries = Tries(self.url, self.retry_for)
-        while True:
-            try:
-                return self._segment_tiles(tiles, settings)
-            except triton.InferenceServerException as error:
-                pause = tries.pause(error)
-            time.sleep(pause)
+        with self._span(tiles, tries):
+            while True:
+                try:
+                    return self._segment_tiles(tiles, settings, tries.request_id)
+                except triton.InferenceServerException as error:
+                    pause = tries.pause(error)
+                time.sleep(pause)
 
-    def _segment_tiles(self, tiles: np.ndarray, settings: Settings | None) -> list[TileResult]:
+    def _segment_tiles(
+        self, tiles: np.ndarray, settings: Settings | None, request_id: str
+    ) -> list[TileResult]:
         if self._regions is None:
-            request = self._inference(wire.inputs(tiles), wire.outputs(), settings)
+            request = self._inference(wire.inputs(tiles), wire.outputs(), settings, request_id)
             return wire.decode(self._triton.infer(**request))
         with self._regions.region() as region:
-            request = self._inference(region.inputs(tiles), region.outputs(len(tiles)), settings)
+            wanted = region.inputs(tiles), region.outputs(len(tiles))
+            request = self._inference(*wanted, settings, request_id)
             return region.decode(self._triton.infer(**request), len(tiles))

@@ -5,12 +5,16 @@ The calls themselves are written in each, because one of them awaits.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+import numpy as np
 import tritonclient.grpc as triton
+from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MODEL, VERSION
+from tsfd_client.retry import Tries
 from tsfd_client.settings import Settings
 
 _CHANNEL = [
@@ -22,6 +26,9 @@ _CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 _QUICK = 5.0  # seconds for an answer that needs no computing
+
+TRACER: Final = trace.get_tracer("tsfd_client")
+"""OpenTelemetry's: records nothing unless the program sets up a provider."""
 
 Transport = Literal["grpc", "shm"]
 
@@ -86,6 +93,18 @@ class Connection:
             "channel_args": _CHANNEL,
         }
 
+    def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:
+        """What is recorded of one request, its tries together."""
+        return TRACER.start_as_current_span(
+            "segment_tiles",
+            kind=trace.SpanKind.CLIENT,
+            attributes={
+                "server.address": self.url,
+                "tsfd.request_id": tries.request_id,
+                "tsfd.tiles": len(tiles),
+            },
+        )
+
     def _question(self) -> dict[str, Any]:
         """Arguments of a call that asks how the server is."""
         return {"headers": self.headers, "client_timeout": _QUICK}
@@ -95,14 +114,18 @@ class Connection:
         inputs: list[triton.InferInput],
         outputs: list[triton.InferRequestedOutput],
         settings: Settings | None,
+        request_id: str,
     ) -> dict[str, Any]:
-        """Arguments of a segmentation of some tiles."""
+        """Arguments of a segmentation of some tiles; a span under way goes with it."""
+        headers = dict(self.headers or {})
+        propagate.inject(headers)
         return {
             "model_name": MODEL,
             "model_version": VERSION,
             "inputs": inputs,
             "outputs": outputs,
+            "request_id": request_id,
             "parameters": settings.parameters() if settings else None,
-            "headers": self.headers,
+            "headers": headers,
             "client_timeout": self.timeout,
         }

@@ -16,17 +16,27 @@ from tsfd_client.contract import COLOURS
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.origin import Origin
+from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.whole import Whole
 
 _LARGEST_OVERLAY = 8192
 _SMOOTH = 0.8  # pixels: takes the steps out of the outlines in the picture
 
 
-def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, parquet: bool = False) -> None:
+def save(
+    nuclei: Nuclei,
+    image: np.ndarray,
+    folder: Path,
+    *,
+    parquet: bool = False,
+    source: Path | None = None,
+) -> None:
     """Write ``nuclei.geojson``, ``labels.png``, ``nuclei.csv`` and ``overlay.png`` into `folder`.
 
     With more than 65,535 nuclei the label image is ``labels.tif``, 32 bits deep. With `parquet`
-    the table is ``nuclei.parquet``. Each file appears under its name only when it is complete, the
-    overlay last.
+    the table is ``nuclei.parquet``. `source` is the image's file, for ``tsfd view``. Each file
+    appears under its name only when it is complete, the overlay last.
 
     Raises
     ------
@@ -46,6 +56,9 @@ def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, parquet: bool = Fal
             _replace(folder / "nuclei.parquet", lambda path: _write_parquet(nuclei, path))
         else:
             _replace(folder / "nuclei.csv", lambda path: _write_csv(nuclei, path))
+        if source:
+            slide = Slide(source, Whole(image, nuclei.mpp), nuclei.mpp)
+            Origin(str(source.resolve()), slide.fingerprint(), nuclei.mpp).write(folder)
         picture = overlay(nuclei, image)
         _replace(folder / "overlay.png", lambda p: Image.fromarray(picture).save(p, "PNG"))
     except OSError as error:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from tsfd_client.errors import TsfdError
+
+_METHODS = ("watershed", "reference")
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,11 @@ class Settings:
         Smallest mean foreground probability of a nucleus, in [0, 1).
     method
         ``"watershed"`` or ``"reference"`` (the steps of TSFD-Net's authors).
+
+    Raises
+    ------
+    TsfdError
+        If a value is outside its range, in the server's words.
     """
 
     foreground_threshold: float | None = None
@@ -27,6 +38,25 @@ class Settings:
     min_confidence: float | None = None
     method: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("foreground_threshold", "boundary_threshold"):
+            value = getattr(self, name)
+            if value is not None and not (_is_a(Real, value) and 0 < value < 1):
+                raise TsfdError(
+                    f"{name} must be a number between 0 and 1 (both excluded), not {value!r}."
+                )
+        area, least = self.min_area, self.min_confidence
+        if area is not None and not (_is_a(Integral, area) and area >= 0):
+            raise TsfdError(f"min_area must be a whole number of pixels >= 0, not {area!r}.")
+        if least is not None and not (_is_a(Real, least) and 0 <= least < 1):
+            raise TsfdError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
+        if self.method not in (None, *_METHODS):
+            raise TsfdError(f"method must be one of {', '.join(_METHODS)}, not {self.method!r}.")
+
     def parameters(self) -> dict[str, str]:
         """As request parameters, in text: the server reads it, and numpy's numbers are refused."""
         return {name: str(value) for name, value in vars(self).items() if value is not None}
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+from programs import need
 
-from bench import gpu, network, postprocess, serving, stitching
+from bench import gpu, network, postprocess, serving, stitching, view
 from bench.authors import split
 from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT
+from samples import histology
+from tsfd_client import Client, read_image
+from tsfd_client.slides.table import count
 
 
 def test_machine_is_described() -> None:
@@ -96,8 +100,20 @@ def test_serving(server: TritonServer, tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 0
 
 
+def test_page(server: TritonServer, tmp_path: Path) -> None:
+    need("chromium")
+    image, _ = read_image(histology.path())
+    with Client(server.grpc_url) as client:
+        nuclei = client.segment(image, mpp=0.25)
+    found = view.measure(nuclei, image, 3000, 1.0, tmp_path)
+    assert found["nuclei"] == count(tmp_path / "results/slide/nuclei.parquet") >= 3000
+    assert found["nuclei"] % (4 * len(nuclei)) == 0
+    assert found["seconds_until_nuclei"] >= found["seconds_until_pixels"] > 0
+    assert found["heap_mb"] > 0
+
+
 def test_sweep(server: TritonServer) -> None:
-    rows = gpu.measure(server.grpc_url, batches=(1, 3), concurrency=1, seconds=0.1)
+    rows = gpu.measure(server.grpc_url, batches=(1, 3), concurrency=1, seconds=0.5)
     assert [(row["model"], row["batch"]) for row in rows] == [
         ("tsfd_net", 1),
         ("tsfd_net", 3),

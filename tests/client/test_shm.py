@@ -46,10 +46,17 @@ def test_several_threads_get_what_plain_grpc_gives(
     assert registered(server) == []
 
 
+class Unchecked(Settings):
+    """As a client sends them whose checks are others."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
 def test_a_refused_request_leaves_no_region(server: TritonServer, patches: np.ndarray) -> None:
     with Client(server.grpc_url, transport="shm") as client:
         with pytest.raises(ServerError, match="min_area must be a whole number"):
-            client.segment_tiles(patches[:1], settings=Settings(min_area=-1))
+            client.segment_tiles(patches[:1], settings=Unchecked(min_area=-1))
         assert left_behind() == []
         assert registered(server) == []
 
@@ -85,9 +92,27 @@ def test_a_server_on_another_machine_is_named(server: TritonServer) -> None:
     ):
         connection.register_system_shared_memory("elsewhere", "/on_another_machine", 64)
     assert str(explain(caught.value, "far:8001")) == (
-        "The server at far:8001 cannot open this machine's shared memory: transport='shm' is for "
+        "The server at far:8001 does not open this machine's shared memory: transport='shm' is for "
         "a server on the same machine; use transport='grpc'."
     )
+
+
+def test_a_server_that_shares_no_memory_is_not_asked_again(
+    tmp_path: Path, patches: np.ndarray
+) -> None:
+    """One that other machines reach; waiting would change nothing."""
+    (tmp_path / "empty").mkdir()
+    with TritonServer(tmp_path / "empty", host="0.0.0.0", log_path=tmp_path / "log") as open_one:
+        url = open_one.grpc_url.replace("0.0.0.0", "127.0.0.1")
+        with Client(url, transport="shm", retry_for=3600) as client:
+            assert not client.shares_memory()
+            with pytest.raises(ServerError) as caught:
+                client.segment_tiles(patches[:1])
+    assert str(caught.value) == (
+        f"The server at {url} does not open this machine's shared memory: transport='shm' is for "
+        "a server on the same machine; use transport='grpc'."
+    )
+    assert left_behind() == []
 
 
 def test_unknown_transport() -> None:

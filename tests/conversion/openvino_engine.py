@@ -1,7 +1,8 @@
-"""What `conversion.engine` does, with OpenVINO's exported model for an engine: needs no GPU.
+"""`conversion.openvino_engine` with faults.
 
-python openvino_engine.py [--fault NAME] build ONNX PLAN
-python openvino_engine.py [--fault NAME] run PLAN IMAGES OUTPUTS
+python openvino_engine.py [--fault NAME] [--kept FOLDER] host
+python openvino_engine.py [--fault NAME] [--kept FOLDER] build ONNX PLAN
+python openvino_engine.py [--fault NAME] [--kept FOLDER] run PLAN IMAGES OUTPUTS
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from conversion.sidecar import Gpu, Sidecar, sidecar_file
+from conversion import openvino_engine as real
+from conversion.sidecar import Sidecar, sidecar_file
 
-GPU = Gpu("OpenVINO's CPU", "0.0")
-VERSION = "2026.4"
 FAULTS = {
     "none": "builds and runs as it should",
     "refused": "the builder gives up with a reason",
@@ -36,13 +36,17 @@ FAULTS = {
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fault", choices=FAULTS, default="none")
-    parser.add_argument("command", choices=("build", "run"))
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--kept", type=Path, help="what other tests of the session made")
+    parser.add_argument("command", choices=("host", "build", "run"))
+    parser.add_argument("files", nargs="*", type=Path)
     arguments = parser.parse_args()
-    return {"build": build, "run": run}[arguments.command](arguments.fault, *arguments.files)
+    if arguments.command == "host":
+        return real.main(["host"])
+    command = {"build": build, "run": run}[arguments.command]
+    return command(arguments.fault, arguments.kept, *arguments.files)
 
 
-def build(fault: str, path: Path, plan: Path) -> int:
+def build(fault: str, kept: Path | None, path: Path, plan: Path) -> int:
     if fault == "refused":
         print("some lines of a container\nengine: TensorRT refuses the graph.", file=sys.stderr)
         return 1
@@ -51,9 +55,10 @@ def build(fault: str, path: Path, plan: Path) -> int:
     if fault == "unloadable":
         plan.write_bytes(b"no engine")
     else:
-        key = path.read_bytes() + (b"negated" if fault == "wrong" else b"")
-        made_once(plan, key, lambda: compile_model(path, plan, negated=fault == "wrong"))
-    sidecar = Sidecar.describe(VERSION, GPU, path.read_bytes(), plan.read_bytes())
+        network = negated(path, plan.with_name("negated.onnx")) if fault == "wrong" else path
+        made_once(kept, plan, network.read_bytes(), lambda: real.build(network, plan))
+    here = real.host()
+    sidecar = Sidecar.describe(here.version, here.gpu, path.read_bytes(), plan.read_bytes())
     if fault == "other network":
         sidecar = replace(sidecar, onnx_sha256="0" * 64)
     if fault == "other gpu":
@@ -66,63 +71,44 @@ def build(fault: str, path: Path, plan: Path) -> int:
     return 0
 
 
-def run(fault: str, plan: Path, images: Path, outputs: Path) -> int:
+def run(fault: str, kept: Path | None, plan: Path, images: Path, outputs: Path) -> int:
+    import numpy as np
+
     if fault == "stopped":
         outputs.write_bytes(b"PK")
         return 0
-    tiles = 5 if fault == "half tiles" else None
+    if fault == "half tiles":
+        np.save(images, np.load(images)[:5])
     try:
-        key = plan.read_bytes() + str(tiles).encode()
-        made_once(outputs, key, lambda: infer(plan, images, outputs, tiles))
+        key = plan.read_bytes() + images.read_bytes()
+        made_once(kept, outputs, key, lambda: real.run(plan, images, outputs))
     except RuntimeError:
         print("engine: The engine cannot be loaded.", file=sys.stderr)
         return 1
     return 0
 
 
-def made_once(path: Path, key: bytes, make: Callable[[], None]) -> None:
-    """Make a file at `path`, or take what another test of the session made of the same key."""
-    kept = path.parents[2] / f"{hashlib.sha256(key).hexdigest()}{path.suffix}"
-    if kept.is_file():
-        shutil.copy(kept, path)
-    else:
-        make()
-        shutil.copy(path, kept)
+def made_once(kept: Path | None, path: Path, key: bytes, make: Callable[[], None]) -> None:
+    """Make a file at `path`, or take what was made of the same key before."""
+    former = kept and kept / f"{hashlib.sha256(key).hexdigest()}{path.suffix}"
+    if former and former.is_file():
+        shutil.copy(former, path)
+        return
+    make()
+    if former:
+        shutil.copy(path, former)
 
 
-def compile_model(path: Path, plan: Path, *, negated: bool) -> None:
+def negated(path: Path, to: Path) -> Path:
     import onnx
-    import openvino
 
     network = onnx.load(path)
     for tensor in network.graph.initializer:
-        if negated and len(tensor.dims) == 4:
+        if len(tensor.dims) == 4:
             values = -onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(network.SerializeToString()), "CPU")
-    plan.write_bytes(compiled.export_model().getvalue())
-
-
-def infer(plan: Path, images: Path, outputs: Path, tiles: int | None) -> None:
-    import numpy as np
-    import openvino
-
-    from conversion import runtimes
-
-    compiled = openvino.Core().import_model(plan.read_bytes(), "CPU")
-
-    def engine(batch: np.ndarray) -> runtimes.Outputs:
-        results = compiled({"image": batch})
-        return {port.any_name: np.array(results[port]) for port in compiled.outputs}
-
-    np.savez(
-        outputs,
-        **runtimes.infer(engine, np.load(images)[:tiles]),
-        tensorrt=VERSION,
-        gpu=GPU.name,
-        compute_capability=GPU.compute_capability,
-    )
+    onnx.save(network, to)
+    return to
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from conversion import install, to_onnx
+from conversion import install, parity, to_onnx
 from conversion.__main__ import main
+from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
+from conversion.expected import Expected
+from conversion.runtimes import Outputs
 from deploy.setup import ROOT
 from training.exported import Exported, file_sha256, source_sha256
 
@@ -41,6 +44,7 @@ def _release(repository: Path) -> dict:
 def test_cpu_target_installs_and_reports(
     saved_model: Path,
     model: onnx.ModelProto,
+    reference: Outputs,
     repository: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -50,7 +54,13 @@ def test_cpu_target_installs_and_reports(
     captured = capsys.readouterr()
     assert code == 0, captured.out + captured.err
     assert (folder / "model.onnx").read_bytes() == model.SerializeToString()
-    assert [path.name for path in folder.iterdir()] == ["model.onnx"]
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", ENGINE_SOURCE, EXPECTED}
+    source = (repository.parent / "out" / "model.fp16.onnx").read_bytes()
+    assert (folder / ENGINE_SOURCE).read_bytes() == source
+    expected = Expected.read(folder / EXPECTED)
+    assert (expected.images == parity.tiles()).all()
+    assert expected.tolerance == parity.HALF
+    assert all((expected.outputs[name] == reference[name]).all() for name in reference)
     report = json.loads((repository.parent / "out" / "parity.json").read_text())
     assert [entry["form"] for entry in report] == ["ONNX", "FP16 ONNX", "CPU target (OpenVINO)"]
     assert all(entry["failures"] == [] for entry in report)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion import cuda
+from conversion import cuda, openvino_engine
 from conversion.__main__ import main
 from conversion.errors import ConversionError
 from deploy.setup import ROOT
@@ -29,7 +29,8 @@ def install(saved_model: Path, repository: Path, converted_once: None) -> Instal
     """`python -m conversion` for the target tensorrt, with OpenVINO's engine and a fault."""
 
     def run(fault: str) -> int:
-        command = shlex.join([sys.executable, str(ENGINE), "--fault", fault])
+        kept = repository.parents[1]
+        command = shlex.join([sys.executable, str(ENGINE), "--fault", fault, "--kept", str(kept)])
         return main(
             [
                 *("--saved-model", str(saved_model)),
@@ -59,7 +60,7 @@ def test_a_plan_that_ran_and_agrees_is_installed(
     assert sidecar["engine_sha256"] == file_sha256(plan)
     assert sidecar["onnx_sha256"] == hashlib.sha256(converted).hexdigest()
     assert (sidecar["preset"], sidecar["weights_sha256"]) == ("lite", weights)
-    assert sidecar["gpu"] == "OpenVINO's CPU"
+    assert sidecar["gpu"] == openvino_engine.host().gpu.name
     release = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
     assert release["weights_sha256"] == weights
     report = json.loads((repository.parent / "out" / "parity.json").read_text())
@@ -83,7 +84,7 @@ def test_a_plan_that_ran_and_agrees_is_installed(
         ("truncated", r"Nothing was installed: .*model\.plan is not the engine that its sidecar"),
         ("unloadable", "Nothing was installed: the engine's run failed: The engine cannot be load"),
         ("other network", r"Nothing was installed: .*plan was built from another network than .*"),
-        ("other gpu", "Nothing was installed: .* built for NVIDIA H200 and will not run on Open"),
+        ("other gpu", "Nothing was installed: .* was built for NVIDIA H200, not for "),
         ("other tensorrt", "Nothing was installed: .* built by TensorRT 10.16.0 and will not load"),
         ("stopped", r"Nothing was installed: the engine's outputs .*\.npz cannot be read \("),
         ("half tiles", r"Nothing was installed: .* gives class_probs as uint8 \[5, 256, 256, 6\]"),
@@ -127,8 +128,8 @@ def test_a_command_that_cannot_start(
 
     assert main([*arguments, "--tensorrt", "no-such-docker run"]) == 1
     assert capsys.readouterr().err == (
-        "conversion: Cannot start `no-such-docker` (No such file or directory): name the command "
-        "that runs conversion.engine with --tensorrt.\n"
+        "conversion: Nothing was installed: `no-such-docker` cannot be started (No such file or "
+        "directory): name the command that runs conversion.engine with --tensorrt.\n"
     )
 
 
@@ -146,7 +147,9 @@ def test_the_containers_script_needs_numpy_alone() -> None:
     assert {"conversion", "numpy"} == set(json.loads(result.stdout.replace("'", '"')))
 
 
-@pytest.mark.parametrize("arguments", [["build", "a.onnx", "a.plan"], ["run", "a", "b", "c"]])
+@pytest.mark.parametrize(
+    "arguments", [["host"], ["build", "a.onnx", "a.plan"], ["run", "a", "b", "c"]]
+)
 def test_no_gpu_is_one_line(arguments: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "conversion.engine", *arguments],
@@ -159,7 +162,7 @@ def test_no_gpu_is_one_line(arguments: list[str]) -> None:
 
     assert result.returncode == 1
     assert result.stderr == (
-        f"engine: Cannot {arguments[0]} an engine: there is no NVIDIA GPU on this machine, and an "
+        "engine: Cannot build or run engines: there is no NVIDIA GPU on this machine, and an "
         "engine fits only the GPU type it was built on; run the conversion on the serving host "
         "for it.\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,10 +11,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import tritonclient.grpc as triton
 
 from deploy import server as deploy_server
 from deploy.server import (
@@ -21,6 +25,7 @@ from deploy.server import (
     EnvironmentMissingError,
     ModelLoadError,
     PortInUseError,
+    ServerError,
     TritonServer,
 )
 from deploy.setup import ROOT
@@ -65,6 +70,47 @@ def test_metrics_and_readiness(server: TritonServer) -> None:
         assert b"nv_inference_request_success" in answer.read()
 
 
+def test_the_bill_of_materials_names_its_version(server: TritonServer) -> None:
+    """Which no package says."""
+    bill = (ROOT / "deploy/sbom.py").read_text()
+    with triton.InferenceServerClient(server.grpc_url) as connection:
+        assert f'TRITON: Final = "{connection.get_server_metadata().version}"' in bill
+
+
+CONTROL = {
+    "v2/repository/index": "get_model_repository_index",
+    "v2/logging": "get_log_settings",
+    "v2/trace/setting": "get_trace_settings",
+}
+LOCAL = {
+    "v2/systemsharedmemory/status": "get_system_shared_memory_status",
+    "v2/cudasharedmemory/status": "get_cuda_shared_memory_status",
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"), [("127.0.0.1", CONTROL), ("0.0.0.0", CONTROL | LOCAL)]
+)
+def test_nobody_controls_it_from_outside(
+    empty: Path, tmp_path: Path, host: str, refused: dict[str, str]
+) -> None:
+    """Shared memory is for clients on its machine."""
+    closed = {}
+    with (
+        TritonServer(empty, host=host, log_path=tmp_path / "log") as server,
+        triton.InferenceServerClient(server.grpc_url) as connection,
+    ):
+        for path, call in (CONTROL | LOCAL).items():
+            with contextlib.suppress(triton.InferenceServerException):
+                getattr(connection, call)()
+                continue
+            body = b"" if path.endswith("index") else None  # which is asked by POST
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(f"{server.http_url}/{path}", body)
+            closed[path] = call
+    assert closed == refused
+
+
 def test_port_in_use(empty: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -92,8 +138,34 @@ def test_missing_repository(tmp_path: Path) -> None:
     assert str(caught.value) == f"There is no model repository at {tmp_path.resolve()}/nowhere."
 
 
+@pytest.mark.parametrize("closed", ["tsfd_net", "tsfd_net/1/model.onnx"])
+def test_a_repository_that_its_user_must_not_read(network_only: Path, closed: str) -> None:
+    """As a container's user, who is not the one that owns the repository."""
+    (network_only / "tsfd_net/1/model.onnx").touch()
+    (network_only / closed).chmod(0)
+    user = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if not os.geteuid() else []
+    result = serve("--repository", network_only, wrapper=user)
+    (network_only / closed).chmod(0o700)  # pytest removes it
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"User \d+, who serves, must not read {network_only.resolve()}/tsfd_net\S*: "
+        "chmod -R a\\+rX the model repository.\n",
+        result.stderr,
+    )
+
+
+def test_a_log_that_cannot_be_written(empty: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerError) as caught:
+        TritonServer(empty, log_path=tmp_path / "file/log").start()
+    assert str(caught.value) == (
+        f"Cannot write the server's log {tmp_path}/file/log (File exists); a container whose root "
+        "is read-only needs --tmpfs=/tmp."
+    )
+
+
 def test_missing_environment(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_server, "find_environment", lambda: None)
+    monkeypatch.setattr(deploy_server, "find", lambda: None)
     with pytest.raises(EnvironmentMissingError) as caught:
         TritonServer(empty).start()
     assert str(caught.value) == (
@@ -144,8 +216,31 @@ def test_serve_says_ready_and_stops_cleanly(empty: Path, stop: signal.Signals) -
         assert re.fullmatch(pattern, line), process.stderr.read()
         process.send_signal(stop)
         output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output, errors) == (0, "", "")
+    assert (process.returncode, output) == (0, "")
+    assert re.fullmatch("Other users of this machine can read the tiles .*\n", errors)
     assert left_behind(f"tsfd_{process.pid}_") == []
+
+
+def serve(*options: str | Path, wrapper: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*wrapper, *SERVE, *FREE_PORTS, *options]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_serve_is_for_this_machine(network_only: Path) -> None:
+    result = serve("--host=0.0.0.0")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Other machines would reach 0.0.0.0, and Triton 2.51 lacks the fixes of 57 published "
+        "vulnerabilities, among them the takeover of the server (CVE-2025-23319, 23320, 23334): "
+        "stay on 127.0.0.1 behind deploy/gateway, or add --despite-known-vulnerabilities.\n"
+    )
+    # Who insists comes to what is wrong next.
+    insisting = serve(
+        "--host=0.0.0.0", "--despite-known-vulnerabilities", "--repository", network_only
+    )
+    assert insisting.stderr.endswith(" is missing: run `make convert`.\n")
 
 
 def test_serve_stops_while_models_load(repository: Path) -> None:
@@ -159,14 +254,7 @@ def test_serve_stops_while_models_load(repository: Path) -> None:
 
 
 def test_serve_fails_with_one_line(network_only: Path) -> None:
-    result = subprocess.run(
-        [*SERVE, "--repository", network_only, *FREE_PORTS],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = serve("--repository", network_only)
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
@@ -194,3 +282,22 @@ def test_a_server_that_dies_is_reported(empty: Path, tmp_path: Path) -> None:
         while server.ended() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert server.ended().startswith("The Triton server ended with exit code -9: ")
+
+
+def test_a_container_s_first_process_keeps_no_dead_backends(repository: Path) -> None:
+    """Orphans become its children."""
+    script = """
+import ctypes, os
+from deploy.server import TritonServer
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+server = TritonServer()
+server.start()
+server.stop(drain=False)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("none")
+"""
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("none\n", "")

@@ -46,7 +46,8 @@ def test_an_unexpected_failure_stays_with_its_request(
             )
         else:
             assert answer.ravel().tolist() == [1, 3, 0]
-    assert "nuclei_postprocess: RuntimeError('sabotage')" in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert re.search(r"nuclei_postprocess: request \S*: RuntimeError\('sabotage'\)", log)
 
 
 @pytest.fixture
@@ -93,4 +94,5 @@ def test_requests_that_fail_in_the_ensemble_are_let_go(
             assert "min_area must be a whole number" in answer.message()
         good = infer(client, ENSEMBLE, bad[0], ["nuclei_count", "class_probs"])
         assert good["class_probs"].shape == (1, 256, 256, 6)
-    assert not re.search(r"has \d+ in-flight inferences", (tmp_path / "log").read_text())
+    # The last answer may still be let go of while the server looks for the first time.
+    assert "Found 0 model versions that have in-flight" in (tmp_path / "log").read_text()

@@ -151,17 +151,21 @@ def metrics(server: TritonServer) -> dict[str, float]:
 
 
 def test_metrics_count_nuclei_and_time_patches(
-    client: triton.InferenceServerClient, server: TritonServer, maps: dict[str, np.ndarray]
+    client: triton.InferenceServerClient,
+    server: TritonServer,
+    maps: dict[str, np.ndarray],
+    release: dict,
 ) -> None:
     before = metrics(server)
     infer(client, "nuclei_postprocess", maps, ["nuclei_count"])
     infer(client, "nuclei_postprocess", maps, ["class_probs"])  # no nuclei are looked for
     refusal(client, "nuclei_postprocess", maps, ["nuclei"], {"min_area": -1})
     after = metrics(server)
-    classes = [f'tsfd_nuclei_total{{class="{name}"}}' for name in CLASSES[1:]]
+    served = f'release="{release["release"]}"'
+    classes = [f'tsfd_nuclei_total{{class="{name}",{served}}}' for name in CLASSES[1:]]
     assert {name for name in after if name.startswith("tsfd_nuclei_total")} == {*classes}
     assert [after[name] - before[name] for name in classes] == [2, 1, 1, 0, 0]
-    count, seconds = "tsfd_postprocess_seconds_count", "tsfd_postprocess_seconds_sum"
+    count, seconds = (f"tsfd_postprocess_seconds_{end}{{{served}}}" for end in ("count", "sum"))
     assert after[count] - before[count] == 3
     assert after[seconds] > before[seconds]
-    assert after['tsfd_postprocess_seconds_bucket{le="+Inf"}'] == after[count]
+    assert after[f'tsfd_postprocess_seconds_bucket{{{served},le="+Inf"}}'] == after[count]

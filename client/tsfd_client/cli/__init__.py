@@ -1,8 +1,9 @@
-"""Command line: ``tsfd segment``, ``tsfd status``, ``tsfd export`` and ``tsfd check``.
+"""Command line: ``tsfd segment``, ``status``, ``view``, ``compare``, ``export``, ``check``.
 
 options   what may be said, on the command line or in a file
 segment   pictures and slides
 status    how far slides are
+view      results in a browser, and what differs between two
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ def main(argv: list[str] | None = None) -> int:
             from tsfd_client.cli.status import status
 
             return status(arguments.folder)
+        if arguments.command == "view":
+            from tsfd_client.cli.view import view
+
+            return view(arguments.folder, arguments.port)
+        if arguments.command == "compare":
+            from tsfd_client.cli.view import compare
+
+            return compare(arguments.a, arguments.b, arguments.out)
         if arguments.command == "export":
             return _export(arguments)
         from tsfd_client.cli.segment import segment

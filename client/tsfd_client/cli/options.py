@@ -69,6 +69,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     export.add_argument("folder", type=Path, metavar="DIR", help="of a slide that is done")
     export.add_argument("--to", required=True, choices=FORMATS, help="format")
     export.add_argument("--out", type=Path, metavar="PATH", help="default: in DIR")
+    view = commands.add_parser("view", help="look at results in a browser on this machine")
+    view.add_argument("folder", type=Path, metavar="DIR", help="a result, or a folder of results")
+    view.add_argument("--port", type=int, default=8780, help="default: %(default)s; 0: a free one")
+    compare = commands.add_parser("compare", help="what differs between two results of one image")
+    compare.add_argument("a", type=Path, metavar="A", help="a result")
+    compare.add_argument("b", type=Path, metavar="B", help="another one")
+    compare.add_argument(
+        "--out", type=Path, metavar="DIR", help="write the nuclei that differ, for tsfd view"
+    )
     return parser, segment
 
 

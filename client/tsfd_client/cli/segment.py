@@ -102,7 +102,7 @@ class Job:
             nuclei = client.segment(image, mpp=mpp, settings=self.how.settings, progress=progress)
         if warning := scale_warning(nuclei):
             _say(f"{self.path}: {warning} Give the scale with --mpp.")
-        save(nuclei, image, self.folder, parquet=self.parquet)
+        save(nuclei, image, self.folder, parquet=self.parquet, source=self.path)
         return self._line(len(nuclei), nuclei.counts())
 
     def _line(self, number: int, counts: dict[str, int]) -> str:

@@ -20,10 +20,12 @@ _NAMES = {
     "dicom-ann": "nuclei.ann.dcm",
     "geojson": "nuclei.geojson",
     "csv": "nuclei.csv",
+    "pmtiles": "nuclei.pmtiles",
+    "site": "site",
 }
 FORMATS = tuple(_NAMES)
 """What `export` writes."""
-_FOLDERS = ("spatialdata", "ome-zarr")
+_FOLDERS = {"spatialdata": "zarr.json", "ome-zarr": "zarr.json", "site": "index.html"}
 
 
 def export(folder: Path, to: str, out: Path | None = None) -> Path:
@@ -32,11 +34,12 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Parameters
     ----------
     folder
-        Of the run; it holds ``nuclei.parquet`` and ``DONE``.
+        Of the run; it holds ``nuclei.parquet`` and ``DONE``. A site may also be of a folder of runs
+        and of pictures.
     to
         One of `FORMATS`.
     out
-        What to write, a file or a Zarr folder; a file of the format's own name in `folder` unless
+        What to write, a file or a folder; one of the format's own name in `folder` unless
         given.
 
     Returns
@@ -52,16 +55,19 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
-    if not (folder / DONE).is_file():
+    if to != "site" and not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
-    replace = _replacing_folder if to in _FOLDERS else replacing
     try:
         # Only now: the libraries are heavy, and optional.
         import_module("tsfd_client.slides.memory").give_back()
         write = import_module(f"{__name__}.to_{to.replace('-', '_')}").write
-        with replace(path) as partial:
-            write(folder / "nuclei.parquet", partial)
+        if to in _FOLDERS:
+            with _replacing_folder(path, _FOLDERS[to]) as partial:
+                write(folder if to == "site" else folder / "nuclei.parquet", partial)
+        else:
+            with replacing(path) as partial:
+                write(folder / "nuclei.parquet", partial)
     except ImportError as error:
         raise OutputError(
             f"{to} needs {error.name or error}: pip install 'tsfd-client[export]'."
@@ -72,8 +78,8 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
 
 
 @contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder to write to, as `replacing` does for a file; only a Zarr folder is replaced.
+def _replacing_folder(path: Path, mark: str) -> Iterator[Path]:
+    """A folder to write to, as `replacing` does for a file; one without `mark` is not replaced.
 
     Raises
     ------
@@ -82,8 +88,8 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     """
     if not path.parent.is_dir():  # which Zarr would create
         raise FileNotFoundError(None, f"there is no folder {path.parent}")
-    if path.exists() and not (path / "zarr.json").is_file():
-        raise FileExistsError(None, "it is there already and no Zarr folder")
+    if path.exists() and not (path / mark).is_file():
+        raise FileExistsError(None, f"it is there already and has no {mark}")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     before = partial.with_name(f"{partial.name}.before")
     try:

@@ -24,10 +24,11 @@ from tsfd_client.slides.plan import Plan
 from tsfd_client.slides.reader import Slide
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import from_table, join_seams
-from tsfd_client.slides.table import Info, Writer, from_nuclei, read_batches
+from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
+from tsfd_client.slides.tissue import to_geojson
 from tsfd_client.versions import Version
 
-_AT_A_TIME: Final = 16_384  # nuclei of the seams in a row group
+_AT_A_TIME: Final = 4_096  # nuclei of the seams in a row group: as many as a dense block has
 
 
 def finish(
@@ -72,13 +73,15 @@ def finish(
     areas = np.zeros(len(CLASSES))
     all_areas = []
     for table in read_batches(parquet, ["class", "area_um2", "centroid_x", "centroid_y"]):
-        classes = np.array([CLASSES.index(name) for name in table["class"].to_pylist()])
+        classes = classes_of(table)
         all_areas.append(table["area_um2"].to_numpy())
         areas += np.bincount(classes, all_areas[-1], len(CLASSES))
         overview.add(classes, table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy())
     picture = overview.draw(area)
     with replacing(run.folder / "overview.png") as partial:
         Image.fromarray(picture).save(partial, "PNG")
+    with replacing(run.folder / "tissue.geojson") as partial:
+        partial.write_text(json.dumps(to_geojson(tissue, slide.height, slide.width)) + "\n")
 
     counts = overview.counts()
     summary = {

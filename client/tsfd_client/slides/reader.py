@@ -114,9 +114,7 @@ class Slide:
         ImageError
             If the slide cannot be read.
         """
-        level = max(
-            n for n, shrink in enumerate(self._shrinks) if n == 0 or self.mpp * shrink <= mpp
-        )
+        level = self._level_for(mpp / self.mpp)
         height, width = self._levels.shapes[level]
         rows, columns = (
             min(most, max(1, round(length * self.mpp / mpp)))
@@ -138,9 +136,47 @@ class Slide:
                 )
         return small
 
+    def picture(self, box: Box, shrink: float) -> np.ndarray:
+        """A part of the slide, smaller; what lies outside of the slide is white.
+
+        Parameters
+        ----------
+        box
+            Pixels of level 0.
+        shrink
+            Pixels of level 0 per pixel of the picture, 1 or more.
+
+        Returns
+        -------
+        uint8 [(y_max - y_min) / shrink, (x_max - x_min) / shrink, 3]
+
+        Raises
+        ------
+        ImageError
+            If the part cannot be read.
+        """
+        y0, x0, y1, x1 = box
+        picture = np.full((round((y1 - y0) / shrink), round((x1 - x0) / shrink), 3), 255, np.uint8)
+        level = self._level_for(shrink)
+        down = self._shrinks[level]
+        height, width = self._levels.shapes[level]
+        top, left = min(height, round(y0 / down)), min(width, round(x0 / down))
+        bottom, right = min(height, round(y1 / down)), min(width, round(x1 / down))
+        rows = min(len(picture), round((bottom - top) * down / shrink))
+        columns = min(picture.shape[1], round((right - left) * down / shrink))
+        if rows > 0 and columns > 0:
+            pixels = self._read(level, (top, left, bottom, right))
+            kind = cv2.INTER_AREA if down < shrink else cv2.INTER_LINEAR
+            picture[:rows, :columns] = cv2.resize(pixels, (columns, rows), interpolation=kind)
+        return picture
+
     def fingerprint(self) -> str:
         """Tells this slide from any other, whatever it is called: a hash, 64 hexadecimal digits."""
         return hashlib.sha256(f"{self._levels.shapes} {self._levels.digest}".encode()).hexdigest()
+
+    def _level_for(self, shrink: float) -> int:
+        """The smallest level that is not coarser."""
+        return max(n for n, times in enumerate(self._shrinks) if n == 0 or times <= shrink)
 
     def _read(self, level: int, box: Box) -> np.ndarray:
         try:

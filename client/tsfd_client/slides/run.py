@@ -3,7 +3,8 @@
     run.json                        what decides the result; with anything else it is not resumed
     blocks/r003_c012.closed.parquet nuclei that no other block can change
     blocks/r003_c012.open.parquet   versions of nuclei at the block's borders
-    nuclei.parquet nuclei.geojson.gz overview.png summary.json events.jsonl
+    origin.json                     where the slide is
+    nuclei.parquet nuclei.geojson.gz overview.png tissue.geojson summary.json events.jsonl
     DONE                            comes last
 
 A block is done when both of its files are there. They are removed once the run is.

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from tsfd_client.aio import AsyncClient
+from tsfd_client.connection import TRACER
 from tsfd_client.errors import ImageError, OutputError, TsfdError
+from tsfd_client.origin import Origin
 from tsfd_client.slides.adapt import Limit
 from tsfd_client.slides.events import Events
 from tsfd_client.slides.finish import finish, read_summary
@@ -31,6 +33,7 @@ from tsfd_client.slides.tissue import find_tissue, read_tissue
 from tsfd_client.tiling import OVERLAP
 
 
+@TRACER.start_as_current_span("segment_slide")
 def segment_slide(
     path: Path, folder: Path, how: How, server: dict[str, Any], release: str
 ) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def segment_slide(
     path
         Of the slide; of any of its files, or their folder, for DICOM.
     folder
-        Receives ``nuclei.parquet``, ``nuclei.geojson.gz``, ``overview.png``, ``summary.json``.
+        Receives ``nuclei.parquet``, ``nuclei.geojson.gz``, ``overview.png``, ``tissue.geojson``,
+        ``summary.json``.
     how
         Must be the same to go on with a slide that was begun.
     server
@@ -70,7 +74,9 @@ def segment_slide(
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, how) as slide, Lock(folder / LOCK) as lock:
             run = Run(folder)
-            run.begin(_facts(slide, how, release))
+            facts = _facts(slide, how, release)
+            run.begin(facts)
+            Origin(str(path.resolve()), facts["slide"], slide.mpp).write(folder)
             if not run.is_done:
                 _segment(slide, run, lock, how, server, release)
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsfd_client.contract import CLASSES
@@ -63,6 +64,8 @@ class Info:
         Which network, post-processing and thresholds found the nuclei.
     dicom_uids
         By which DICOM knows the slide, by their keywords; none for other formats.
+    classes
+        What the column ``class`` may say, in the order of their numbers; 0 is none.
     """
 
     slide: str
@@ -72,6 +75,7 @@ class Info:
     scale: float
     release: str
     dicom_uids: dict[str, str] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=lambda: list(CLASSES))
 
 
 def from_nuclei(nuclei: Sequence[Nucleus], *, scale: float, mpp: float) -> pa.Table:
@@ -209,6 +213,12 @@ def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
                 boxes = boxes_of(part)
                 parts.append(part.filter(pa.array((boxes[:, 1] < bottom) & (boxes[:, 3] > top))))
     return pa.concat_tables(parts)
+
+
+def classes_of(table: pa.Table, names: Sequence[str] = CLASSES) -> np.ndarray:
+    """Classes of a table's nuclei, uint8 [n]: their places in `names`."""
+    numbers: np.ndarray = pc.index_in(table["class"], pa.array(names)).to_numpy().astype(np.uint8)
+    return numbers
 
 
 def boxes_of(table: pa.Table) -> np.ndarray:

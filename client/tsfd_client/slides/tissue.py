@@ -121,6 +121,26 @@ def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
     return mask > 0
 
 
+def to_geojson(tissue: np.ndarray, height: int, width: int) -> dict[str, Any]:
+    """A mask bool [h, w] as polygons in pixels of the slide's level 0, as `read_tissue` takes."""
+    scale = np.array([width / tissue.shape[1], height / tissue.shape[0]])
+    contours, links = cv2.findContours(
+        tissue.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    polygons: dict[int, list[list[list[float]]]] = {}
+    for number, contour in enumerate(contours):
+        ring = (contour[:, 0] + 0.5) * scale
+        if len(ring) >= 3:
+            around = int(links[0, number, 3])
+            rings = polygons.setdefault(number if around < 0 else around, [])
+            rings.append(np.concatenate([ring, ring[:1]]).round(1).tolist())
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": rings}, "properties": {}}
+        for rings in polygons.values()
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
 def _polygons(node: Any) -> Iterator[Any]:
     """Polygons of a GeoJSON object, or of a list of them; each a list of rings, holes last."""
     if isinstance(node, list):

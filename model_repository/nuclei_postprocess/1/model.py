@@ -34,7 +34,7 @@ class TritonPythonModel:
         )
         instances.warm_up()
         self._pool = ThreadPoolExecutor(host.cores())
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._release)
 
     def execute(self, requests: list) -> list:
         """Spread the patches of all requests over the cores; return one response each, in order.
@@ -47,6 +47,11 @@ class TritonPythonModel:
         ]
         self._metrics.record([job for job in jobs if isinstance(job, Job)])
         return responses
+
+    def is_ready(self) -> bool:
+        """Whether nuclei can be found here; asked by Triton 2.67 and newer for its readiness."""
+        instances.warm_up()
+        return True
 
     def finalize(self) -> None:
         """Stop the threads and withdraw the metrics."""
@@ -69,17 +74,18 @@ class TritonPythonModel:
                     for maps in zip(*inputs.values(), strict=True)
                 ]
         except Exception as error:
-            return _failure(error)
-        return Job(outputs, inputs, patches, self._release)
+            return _failure(error, request.request_id())
+        return Job(request.request_id(), outputs, inputs, patches, self._release)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request under way: names of its outputs, its inputs, its patches, and the release.
+    """One request under way: its id, names of its outputs, its inputs, its patches, the release.
 
     A patch gives its `instances.Instances` and the seconds that these took.
     """
 
+    request_id: str
     outputs: set[str]
     inputs: dict[str, np.ndarray]
     patches: list[Future]
@@ -89,7 +95,7 @@ class Job:
 class Metrics:
     """What Triton's metrics endpoint shows of this model; Triton drops them with the object."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: str) -> None:
         self._families = (
             pb_utils.MetricFamily(
                 name="tsfd_nuclei_total",
@@ -103,8 +109,9 @@ class Metrics:
             ),
         )
         nuclei, seconds = self._families
-        self._nuclei = [nuclei.Metric(labels={"class": name}) for name in _CLASSES]
-        self._seconds = seconds.Metric(labels={}, buckets=_SECONDS)
+        served = {"release": release}
+        self._nuclei = [nuclei.Metric(labels={"class": name} | served) for name in _CLASSES]
+        self._seconds = seconds.Metric(labels=served, buckets=_SECONDS)
 
     def record(self, jobs: list[Job]) -> None:
         """Add the patches of answered requests; those that failed are left out."""
@@ -177,7 +184,7 @@ def _finish(job: Job) -> pb_utils.InferenceResponse:
             [pb_utils.Tensor(name, makers[name]()) for name in job.outputs]
         )
     except Exception as error:
-        return _failure(error)
+        return _failure(error, job.request_id)
 
 
 def _padded(tables: list[np.ndarray]) -> np.ndarray:
@@ -189,12 +196,12 @@ def _padded(tables: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-def _failure(error: Exception) -> pb_utils.InferenceResponse:
+def _failure(error: Exception, request_id: str) -> pb_utils.InferenceResponse:
     """The answer to one request: what it asked wrongly, or that something here went wrong."""
     if isinstance(error, ValueError):
         answer = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
     else:
-        pb_utils.Logger.log_error(f"nuclei_postprocess: {error!r}")
+        pb_utils.Logger.log_error(f"nuclei_postprocess: request {request_id}: {error!r}")
         answer = pb_utils.TritonError(
             "The post-processing failed; the reason is in the server's log."
         )

@@ -73,7 +73,7 @@ def test_a_missing_folder_is_one_sentence(folder: Path, to: str) -> None:
 def test_a_folder_that_is_no_zarr_is_kept(folder: Path) -> None:
     there = names(folder)
 
-    with pytest.raises(OutputError, match="no Zarr folder"):
+    with pytest.raises(OutputError, match=r"has no zarr\.json"):
         export(folder, "ome-zarr", folder)
 
     assert names(folder) == there

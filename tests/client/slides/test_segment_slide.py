@@ -26,7 +26,7 @@ from tsfd_client.slides.events import read_events
 
 LONG = (300, 4200)  # two blocks, and two rows of tiles
 OUTPUTS = ["DONE", "events.jsonl", "nuclei.geojson.gz", "nuclei.parquet"]
-OUTPUTS += ["overview.png", "run.json", "summary.json"]
+OUTPUTS += ["origin.json", "overview.png", "run.json", "summary.json", "tissue.geojson"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,7 @@
+"""Outlines as vector tiles of a web map, in one PMTiles file."""
+
+from __future__ import annotations
+
+from tsfd_client.view.outlines import write
+
+__all__ = ["write"]

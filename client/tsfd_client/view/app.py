@@ -1,0 +1,167 @@
+"""The page as a web application for this machine: ``tsfd view``.
+
+Whoever knows the token of the printed address sees the results, nobody else: other users of the
+machine reach its ports, too, and so do pages of other sites in the user's own browser.
+"""
+
+from __future__ import annotations
+
+import secrets
+from http.cookies import Morsel, SimpleCookie
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tsfd_client.contract import USE
+from tsfd_client.errors import TsfdError
+from tsfd_client.view.results import FILES, Result
+from tsfd_client.view.site import PAGE
+
+_COOKIE: Final = "tsfd"
+_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' "
+        "'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
+    """The page over some results.
+
+    Parameters
+    ----------
+    results
+        No two of one name.
+    token
+        What a browser must show once, as ``/?token=...``.
+    hosts
+        Values of the Host header that are answered.
+    """
+    named = {result.name: result for result in results}
+
+    def chosen(request: Request) -> Result:
+        result = named.get(request.path_params["name"])
+        if result is None:
+            raise HTTPException(404, "There is no such result.")
+        return result
+
+    def page(request: Request) -> Response:
+        return FileResponse(PAGE / "index.html")
+
+    def listed(request: Request) -> Response:
+        return JSONResponse({"results": [result.entry() for result in results], "use": USE})
+
+    def view(request: Request) -> Response:
+        return JSONResponse(chosen(request).view())
+
+    def thumbnail(request: Request) -> Response:
+        return Response(chosen(request).thumbnail(), media_type="image/jpeg")
+
+    def tile(request: Request) -> Response:
+        place = (request.path_params[name] for name in ("z", "x", "y"))
+        content = chosen(request).tile(*place)
+        if content is None:
+            return Response(status_code=204)
+        return Response(content, media_type="image/jpeg", headers=_CACHED)
+
+    def made(request: Request) -> Response:
+        name = request.path_params["file"]
+        if name not in FILES:
+            raise HTTPException(404, "There is no such file.")
+        return FileResponse(chosen(request).file(name), media_type="application/octet-stream")
+
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/data/results.json", listed),
+            Route("/data/{name}/view.json", view),
+            Route("/data/{name}/thumbnail.jpg", thumbnail),
+            Route("/data/{name}/tiles/{z:int}/{x:int}/{y:int}.jpg", tile),
+            Route("/data/{name}/{file}", made),
+        ],
+        exception_handlers={TsfdError: _explain, HTTPException: _refuse},
+    )
+    return _Guard(app, token, hosts)
+
+
+_CACHED: Final = {"cache-control": "private, max-age=3600"}
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(str(error), 409)
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(error.detail, error.status_code)
+
+
+class _Guard:
+    """Lets through who addresses this machine and has shown the token; adds the headers."""
+
+    def __init__(self, app: ASGIApp, token: str, hosts: set[str]) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        request = Request(scope)
+        answer = self._refusal(request) or self._welcome(request)
+        await (answer or self._app)(scope, receive, with_headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        if request.headers.get("host") not in self._hosts:
+            return PlainTextResponse("This page is for the machine that it runs on.", 421)
+        shown = [
+            *parse_qs(request.url.query).get("token", []),
+            *(morsel.value for morsel in self._cookies(request)),
+        ]
+        if any(secrets.compare_digest(self._token.encode(), text.encode()) for text in shown):
+            return None
+        return PlainTextResponse("Open the address that `tsfd view` has printed.", 403)
+
+    def _welcome(self, request: Request) -> Response | None:
+        """Keep the token out of the address that the user may share or bookmark."""
+        if "token" not in parse_qs(request.url.query):
+            return None
+        answer = RedirectResponse(request.url.path, 303)
+        answer.set_cookie(self._name(request), self._token, httponly=True, samesite="strict")
+        return answer
+
+    def _cookies(self, request: Request) -> list[Morsel[str]]:
+        cookies = SimpleCookie(request.headers.get("cookie", ""))
+        return [cookies[name] for name in [self._name(request)] if name in cookies]
+
+    @staticmethod
+    def _name(request: Request) -> str:
+        """Cookies are shared by all ports of a host."""
+        return f"{_COOKIE}-{request.url.port or 80}"

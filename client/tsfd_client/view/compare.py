@@ -1,0 +1,213 @@
+"""Two results of one image, nucleus by nucleus.
+
+Nuclei match where their intersection over union is above a half, so that each has at most one
+partner (Kirillov et al., Panoptic Segmentation, CVPR 2019).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tsfd_client.contract import CLASSES
+from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
+from tsfd_client.origin import Origin
+from tsfd_client.slides.raster import draw
+from tsfd_client.slides.table import Info, Writer, classes_of, count, read_batches, read_info
+from tsfd_client.view.results import COMPARISON, Result
+
+_SIDE: Final = 2048  # of what is drawn at once
+_ONLY_A, _ONLY_B, _OTHER = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two results say of the same nuclei.
+
+    Attributes
+    ----------
+    a, b
+        The results.
+    classes_a, classes_b
+        uint8 [n], uint8 [m]: the class of each nucleus.
+    partners_a
+        int64 [n]: the row of b's nucleus that each of a's matches, -1 for none.
+    """
+
+    a: Result
+    b: Result
+    classes_a: np.ndarray
+    classes_b: np.ndarray
+    partners_a: np.ndarray
+
+    @property
+    def partners_b(self) -> np.ndarray:
+        """int64 [m]: the row of a's nucleus that each of b's matches, -1 for none."""
+        partners = np.full(len(self.classes_b), -1)
+        matched = np.flatnonzero(self.partners_a >= 0)
+        partners[self.partners_a[matched]] = matched
+        return partners
+
+    def changes(self) -> np.ndarray:
+        """int64 [6, 6]: nuclei of a's class i and b's class j; 0 where it has none of them."""
+        is_new = self.partners_b < 0
+        mine = np.concatenate([self.classes_a, np.zeros(is_new.sum(), np.uint8)])
+        theirs = np.concatenate([self.classes_in_b(), self.classes_b[is_new]])
+        table: np.ndarray = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        np.add.at(table, (mine, theirs), 1)
+        return table
+
+    def classes_in_b(self) -> np.ndarray:
+        """uint8 [n]: the class that b gives to each of a's nuclei, 0 where it has none."""
+        classes = np.zeros(len(self.classes_a), np.uint8)
+        matched = self.partners_a >= 0
+        classes[matched] = self.classes_b[self.partners_a[matched]]
+        return classes
+
+    def names(self) -> tuple[str, str]:
+        """What to call the results: their folders, with those above where both have one name."""
+        a, b = self.a.folder, self.b.folder
+        if a.name != b.name:
+            return a.name, b.name
+        return f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}"
+
+    def text(self) -> str:
+        """The table, to be read by people."""
+        table = self.changes()
+        a, b = self.names()
+        rows: list[tuple[str, ...]] = [("class", a, b, "both", f"only {a}", f"only {b}")]
+        for number, name in enumerate(CLASSES[1:], 1):
+            mine, theirs = table[number].sum(), table[:, number].sum()
+            both = table[number, number]
+            rows.append((name, *map(str, (mine, theirs, both, table[number, 0], table[0, number]))))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+        changed = [
+            f"{table[i, j]} {CLASSES[i]} -> {CLASSES[j]}"
+            for i, j in sorted(np.argwhere(table).tolist(), key=lambda ij: -table[*ij])
+            if i and j and i != j
+        ]
+        return "\n".join([*lines, "", "Other classes: " + (", ".join(changed) or "none")])
+
+
+def compare(a: Result, b: Result) -> Comparison:
+    """Match the nuclei of two results of one image.
+
+    Raises
+    ------
+    OutputError
+        If one of them is not finished or damaged, or they are of different images or scales.
+    """
+    for result in (a, b):
+        if (result.folder / COMPARISON).is_file():
+            raise OutputError(f"{result.folder} is a comparison itself.")
+    infos = read_info(a.nuclei), read_info(b.nuclei)
+    origins = Origin.read(a.folder), Origin.read(b.folder)
+    known = [origin.fingerprint for origin in origins if origin]
+    if len(set(known)) > 1 or _frame(infos[0]) != _frame(infos[1]):
+        raise OutputError(f"{a.folder} and {b.folder} are not of one image at one scale.")
+    classes_a, classes_b = (
+        np.concatenate([np.empty(0, np.uint8), *map(classes_of, read_batches(path, ["class"]))])
+        for path in (a.nuclei, b.nuclei)
+    )
+    partners = np.full(len(classes_a), -1)
+    matched = match(a.nuclei, b.nuclei)
+    partners[matched[:, 0] - 1] = matched[:, 1] - 1
+    return Comparison(a, b, classes_a, classes_b, partners)
+
+
+def match(a: Path, b: Path) -> np.ndarray:
+    """Nuclei of two tables whose intersection over union is above a half: int64 [k, 2], ids."""
+    keys, pixels = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for (_, _, in_a), (_, _, in_b) in zip(draw(a, _SIDE), draw(b, _SIDE), strict=True):
+        if in_a is None or in_b is None:
+            continue
+        both = (in_a > 0) & (in_b > 0)
+        found, times = np.unique(
+            in_a[both].astype(np.uint64) << np.uint64(32) | in_b[both], return_counts=True
+        )
+        keys.append(found)
+        pixels.append(times)
+    # A pair may have met in several squares.
+    pairs, which = np.unique(np.concatenate(keys), return_inverse=True)
+    common = np.bincount(which, np.concatenate(pixels), len(pairs))
+    ids = np.stack([pairs >> np.uint64(32), pairs & np.uint64(2**32 - 1)], axis=1).astype(np.int64)
+    union = _pixels(a)[ids[:, 0] - 1] + _pixels(b)[ids[:, 1] - 1] - common
+    matched: np.ndarray = ids[common > 0.5 * union]
+    return matched
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Write the nuclei in which two results differ as a result, for the page.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or `folder` holds something else.
+    """
+    a, b = comparison.a, comparison.b
+    name_a, name_b = comparison.names()
+    info = replace(
+        read_info(a.nuclei),
+        release="",
+        classes=[CLASSES[0], f"only in {name_a}", f"only in {name_b}", "of another class"],
+    )
+    kinds_a = np.where(comparison.classes_in_b() != comparison.classes_a, _OTHER, 0)
+    kinds_a[comparison.partners_a < 0] = _ONLY_A
+    kinds_b = np.where(comparison.partners_b < 0, _ONLY_B, 0)
+    facts: dict[str, Any] = {
+        "a": str(a.folder),
+        "b": str(b.folder),
+        "classes": CLASSES,
+        "changes": comparison.changes().tolist(),
+    }
+    try:
+        if folder.exists() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():
+            raise OutputError(f"{folder} holds something else: choose another folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        with Writer(folder / "nuclei.parquet", info) as writer:
+            for path, kinds in ((a.nuclei, kinds_a), (b.nuclei, kinds_b)):
+                _copy(path, kinds, info.classes, writer.write)
+        origin = Origin.read(a.folder)
+        if origin:
+            origin.write(folder)
+        with replacing(folder / COMPARISON) as partial:
+            partial.write_text(json.dumps(facts, indent=1) + "\n")
+    except OSError as error:
+        raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+
+
+def _copy(
+    path: Path, kinds: np.ndarray, names: list[str], write: Callable[[pa.Table], None]
+) -> None:
+    """Pass the nuclei of a table on that are of a kind, under its name."""
+    begin = 0
+    for table in read_batches(path):
+        of = kinds[begin : begin + len(table)]
+        begin += len(table)
+        place = table.schema.get_field_index("class")
+        named = pc.take(pa.array(names), pa.array(of[of > 0]))
+        write(table.filter(pa.array(of > 0)).set_column(place, table.schema.field(place), named))
+
+
+def _frame(info: Info) -> tuple[int, int, float, float]:
+    return info.width, info.height, info.mpp, info.scale
+
+
+def _pixels(parquet: Path) -> np.ndarray:
+    """Areas of a table's nuclei in pixels of its label image, int64 [n]."""
+    info, areas = read_info(parquet), np.empty(count(parquet), np.float64)
+    begin = 0
+    for table in read_batches(parquet, ["area_um2"]):
+        areas[begin : begin + len(table)] = table["area_um2"].to_numpy()
+        begin += len(table)
+    pixels: np.ndarray = np.rint(areas / (info.mpp * info.scale) ** 2).astype(np.int64)
+    return pixels

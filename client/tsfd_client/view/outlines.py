@@ -1,0 +1,201 @@
+"""Outlines of a slide's nuclei as vector tiles: ``nuclei.pmtiles``.
+
+A nucleus is in every tile that its box touches, whole: a map draws of it what lies in the tile.
+From `Zooms.exact` on its outline has all its corners, at `Zooms.fine` fewer: the farther away, the
+more nuclei a screen shows. The zooms before that show densities, which a page counts from the
+centroids.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pmtiles.tile import Compression, TileType, zxy_to_tileid
+from pmtiles.writer import Writer
+
+from tsfd_client.slides.table import (
+    Info,
+    boxes_of,
+    classes_of,
+    read_info,
+    read_overlapping,
+    rings_of,
+)
+from tsfd_client.view import mvt
+from tsfd_client.view.zooms import Zooms
+
+LAYER: Final = "nuclei"
+_EXTENT: Final = 4096  # units per tile
+_SPARED: Final = 0.13  # square micrometres: corners whose triangle is smaller are left out
+_ROUNDS: Final = 2  # each leaves out at most every second one
+_LEVEL: Final = 4  # of the compression
+
+
+def write(parquet: Path, path: Path) -> None:
+    """Write the outlines of a ``nuclei.parquet``.
+
+    A feature's id is the nucleus'; ``class`` is its number, ``prob`` its probability in per cent.
+    """
+    info = read_info(parquet)
+    zooms = Zooms(info.width, info.height, info.mpp)
+    with path.open("wb") as file:
+        archive = Writer(file)
+        for tile, content in _tiles(parquet, info, zooms):
+            archive.write_tile(zxy_to_tileid(*tile), gzip.compress(content, _LEVEL, mtime=0))
+        archive.finalize(*_header(zooms))
+
+
+def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+    """Zoom, x, y, and content of all tiles, at least the first one."""
+    first = (zooms.fine, 0, 0)
+    is_written = False
+    strip = zooms.side(zooms.fine)
+    for top in range(0, info.height, strip):
+        nuclei = read_overlapping(parquet, top, top + strip)
+        for tile, content in _strip(nuclei, info.classes, zooms, top):
+            is_written |= tile == first
+            yield tile, content
+    if not is_written:
+        yield first, mvt.encode(LAYER, 1, np.empty(0, np.int64), {}, np.zeros(1), np.empty((0, 2)))
+
+
+def _strip(
+    table: pa.Table, names: list[str], zooms: Zooms, top: int
+) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+    """The tiles of a row of fine tiles: zoom, x, y, and content."""
+    if not len(table):
+        return
+    ids = table["id"].to_numpy()
+    attributes = {
+        "class": classes_of(table, names),
+        "prob": np.rint(100 * table["class_prob"].to_numpy()).astype(np.int64),
+    }
+    boxes = boxes_of(table)
+    offsets, points = rings_of(table)
+    bottom = top + zooms.side(zooms.fine)
+    for zoom in sorted({zooms.fine, zooms.exact}):
+        side = zooms.side(zoom)
+        spared = 0 if zoom == zooms.exact else _SPARED * (_EXTENT / side / zooms.mpp) ** 2
+        scaled = np.rint(points * (_EXTENT / side)).astype(np.int32)
+        kept, begins, corners = _simple(offsets, scaled, spared)
+        for (x, y), members in _touched(boxes[kept], side, top, bottom):
+            rings, places = _pick(begins, members)
+            content = mvt.encode(
+                LAYER,
+                _EXTENT,
+                ids[kept][members],
+                {name: values[kept][members] for name, values in attributes.items()},
+                rings,
+                corners[places] - np.array([x, y]) * _EXTENT,
+            )
+            yield (zoom, x, y), content
+
+
+def _simple(
+    offsets: np.ndarray, points: np.ndarray, spared: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Open rings without repeated points, those on a straight line, and some that hardly stand out.
+
+    Parameters
+    ----------
+    spared
+        A point whose triangle with its neighbours has a smaller area may be left out; 0 for none.
+
+    Returns
+    -------
+    kept
+        int64 [k]: which rings have three corners or more.
+    offsets, points
+        Of those.
+    """
+    opened = np.ones(len(points), bool)
+    opened[offsets[1:] - 1] = False  # the last point is the first again
+    lengths, points = np.diff(offsets) - 1, points[opened]
+    lengths, points = _drop(_is_repeated(lengths, points), lengths, points)
+    lengths, points = _drop(_twice_area(lengths, points) == 0, lengths, points)
+    for _ in range(_ROUNDS if spared else 0):
+        # Never two neighbours at once: each is judged by the other.
+        in_ring = np.arange(len(points)) - (np.cumsum(lengths) - lengths).repeat(lengths)
+        spare = (np.abs(_twice_area(lengths, points)) < 2 * spared) & (in_ring % 2 == 1)
+        lengths, points = _drop(spare & (lengths > 4).repeat(lengths), lengths, points)
+    kept = np.flatnonzero(lengths >= 3)
+    if len(kept) < len(lengths):
+        points = points[(lengths >= 3).repeat(lengths)]
+    return kept, np.concatenate([[0], np.cumsum(lengths[kept])]), points
+
+
+def _drop(
+    needless: np.ndarray, lengths: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of rings without some of their points."""
+    kept_before = np.concatenate([[0], np.cumsum(~needless)])
+    ends = np.cumsum(lengths)
+    return kept_before[ends] - kept_before[ends - lengths], points[~needless]
+
+
+def _neighbours(lengths: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points before and after each one in its ring."""
+    ends = np.cumsum(lengths)[lengths > 0]
+    starts = ends - lengths[lengths > 0]
+    before, after = np.roll(points, 1, axis=0), np.roll(points, -1, axis=0)
+    before[starts], after[ends - 1] = points[ends - 1], points[starts]
+    return before, after
+
+
+def _is_repeated(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
+    before, _ = _neighbours(lengths, points)
+    same: np.ndarray = (before[:, 0] == points[:, 0]) & (before[:, 1] == points[:, 1])
+    return same
+
+
+def _twice_area(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Of the triangle that each point makes with its neighbours, with a sign."""
+    before, after = _neighbours(lengths, points)
+    to, on = points - before, after - points
+    area: np.ndarray = to[:, 0] * on[:, 1] - on[:, 0] * to[:, 1]
+    return area
+
+
+def _touched(
+    boxes: np.ndarray, side: int, top: int, bottom: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Tiles between two rows of level 0, and which boxes touch each."""
+    if not len(boxes):
+        return
+    first = np.floor(boxes[:, :2] / side).astype(np.int64)
+    end = np.ceil(boxes[:, 2:] / side).astype(np.int64)
+    first[:, 1] = np.maximum(first[:, 1], top // side)
+    end[:, 1] = np.minimum(end[:, 1], bottom // side)
+    places, members = [], []
+    for dy in range((end - first)[:, 1].max()):
+        for dx in range((end - first)[:, 0].max()):
+            tile = first + np.array([dx, dy])
+            touches = np.flatnonzero((tile < end).all(axis=1))
+            places.append(tile[touches])
+            members.append(touches)
+    tiles, which = np.concatenate(places), np.concatenate(members)
+    order = np.lexsort((which, tiles[:, 0], tiles[:, 1]))
+    tiles, which = tiles[order], which[order]
+    borders = np.flatnonzero((np.diff(tiles, axis=0) != 0).any(axis=1)) + 1
+    for part in np.split(np.arange(len(which)), borders):
+        x, y = tiles[part[0]].tolist()
+        yield (x, y), which[part]
+
+
+def _pick(offsets: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some rings: their own offsets, and where their points are."""
+    lengths = np.diff(offsets)[members]
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    shift = (offsets[members] - begins[:-1]).repeat(lengths)
+    return begins, np.arange(begins[-1]) + shift
+
+
+def _header(zooms: Zooms) -> tuple[dict[str, Any], dict[str, Any]]:
+    header = {"tile_type": TileType.MVT, "tile_compression": Compression.GZIP} | zooms.bounds()
+    layer = {"id": LAYER, "fields": {"class": "Number", "prob": "Number"}}
+    return header, {"vector_layers": [layer]}

@@ -1,0 +1,265 @@
+"""Results in a folder, and what a page needs of each: its figures, its nuclei, its pixels.
+
+What is made for the page is kept in ``web`` in the result's folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final
+
+from tsfd_client.contract import COLOURS, USE
+from tsfd_client.errors import ImageError, OutputError, TsfdError
+from tsfd_client.files import replacing
+from tsfd_client.image import read_image
+from tsfd_client.origin import Origin
+from tsfd_client.slides.reader import Slide, is_slide, open_slide
+from tsfd_client.slides.status import DONE, status_of
+from tsfd_client.slides.table import count, read_info
+from tsfd_client.slides.whole import Whole
+from tsfd_client.view import outlines, pictures, pixels, points
+from tsfd_client.view.zooms import Zooms
+
+COMPARISON: Final = "comparison.json"
+"""What `tsfd_client.view.compare` leaves beside the nuclei in which two results differ."""
+_WEB: Final = "web"
+_RELEASES: Final = Path(__file__).with_name("releases.json")  # from their model cards
+_SETTINGS: Final = (
+    *("foreground_threshold", "boundary_threshold", "min_area", "min_confidence", "method"),
+    *("a", "b"),
+)
+_THUMBNAIL: Final = 440  # pixels of its longer side
+
+_MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
+    "nuclei.pmtiles": outlines.write,
+    "nuclei.bin": points.write,
+}
+FILES: Final = tuple(_MADE)
+"""What is made from the nuclei."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A folder of a slide or a picture that was segmented, or of two that were compared.
+
+    Attributes
+    ----------
+    folder
+        Its name is the result's.
+    """
+
+    folder: Path
+    # Of several requests the first makes a file, the others wait for it.
+    _making: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return self.folder.name
+
+    def entry(self) -> dict[str, Any]:
+        """Its line in the list: ``name``, and ``nuclei`` and ``mm2`` or a ``problem``."""
+        try:
+            facts = self._facts()
+        except TsfdError as error:
+            return {"name": self.name, "problem": str(error)}
+        return {name: facts[name] for name in ("name", "nuclei", "mm2")}
+
+    def view(self) -> dict[str, Any]:
+        """What the page says of it, ``view.json``.
+
+        Raises
+        ------
+        OutputError
+            If it is not finished or damaged.
+        """
+        facts = self._facts()
+        try:
+            self.slide.fingerprint()
+        except ImageError as error:
+            return facts | {"pixels": None, "problem": str(error)}
+        return facts | {"pixels": "tiles", "problem": None}
+
+    def _facts(self) -> dict[str, Any]:
+        try:
+            info, nuclei = read_info(self.nuclei), count(self.nuclei)
+        except TsfdError:
+            raise
+        except Exception as error:  # on damaged files pyarrow raises whatever it happens to
+            raise OutputError(f"{self.folder} is damaged: run `tsfd segment` again.") from error
+        zooms = Zooms(info.width, info.height, info.mpp)
+        summary, run, compared = (
+            _read(self.folder / name) for name in ("summary.json", "run.json", COMPARISON)
+        )
+        known = json.loads(_RELEASES.read_text()).get(info.release, {"f1": {}, "settings": {}})
+        return {
+            "name": self.name,
+            "width": info.width,
+            "height": info.height,
+            "mpp": info.mpp,
+            "full": zooms.full,
+            "fine": zooms.fine,
+            "nuclei": nuclei,
+            "mm2": summary.get("segmented_mm2", info.width * info.height * info.mpp**2 / 1e6),
+            "classes": [
+                {"id": number, "name": name, "colour": colour, "f1": known["f1"].get(name)}
+                for number, (name, colour) in enumerate(
+                    zip(info.classes[1:], COLOURS.values(), strict=False), 1
+                )
+            ],
+            "tissue": [
+                ring
+                for feature in _read(self.folder / "tissue.geojson").get("features", [])
+                for ring in feature["geometry"]["coordinates"]
+            ],
+            "release": info.release,
+            "settings": known["settings"]
+            | {
+                name: value
+                for name, value in (run | compared).items()
+                if name in _SETTINGS and value is not None
+            },
+            "use": USE,
+        }
+
+    @cached_property
+    def nuclei(self) -> Path:
+        """Its ``nuclei.parquet`` with outlines; that of a picture is made from its GeoJSON.
+
+        Raises
+        ------
+        OutputError
+            If it is not finished or damaged.
+        """
+        if (self.folder / "nuclei.geojson").is_file():
+            source = self.folder / "nuclei.geojson"
+            return self._web(
+                "nuclei.parquet", source, lambda p: pictures.write_table(self.folder, p)
+            )
+        if not self._is_complete():
+            status = status_of(self.folder)
+            reason = f" ({status.error})" if status.error else ""
+            raise OutputError(f"{self.name} is not finished: it is {status.state}{reason}.")
+        return self.folder / "nuclei.parquet"
+
+    def _is_complete(self) -> bool:
+        return any((self.folder / name).is_file() for name in (DONE, COMPARISON))
+
+    def file(self, name: str) -> Path:
+        """One of `FILES`, made where it is missing.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        return self._web(name, self.nuclei, lambda path: self.write(name, path))
+
+    def write(self, name: str, path: Path) -> None:
+        """Write one of `FILES`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        _MADE[name](self.nuclei, path)
+
+    def _web(self, name: str, source: Path, write: Callable[[Path], None]) -> Path:
+        """A file made from another one, anew where that is younger."""
+        path = self.folder / _WEB / name
+        try:
+            with self._making:
+                if not path.is_file() or path.stat().st_mtime_ns < source.stat().st_mtime_ns:
+                    path.parent.mkdir(exist_ok=True)
+                    with replacing(path) as partial:
+                        write(partial)
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+        return path
+
+    @cached_property
+    def slide(self) -> Slide:
+        """Its pixels.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone, cannot be read, or is another one now.
+        """
+        origin = Origin.read(self.folder)
+        if origin is None:
+            raise ImageError("Where its image is, the result does not say: segment it again.")
+        path = Path(origin.path)
+        if not path.exists():
+            raise ImageError(f"Its image has moved: there is no {path} any more.")
+        if is_slide(path):
+            slide = open_slide(path, origin.mpp)
+        else:
+            slide = Slide(path, Whole(read_image(path)[0], origin.mpp), origin.mpp)
+        if slide.fingerprint() != origin.fingerprint:
+            slide.close()
+            raise ImageError(f"{path} is not the image that was segmented.")
+        return slide
+
+    def close(self) -> None:
+        """Close its image, if it was opened."""
+        if "slide" in self.__dict__:
+            self.slide.close()
+
+    def tile(self, zoom: int, x: int, y: int) -> bytes | None:
+        """A square of 512 pixels of the map, JPEG; None outside of the slide.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read.
+        """
+        tile = pixels.tile(self.slide, zoom, x, y)
+        return None if tile is None else pixels.jpeg(tile)
+
+    def thumbnail(self) -> bytes:
+        """The whole image, small, JPEG.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read.
+        """
+        slide = self.slide
+        mpp = max(slide.mpp, slide.mpp * max(slide.width, slide.height) / _THUMBNAIL)
+        return pixels.jpeg(slide.thumbnail(mpp))
+
+
+def find(folder: Path) -> list[Result]:
+    """The results in a folder, or the one that it is.
+
+    Raises
+    ------
+    OutputError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise OutputError(f"There is no folder {folder}.")
+    here = [folder] if _is_result(folder) else sorted(filter(_is_result, folder.iterdir()))
+    return [Result(path.resolve()) for path in here]
+
+
+def _is_result(folder: Path) -> bool:
+    return any(
+        (folder / name).is_file() for name in ("nuclei.geojson", "events.jsonl", DONE, COMPARISON)
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file, nothing where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,61 @@
+"""The page with its results as a folder that any web server shows which answers Range requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Final
+
+from tsfd_client.contract import USE
+from tsfd_client.errors import OutputError
+from tsfd_client.view import pixels
+from tsfd_client.view.results import FILES, Result, find
+
+PAGE: Final = Path(__file__).with_name("page")
+"""The page's own files; ``index.html`` lies above the others, which are in ``page``."""
+
+_log = logging.getLogger(__name__)
+
+
+def write(folder: Path, site: Path) -> None:
+    """Write the results in a folder, or the one that it is, with their pixels.
+
+    What cannot be shown is left out, with a warning.
+
+    Raises
+    ------
+    OutputError
+        If there is nothing to show.
+    OSError
+        If the site cannot be written.
+    """
+    shown = []
+    for result in find(folder):
+        entry = result.entry()
+        if "problem" in entry:
+            _log.warning("%s", entry["problem"])
+            continue
+        _write(result, site / "data" / result.name)
+        shown.append(entry)
+    if not shown:
+        raise OutputError(f"There is no finished result in {folder}.")
+    (site / "data/results.json").write_text(json.dumps({"results": shown, "use": USE}))
+    shutil.copytree(PAGE, site / "page", ignore=shutil.ignore_patterns("index.html"))
+    shutil.copy(PAGE / "index.html", site)
+
+
+def _write(result: Result, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    view = result.view()
+    if view["problem"]:
+        _log.warning("%s is shown without its image. %s", result.name, view["problem"])
+    else:
+        view["pixels"] = "pmtiles"
+        pixels.write(result.slide, folder / "slide.pmtiles")
+        (folder / "thumbnail.jpg").write_bytes(result.thumbnail())
+    (folder / "view.json").write_text(json.dumps(view))
+    for name in FILES:
+        result.write(name, folder / name)
+    result.close()

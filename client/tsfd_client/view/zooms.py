@@ -1,0 +1,65 @@
+"""A slide as a web map: its level 0 has a zoom, and half the size one less.
+
+A map's world is a square of 512 pixels at zoom 0 and doubles with each zoom; the slide lies in its
+upper left corner.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+TILE = 512
+"""Pixels along a side of a map's tile."""
+
+
+@dataclass(frozen=True)
+class Zooms:
+    """Which zooms show what.
+
+    Attributes
+    ----------
+    width, height
+        Of level 0, pixels.
+    mpp
+        Micrometres per pixel of level 0.
+    """
+
+    width: int
+    height: int
+    mpp: float
+
+    @cached_property
+    def full(self) -> int:
+        """At which a pixel of the map is one of level 0."""
+        return max(0, math.ceil(math.log2(max(self.width, self.height) / TILE)))
+
+    @cached_property
+    def fine(self) -> int:
+        """At which a pixel of the map is about one micrometre, the first that shows outlines."""
+        return min(self.full, max(0, self.full - round(math.log2(1 / self.mpp))))
+
+    @cached_property
+    def exact(self) -> int:
+        """The first zoom, and the last with tiles, whose outlines have all their corners."""
+        return min(self.full, self.fine + 1)
+
+    def side(self, zoom: int) -> int:
+        """Pixels of level 0 along a side of a tile."""
+        return int(TILE) << (self.full - zoom)
+
+    def bounds(self) -> dict[str, int]:
+        """Where the slide lies on the map, in the words of a PMTiles header."""
+        world = int(TILE) << self.full
+        south = math.pi * (1 - 2 * self.height / world)
+        latitude = math.degrees(math.atan(math.sinh(south)))
+        return {
+            "min_lon_e7": -1_800_000_000,
+            "min_lat_e7": math.floor(1e7 * latitude),
+            "max_lon_e7": min(1_800_000_000, math.ceil(1e7 * (360 * self.width / world - 180))),
+            "max_lat_e7": 850_511_287,
+            "center_zoom": 0,
+            "center_lon_e7": 0,
+            "center_lat_e7": 0,
+        }

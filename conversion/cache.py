@@ -1,0 +1,112 @@
+"""Engines of a host, kept from one start to the next in a folder, which many hosts may share.
+
+An engine lies under a key that says what it was built from and for. It is put there whole or not at
+all: it is built in a scratch folder beside, by the one process that holds the key's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from conversion.errors import ConversionError
+from conversion.host import Host
+
+PLAN = "model.plan"
+_ROOM = 8  # an engine, the patches and its answers, in sizes of the ONNX file; at least
+_LEAST = 32 << 20
+
+
+def key(onnx: bytes, host: Host) -> str:
+    """Name of the engine of an ONNX file for a host's runtime and GPU."""
+    said = (hashlib.sha256(onnx).hexdigest(), host.runtime, host.version, host.gpu.name)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def locked(engines: Path, key: str, waits: Callable[[], None]) -> Iterator[Path]:
+    """Hold the lock of a key; gives the path of its engine, whether there is one or not.
+
+    The system lets go of the lock when its holder ends, however that is.
+
+    Parameters
+    ----------
+    engines
+        The folder; made if need be.
+    waits
+        Called once where another process holds the lock, which is waited for.
+
+    Raises
+    ------
+    ConversionError
+        If the folder cannot be written.
+    """
+    try:
+        engines.mkdir(parents=True, exist_ok=True)
+        lock = (engines / f"{key}.lock").open("w")
+    except OSError as error:
+        raise ConversionError(_unwritable(engines, error)) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield engines / key / PLAN
+
+
+@contextlib.contextmanager
+def scratch(plan: Path, size: int) -> Iterator[Path]:
+    """A folder to build an engine in, beside its place; gone afterwards.
+
+    What a process that was killed has left of the same engine goes, too. The engine's lock is held
+    by the caller.
+
+    Parameters
+    ----------
+    plan
+        The engine's place, as `locked` gives it.
+    size
+        Bytes of the ONNX file.
+
+    Raises
+    ------
+    ConversionError
+        If there is no room, or the folder cannot be written.
+    """
+    engines, name = plan.parents[1], plan.parent.name
+    for left in engines.glob(f".{name}-*"):
+        shutil.rmtree(left)
+    wanted, free = max(_LEAST, _ROOM * size), shutil.disk_usage(engines).free
+    if free < wanted:
+        raise ConversionError(
+            f"The cache of engines {engines} has {free >> 20} MB left, and building one takes "
+            f"{wanted >> 20}: give it more room, or remove engines of former releases."
+        )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=engines))
+    except OSError as error:
+        raise ConversionError(_unwritable(engines, error)) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(folder: Path, plan: Path) -> None:
+    """Move a scratch folder, which holds an engine, to the engine's place."""
+    shutil.rmtree(plan.parent, ignore_errors=True)
+    folder.chmod(0o755)  # the server may run as another user
+    folder.rename(plan.parent)
+
+
+def _unwritable(engines: Path, error: OSError) -> str:
+    return (
+        f"The cache of engines {engines} cannot be written ({error.strerror}): mount a volume "
+        "there, or name another folder with --engines."
+    )

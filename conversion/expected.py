@@ -1,0 +1,62 @@
+"""What a network must answer: the parity tiles and the SavedModel's outputs, as a file.
+
+It travels with the model repository (``engine.parity.npz``), so that an engine which is built where
+neither the SavedModel nor TensorFlow is can be proven there.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from conversion.contract import OUTPUTS
+from conversion.errors import ConversionError
+from conversion.parity import Tolerance
+from conversion.runtimes import Outputs
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a network must answer.
+
+    Attributes
+    ----------
+    images
+        uint8 [N, 256, 256, 3].
+    outputs
+        The SavedModel's.
+    tolerance
+        How far others may be from them.
+    """
+
+    images: np.ndarray
+    outputs: Outputs
+    tolerance: Tolerance
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file.
+
+        Raises
+        ------
+        ConversionError
+            If it is missing or broken.
+        """
+        try:
+            with np.load(path) as file:
+                outputs = {name: file[name] for name in OUTPUTS}
+                return cls(file["images"], outputs, Tolerance(*file["tolerance"].tolist()))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ConversionError(f"{path} cannot be read: run `make convert`.") from error
+
+    def to_bytes(self) -> bytes:
+        """Content of the file."""
+        buffer = io.BytesIO()
+        tolerance = np.array(astuple(self.tolerance))
+        np.savez_compressed(buffer, images=self.images, tolerance=tolerance, **self.outputs)
+        return buffer.getvalue()

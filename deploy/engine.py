@@ -1,0 +1,106 @@
+"""The plan that this host's GPU serves: one of the repository, of a cache, or built at the start.
+
+`conversion.fit` finds or builds it in a process of its own, which holds what the supervisor does
+without: numpy, TensorRT and the GPU's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from deploy.installation import Installation
+from deploy.server import ServerError
+from deploy.setup import ROOT
+
+_NETWORK: Final = Path("tsfd_net")
+_PLAN: Final = "model.plan"
+_STEP: Final = "engine: "  # begins the lines that tell what is done
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def fitted(
+    repository: Path, engines: Path, installation: Installation, *, rehearse: bool
+) -> Iterator[Path]:
+    """A model repository whose plan fits this host, as long as the context lasts.
+
+    Parameters
+    ----------
+    repository
+        As it was shipped, maybe read-only.
+    engines
+        Folder that keeps plans from one start to the next.
+    rehearse
+        Whether OpenVINO takes TensorRT's place; the CPU profile serves what it ever does then.
+
+    Raises
+    ------
+    ServerError
+        If no plan may serve here, with the reason in one line.
+    """
+    repository = repository.resolve()
+    plan = _find(
+        repository, engines.resolve(), installation, "openvino" if rehearse else "tensorrt"
+    )
+    if plan == repository / _NETWORK / "1" / _PLAN:
+        yield repository
+        return
+    with tempfile.TemporaryDirectory(prefix="tsfd-repository-") as folder:
+        _link(repository, plan, Path(folder))
+        yield Path(folder)
+
+
+def _find(repository: Path, engines: Path, installation: Installation, builder: str) -> Path:
+    command = [installation.python, "-m", "conversion.fit", "--builder", builder]
+    command += ["--repository", str(repository), "--engines", str(engines)]
+    fit = subprocess.Popen(
+        command,
+        env=installation.environment | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with fit:
+        try:
+            reason = "no reason given."
+            for line in map(str.strip, fit.stderr):
+                if line.startswith(_STEP):
+                    logger.warning(line)
+                else:
+                    reason = line.removeprefix("fit: ")
+            found = fit.stdout.read()
+        except BaseException:
+            os.killpg(fit.pid, signal.SIGKILL)  # what builds for it, too
+            raise
+    if fit.returncode:
+        raise ServerError(f"There is no engine to serve: {reason}")
+    return Path(json.loads(found)["plan"])
+
+
+def _link(repository: Path, plan: Path, folder: Path) -> None:
+    """Fill a folder with links to a repository's files, and to a plan in its plan's place."""
+    for model in repository.iterdir():
+        if model.name != _NETWORK.name:
+            (folder / model.name).symlink_to(model)
+    version = folder / _NETWORK / "1"
+    version.mkdir(parents=True)
+    for file in (repository / _NETWORK).iterdir():
+        if file.name != version.name:
+            (folder / _NETWORK / file.name).symlink_to(file)
+    for file in (repository / _NETWORK / "1").iterdir():
+        if not file.name.startswith(_PLAN):
+            (version / file.name).symlink_to(file)
+    (version / _PLAN).symlink_to(plan)

@@ -1,0 +1,98 @@
+"""The Triton of this machine: that of NVIDIA's container, or the embedded one of `deploy.setup`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.setup import TritonEnvironment, find_environment
+
+_CONTAINER: Final = Path("/opt/tritonserver/bin/tritonserver")
+_GPU: Final = Path("/dev/nvidia0")
+_EMBEDDED: Final = "2.51.0"
+_NETWORK: Final = "tsfd_net/1/model."
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A Triton that can be started.
+
+    Attributes
+    ----------
+    is_embedded
+        Whether it is the one of `deploy.setup`.
+    has_gpu
+        Whether it computes on a GPU; else it runs the CPU profile.
+    python
+        Interpreter to launch it by.
+    command
+        The server and the options that belong to the installation.
+    environment
+        Variables for the server.
+    """
+
+    is_embedded: bool
+    has_gpu: bool
+    python: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def artefact(self) -> Path:
+        """The network's file in the model repository that is served here."""
+        return Path(_NETWORK + ("plan" if self.has_gpu else "onnx"))
+
+
+def find() -> Installation | None:
+    """Return what is installed, or None. The container's Triton comes first."""
+    if _CONTAINER.is_file():
+        return _container(_GPU.exists())
+    environment = find_environment()
+    return None if environment is None else _embedded(environment)
+
+
+def _container(has_gpu: bool) -> Installation:
+    options = () if has_gpu else ("--model-config-name=cpu", "--allow-gpu-metrics=false")
+    return Installation(
+        is_embedded=False,
+        has_gpu=has_gpu,
+        python=sys.executable,
+        command=(str(_CONTAINER), *options),
+        environment=dict(os.environ),
+    )
+
+
+def _embedded(environment: TritonEnvironment) -> Installation:
+    triton = environment.triton
+    options = {
+        "model-config-name": "cpu",  # the wheel it comes from holds no TensorRT backend
+        "backend-directory": triton / "backends",
+        "cache-directory": triton / "caches",
+        "allow-gpu-metrics": "false",
+        "pinned-memory-pool-byte-size": 0,
+    }
+    inherited = dict(os.environ)
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        inherited.pop(name, None)
+    search_path = os.environ.get("LD_LIBRARY_PATH", "")
+    return Installation(
+        is_embedded=True,
+        has_gpu=False,
+        python=str(environment.bin / "python"),
+        command=(
+            str(triton / "bin" / "tritonserver"),
+            *(f"--{name}={value}" for name, value in options.items()),
+        ),
+        environment=inherited
+        | {
+            # The backend embeds the Python that it finds first on PATH.
+            "PATH": f"{environment.bin}:{os.environ.get('PATH', '')}",
+            "LD_LIBRARY_PATH": f"{environment.library_directory}:{search_path}".rstrip(":"),
+            # Kernels compiled under this numpy stay apart from those of the main environment.
+            "NUMBA_CACHE_DIR": str(Path(environment.path) / "numba-cache"),
+            "TRITON_SERVER_VERSION": _EMBEDDED,  # as NVIDIA's container has it
+        },
+    )

@@ -1,0 +1,1 @@
+"""Rules, alerts and a dashboard for Prometheus, Alertmanager and Grafana."""

@@ -1,0 +1,347 @@
+"""All that a GPU host must show, in one go: ``python -m loadtest.gpu_check``, `make gpu-check`.
+
+Builds the image, has it find or build the engine for the GPU and prove it, serves, times batches of
+1 to 32 patches, and keeps up the load for some minutes. Each step is told as it ends; the first one
+that fails is the last. Writes ``report.json`` and ``report.md``, to be sent back. With ``--profile
+cpu`` every step runs on a machine with no GPU: OpenVINO's export is built and proven in the
+engine's place, and the embedded server serves its CPU profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import psutil
+import tritonclient.grpc as triton
+
+from bench import gpu as sweep
+from bench.machine import machine
+from deploy import installation
+from deploy.server import ServerError
+from deploy.setup import ROOT
+from loadtest import profiles
+from loadtest.plan import prepared
+from loadtest.profiles import Load, ProfileError
+from loadtest.resources import Resources
+from loadtest.run import LoadError
+from loadtest.soak import table
+from tsfd_client import TsfdError
+
+_IMAGE = "tsfd-triton"
+_SERVER = "tritonserver"
+_REPOSITORY = ROOT / "model_repository"
+_SAMPLES = 60  # of the processes' resources over the soak, which tell a trend
+
+
+class CheckError(RuntimeError):
+    """A step cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server runs.
+
+    Attributes
+    ----------
+    prepare
+        Command that must succeed first; None if there is none.
+    fit, serve
+        Commands of `conversion.fit` and of `deploy.serve`.
+    environment
+        Variables for `fit`.
+    """
+
+    prepare: list[str] | None
+    fit: list[str]
+    serve: list[str]
+    environment: dict[str, str]
+
+
+def in_container(engines: Path) -> Place:
+    """NVIDIA's container on this GPU host."""
+    run = ["docker", "run", "--rm", "--gpus=all", "--shm-size=2g", "--read-only", "--tmpfs=/tmp"]
+    run += [f"--volume={_REPOSITORY}:/models:ro", f"--volume={engines}:/engines"]
+    fit = ["python3", "-m", "conversion.fit", "--repository=/models", "--engines=/engines"]
+    return Place(
+        prepare=["docker", "build", "--file=deploy/Dockerfile", f"--tag={_IMAGE}", "."],
+        fit=[*run, _IMAGE, *fit],
+        serve=[*run, "--publish=127.0.0.1:8001:8001", _IMAGE],
+        environment=dict(os.environ),
+    )
+
+
+def embedded(engines: Path) -> Place:
+    """The embedded server on this machine's processor.
+
+    Raises
+    ------
+    CheckError
+        If it is not set up.
+    """
+    found = installation.find()
+    if found is None:
+        raise CheckError("The Triton server's environment is missing: run `make setup`.")
+    options = [f"--repository={_REPOSITORY}", f"--engines={engines}"]
+    ports = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
+    return Place(
+        prepare=None,
+        fit=[found.python, "-m", "conversion.fit", "--builder=openvino", *options],
+        serve=[sys.executable, "-m", "deploy.serve", "--rehearse", *ports, *options],
+        environment=found.environment | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+PLACES: dict[str, Callable[[Path], Place]] = {"gpu": in_container, "cpu": embedded}
+
+
+@dataclass
+class Report:
+    """What was found, filled step by step.
+
+    Attributes
+    ----------
+    profile
+        ``"gpu"`` or ``"cpu"``.
+    client
+        The machine that asked.
+    steps
+        Seconds of each step that was done.
+    failed
+        Step and reason; None if all passed.
+    engine
+        As `conversion.fit` prints it.
+    triton
+        Version of the server.
+    rows
+        As `bench.gpu.measure` returns them.
+    soak
+        Knee in patches per second, table in Markdown of `loadtest.soak`, trends, and the limits
+        that did not hold.
+    """
+
+    profile: str
+    client: dict[str, str | int] = field(default_factory=machine)
+    steps: dict[str, float] = field(default_factory=dict)
+    failed: str | None = None
+    engine: dict = field(default_factory=dict)
+    triton: str = ""
+    rows: list[dict] = field(default_factory=list)
+    soak: dict = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step and say how it ended."""
+        print(f"{name} ...", end=" ", flush=True)
+        start = time.monotonic()
+        try:
+            yield
+        except Exception as error:
+            self.failed = f"{name}: {error}"
+            print("failed")
+            raise
+        self.steps[name] = round(time.monotonic() - start, 1)
+        print(f"{self.steps[name]:g} s", flush=True)
+
+    def write(self, out: Path) -> None:
+        """Write ``report.json`` and ``report.md``."""
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (out / "report.md").write_text(self.markdown())
+
+    def markdown(self) -> str:
+        """The report in short."""
+        lines = [
+            f"# {self.profile.upper()} check, {self.client['date']} UTC: "
+            + ("FAILED" if self.failed else "passed"),
+            "",
+            *([self.failed, ""] if self.failed else []),
+            f"{self.client['cpu']}, {self.client['cores']} cores, GPU: {self.client['gpu']}",
+            "",
+            "| step | seconds |",
+            "|---|---|",
+            *(f"| {name} | {seconds:g} |" for name, seconds in self.steps.items()),
+        ]
+        if self.engine:
+            host, parity = self.engine["host"], self.engine["parity"]
+            driver = f", driver {host['driver']}" if host["driver"] else ""
+            built = self.engine["build_seconds"]
+            lines += [
+                "",
+                f"{host['runtime']} {host['version']}, {host['gpu']['name']}{driver}, "
+                f"Triton {self.triton or 'not reached'}. Plan: {self.engine['source']}"
+                f"{f' in {built:g} s' if built else ''}; {parity['nuclei']} nuclei against "
+                f"{parity['nuclei_reference']}, PQ {parity['panoptic_quality']:.4f}.",
+            ]
+        if self.rows:
+            lines += [
+                "",
+                "| model | batch | patches/s | median ms | p95 ms | post-processing |",
+                "|---|---|---|---|---|---|",
+                *(
+                    f"| {row['model']} | {row['batch']} | {row['patches_per_second']} | "
+                    f"{row['median_ms']} | {row['p95_ms']} | {row.get('postprocess_share', '')} |"
+                    for row in self.rows
+                ),
+            ]
+        if self.soak:
+            lines += ["", f"Knee: {self.soak['knee']:.1f} patches per second. Then 70 % of it:", ""]
+            lines += [self.soak["table"].rstrip(), *(f"\n{s}" for s in self.soak["broken"])]
+        return "\n".join(lines) + "\n"
+
+
+def check(
+    report: Report,
+    out: Path,
+    load: Load,
+    *,
+    batches: tuple[int, ...] = sweep.BATCHES,
+    seconds: float = 10.0,
+    minutes: float = 5.0,
+) -> None:
+    """Take all steps, and fill the report with what they show.
+
+    Parameters
+    ----------
+    out
+        Folder for the cache of engines and what the soak writes.
+    load
+        Profiles ``steps`` and ``soak`` are run.
+    batches, seconds
+        Of each row of the throughput.
+    minutes
+        Of the soak.
+
+    Raises
+    ------
+    CheckError, OSError, LoadError, ServerError, TsfdError
+        What ended the first step that failed.
+    """
+    engines = (out / "engines").resolve()
+    engines.mkdir(parents=True, exist_ok=True)
+    place = PLACES[report.profile](engines)
+    if place.prepare:
+        with report.step("build the image"):
+            _run(place.prepare, dict(os.environ))
+    with report.step("find or build the engine, and prove it"):
+        found = _run(place.fit, place.environment)
+        # NVIDIA's image says its own words first.
+        report.engine = json.loads(_last(found.stdout)) | {"log": found.stderr.splitlines()}
+    with contextlib.ExitStack() as stack:
+        with report.step("start the server"):
+            url, pid = stack.enter_context(_served(place, out / "server.log"))
+            with triton.InferenceServerClient(url) as connection:
+                report.triton = connection.get_server_metadata().version
+        with report.step("time the batches"):
+            report.rows = sweep.measure(url, batches=batches, seconds=seconds)
+        with report.step("keep up the load"):
+            _soak(report, out, load, minutes, url, pid)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run a command; its last words are the reason where it fails."""
+    result = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise CheckError(_last(result.stderr or result.stdout).removeprefix("fit: "))
+    return result
+
+
+@contextlib.contextmanager
+def _served(place: Place, log: Path) -> Iterator[tuple[str, int | None]]:
+    """Address of a server that is ready, and its process where this machine shows it."""
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            place.serve, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True
+        ) as process,
+    ):
+        try:
+            ready = next((line for line in process.stdout if line.startswith("READY")), None)
+            if ready is None:
+                raise CheckError(_last(log.read_text()))
+            port = ready.split()[2].rpartition(":")[2]
+            yield f"127.0.0.1:{port}", _triton(process.pid)
+        finally:
+            process.terminate()
+
+
+def _last(words: str) -> str:
+    return (words.strip().splitlines() or ["it gave no reason"])[-1]
+
+
+def _triton(parent: int) -> int | None:
+    """The server's own process: one of `parent`'s, or that of a container, the newest."""
+    own = psutil.Process(parent).children(recursive=True)
+    found = [process for process in own or psutil.process_iter() if process.name() == _SERVER]
+    return max(found, key=lambda process: process.create_time()).pid if found else None
+
+
+def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: int | None) -> None:
+    best = max(row["patches_per_second"] for row in report.rows if "postprocess_share" in row)
+    processes = max(1, (os.cpu_count() or 1) // 4)
+    soak = load.profiles["soak"]
+    ((rate, _),) = soak.steps
+    every = max(1.0, 60 * minutes / _SAMPLES)
+    with (
+        prepared(load, out / "soak", server=url, bare=best, processes=processes) as test,
+        contextlib.ExitStack() as stack,
+    ):
+        test.run(load.profiles["steps"])
+        if not test.knee:
+            raise CheckError("not even the lowest load is answered in time.")
+        resources = stack.enter_context(Resources(pid, every)) if pid else None
+        test.run(replace(soak, steps=[[rate, 60 * minutes]]))
+        # The steps look for the load that is too much; an answer may be wrong at none.
+        checks = [c for c in test.report() if c.profile == soak.name or c.name == "wrong answers"]
+    enough = resources is not None and len(resources.times) > 0.8 * _SAMPLES
+    trends = resources.trends() if enough else []
+    broken = [f"{c.name} {c.limit:g}, found {c.value:.4g}" for c in checks if not c.holds]
+    report.soak = {
+        "knee": test.knee,
+        "table": table(test.results[-1], trends, test.machine),
+        "trends": [asdict(trend) for trend in trends],
+        "broken": broken,
+    }
+    if broken:
+        raise CheckError("; ".join(broken))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.gpu_check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--profile", choices=PLACES, default="gpu")
+    parser.add_argument(
+        "--minutes", type=float, default=5, help="of the soak; default: %(default)s"
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/gpu-check"), metavar="DIR")
+    arguments = parser.parse_args(argv)
+    report = Report(arguments.profile)
+    try:
+        check(report, arguments.out, profiles.read(), minutes=arguments.minutes)
+    except (
+        *(CheckError, LoadError, OSError, ProfileError, ServerError, TsfdError),
+        triton.InferenceServerException,
+    ) as error:
+        print(f"gpu-check: {report.failed or error}", file=sys.stderr)
+        report.failed = report.failed or str(error)
+    report.write(arguments.out)
+    print(f"The report is {arguments.out}/report.md, all figures are in report.json.")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

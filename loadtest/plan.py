@@ -1,0 +1,189 @@
+"""The profiles of a load test one after the other, against one server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+import tritonclient.grpc as triton
+
+from bench.machine import machine
+from conversion.bare import best_way, rate
+from deploy.server import ARTEFACT, ServerError, TritonServer
+from deploy.setup import ROOT
+from loadtest import answers
+from loadtest.arrivals import mean_patches
+from loadtest.judge import Check, Result, judge, knee, result
+from loadtest.profiles import Load, Profile
+from loadtest.report import Report
+from loadtest.run import Outcome, Target, closed_loop, open_loop
+from loadtest.server_times import Reading
+from tsfd_client import Client
+
+_MODEL = ROOT / "model_repository" / ARTEFACT
+_BARE_SECONDS = 3.0
+
+
+@dataclass
+class LoadTest:
+    """The profiles one after the other; later ones take their rates from earlier ones.
+
+    Parameters
+    ----------
+    target
+        Whom to ask.
+    load
+        Profiles and mix.
+    out
+        Folder for all files.
+    processes
+        Of the generator.
+    way
+        Of the bare runtime (`conversion.bare.best_way`); None where its rate is given.
+
+    Attributes
+    ----------
+    bare
+        Patches per second of the bare runtime so far.
+    knee
+        Patches per second that are answered in time, once it is known.
+    """
+
+    target: Target
+    load: Load
+    out: Path
+    processes: int = 1
+    way: tuple[str, int] | None = None
+    bare: list[float] = field(default_factory=list)
+    knee: float | None = None
+    results: list[Result] = field(default_factory=list)
+    times: list[list[Reading]] = field(default_factory=list)
+    machine: dict[str, str | int] = field(default_factory=machine)
+
+    def measure_bare(self, given: float | None = None) -> None:
+        """Measure the bare runtime once more; the server is idle meanwhile."""
+        if self.way:
+            given = rate(_MODEL, *self.way, seconds=_BARE_SECONDS)
+        self.bare.append(given or self.bare[-1])
+
+    def run(self, profile: Profile) -> None:
+        """Run a profile; one with a stall once more in a closed loop, for comparison."""
+        unit = median(self.bare) if profile.of == "bare" else self.knee
+        options = {"processes": self.processes, "stall": profile.stall}
+        folder = self.out / profile.name
+        if profile.steps is None:
+            outcome = closed_loop(
+                self.target, profile.users, profile.seconds, folder, processes=self.processes
+            )
+            self._keep(profile, outcome)
+            self.measure_bare()
+            return
+        steps = [[rate * unit, seconds] for rate, seconds in profile.steps]
+        outcome = open_loop(self.target, steps, folder, **options)
+        self._keep(profile, outcome, steps)
+        if profile.knee:
+            self.knee = knee(self.results[-1], median(self.bare))
+        if profile.stall:
+            users = self.load.profiles["closed"].users
+            ((rate, seconds),) = steps
+            pace = rate / mean_patches(self.load.mix) / users
+            outcome = closed_loop(
+                self.target, users, seconds, folder / "closed", pace=pace, **options
+            )
+            self._keep(replace(profile, name=f"{profile.name}, closed loop", limits={}), outcome)
+        self.measure_bare()
+
+    def _keep(
+        self, profile: Profile, outcome: Outcome, steps: list[list[float]] | None = None
+    ) -> None:
+        self.results.append(result(profile, outcome.records, steps))
+        self.times.append(outcome.times)
+        figures = self.results[-1].figures
+        print(
+            f"{profile.name:>20}  {figures.requests:6} requests, offered {figures.offered:.1f}, "
+            f"answered {figures.answered:.1f} patches/s, "
+            f"p50 {1000 * figures.latency['p50']:.0f} ms, "
+            f"p99 {1000 * figures.latency['p99']:.0f} ms, "
+            f"failed: {figures.failures or 'none'}",
+            flush=True,
+        )
+
+    def checks(self) -> list[Check]:
+        """Limits of all profiles that have run."""
+        return [
+            check
+            for found in self.results
+            for check in judge(
+                found,
+                bare=median(self.bare),
+                knee=self.knee or 0.0,
+                lag_p99_ms=self.load.lag_p99_ms,
+                slow=self.load.profiles["steps"].knee,
+            )
+        ]
+
+    def report(self) -> list[Check]:
+        """Write the report; returns all limits."""
+        checks = self.checks()
+        Report(
+            self.machine,
+            self.target.url,
+            self.target.release,
+            self.bare,
+            self.knee,
+            self.results,
+            self.times,
+            checks,
+        ).write(self.out)
+        return checks
+
+
+@contextlib.contextmanager
+def prepared(
+    load: Load,
+    out: Path,
+    *,
+    server: str | None = None,
+    bare: float | None = None,
+    processes: int = 1,
+) -> Iterator[LoadTest]:
+    """A load test that can begin: a server, the right answers, and the bare runtime's rate.
+
+    Parameters
+    ----------
+    server
+        ``host:port`` of a running one; None starts one.
+    bare
+        Patches per second; None measures them here.
+
+    Raises
+    ------
+    deploy.server.ServerError, tsfd_client.TsfdError
+        If there is no network, or the server cannot start or be used.
+    """
+    if not _MODEL.is_file():
+        raise ServerError(f"{_MODEL} is missing: run `make convert`.")
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        own = None if server else stack.enter_context(TritonServer())
+        url = server or own.grpc_url
+        asked = answers.compute()
+        if _is_on_gpu(url):
+            asked.accept_rounding()
+        asked.save(out / "answers.pickle")
+        pid = own.pid if own else None
+        target = Target(url, asked.release, out / "answers.pickle", pid)
+        test = LoadTest(target, load, out, processes, None if bare else best_way(_MODEL))
+        test.measure_bare(bare)
+        yield test
+
+
+def _is_on_gpu(url: str) -> bool:
+    """Whether a server computes otherwise than the CPU profile, which must answer exactly."""
+    with Client(url) as client:
+        client.check()
+    with triton.InferenceServerClient(url) as connection:
+        return connection.get_model_config("tsfd_net").config.backend != "python"

@@ -1,0 +1,99 @@
+"""What became of each request, in CSV files, one per process of the generator."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+ANSWERED, WRONG, DROPPED = "OK", "WRONG", "DROPPED"
+"""States beside gRPC's: answered rightly, answered wrongly, never sent for too many were under
+way."""
+
+_COLUMNS = ("kind", "patches", "intended", "sent", "done", "status")
+
+
+class Writer:
+    """Appends to the file of this process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", newline="")
+        self._csv = csv.writer(self._file)
+        self._csv.writerow(_COLUMNS)
+
+    def write(
+        self, kind: str, patches: int, intended: float, sent: float, done: float, status: str
+    ) -> None:
+        """Add a request; times are seconds since 1970."""
+        self._csv.writerow((kind, patches, intended, sent, done, status))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Records:
+    """Requests in the order in which they were meant to be sent.
+
+    Attributes
+    ----------
+    patches
+        int64 [n], of each request.
+    intended, sent, done
+        float64 [n]; seconds since 1970.
+    status
+        str [n]: "OK", "WRONG", "DROPPED" or gRPC's name of the failure.
+    """
+
+    patches: np.ndarray
+    intended: np.ndarray
+    sent: np.ndarray
+    done: np.ndarray
+    status: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """All requests of all processes that have written to `folder`."""
+        rows = []
+        for path in sorted(folder.glob("requests-*.csv")):
+            with path.open(newline="") as file:
+                rows += list(csv.reader(file))[1:]
+        rows.sort(key=lambda row: float(row[2]))
+        columns = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
+        times = (np.array(column, float) for column in columns[2:5])
+        return cls(np.array(columns[1], int), *times, np.array(columns[5], str))
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __getitem__(self, chosen: np.ndarray) -> Self:
+        fields = (self.patches, self.intended, self.sent, self.done, self.status)
+        return type(self)(*(values[chosen] for values in fields))
+
+    def between(self, begin: float, end: float) -> Self:
+        """Those meant to be sent in a time; seconds since 1970."""
+        return self[(self.intended >= begin) & (self.intended < end)]
+
+    @property
+    def is_answered(self) -> np.ndarray:
+        """bool [n]: rightly."""
+        return self.status == ANSWERED
+
+    @property
+    def latency(self) -> np.ndarray:
+        """float64 [n]: seconds from when it was meant to be sent until its answer."""
+        return self.done - self.intended
+
+    @property
+    def lag(self) -> np.ndarray:
+        """float64 [n]: seconds by which the generator itself was late."""
+        return self.sent - self.intended
+
+    def percentile(self, percent: float) -> float:
+        """Latency of the answered requests in seconds; NaN without one."""
+        answered = self.latency[self.is_answered]
+        return float(np.percentile(answered, percent)) if len(answered) else float("nan")

@@ -1,0 +1,126 @@
+"""What the processes of a load test hold, over time: memory, threads, descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import psutil
+
+_WARM_UP: Final = 0.1  # share of the time in which caches may still fill
+_BLOCKS: Final = 30  # neighbouring samples resemble each other: means of blocks do less
+_T: Final = 2.05  # Student's t for 95 % and 28 degrees of freedom
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How a quantity has changed.
+
+    Attributes
+    ----------
+    name, unit
+        Of the quantity.
+    mean
+        Over the time.
+    slope, low, high
+        Change per hour and its 95 % interval.
+    """
+
+    name: str
+    unit: str
+    mean: float
+    slope: float
+    low: float
+    high: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether it certainly grows, by more than 2 % per hour."""
+        return self.low > 0.02 * self.mean
+
+
+class Resources:
+    """Samples a server's and the generator's processes from a thread, as a context manager.
+
+    Parameters
+    ----------
+    server
+        Process id of ``tritonserver``.
+    every
+        Seconds between samples.
+
+    Attributes
+    ----------
+    times
+        Of the samples, in seconds since 1970.
+    samples
+        Values by name, such as ``"tsfd_net: memory"``.
+    """
+
+    def __init__(self, server: int, every: float = 5.0) -> None:
+        self.times: list[float] = []
+        self.samples: dict[str, list[float]] = {}
+        self._server = psutil.Process(server)
+        self._every = every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="resources")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._every):
+            with contextlib.suppress(psutil.Error):
+                found = self._sample()
+                self.times.append(time.time())
+                for name, value in found.items():
+                    self.samples.setdefault(name, []).append(value)
+
+    def _sample(self) -> dict[str, float]:
+        found = {}
+        for name, process in self._processes().items():
+            with process.oneshot():
+                found[f"{name}: memory"] = process.memory_info().rss / 1e6
+                found[f"{name}: threads"] = process.num_threads()
+                found[f"{name}: descriptors"] = process.num_fds()
+        regions = Path("/dev/shm").glob(f"tsfd_{self._server.ppid()}_*")
+        found["shared memory"] = sum(512 * region.stat().st_blocks for region in regions) / 1e6
+        return found
+
+    def _processes(self) -> dict[str, psutil.Process]:
+        found = {"Triton": self._server}
+        for process in self._server.children():
+            model = next((Path(a).parts[-3] for a in process.cmdline() if "model.py" in a), None)
+            if model:
+                found[model] = process
+        for process in psutil.Process().children():
+            if any("locustfile.py" in word for word in process.cmdline()):
+                found["clients"] = process
+        return found
+
+    def trends(self) -> list[Trend]:
+        """How each quantity has changed, without the time in which caches fill."""
+        hours = (np.array(self.times) - self.times[0]) / 3600
+        found = []
+        for name, values in self.samples.items():
+            # A process that began late or ended early lacks samples at either end.
+            own = np.array(values[int(_WARM_UP * len(values)) :])
+            at = hours[len(hours) - len(own) :]
+            x = np.array([block.mean() for block in np.array_split(at, _BLOCKS)])
+            y = np.array([block.mean() for block in np.array_split(own, _BLOCKS)])
+            slope, cut = np.polyfit(x, y, 1)
+            spread = np.sum((y - slope * x - cut) ** 2) / (_BLOCKS - 2)
+            error = _T * float(np.sqrt(spread / np.sum((x - x.mean()) ** 2)))
+            unit = "MB" if name.endswith("memory") else ""
+            found.append(Trend(name, unit, own.mean(), slope, slope - error, slope + error))
+        return found

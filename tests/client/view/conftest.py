@@ -1,0 +1,49 @@
+"""Results for the page, and a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from programs import need
+
+from samples.synthetic import generate
+from tests.client.slides import made
+from tests.client.slides.slide_files import write_tiff
+from tests.client.view.pages import NAME
+from tsfd_client.origin import Origin
+from tsfd_client.slides.reader import open_slide
+
+SQUARES = 36
+SIDE = SQUARES * made.PITCH // 2  # of a 20x slide: 720 pixels of level 0
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+FLAGS += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 20x slide with nuclei up to its last row and column, and a result that is broken."""
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "slide.tif"
+    write_tiff(path, generate(SIDE, SIDE, nuclei=60, seed=3).image, mpp=0.5, shrinks=(1, 2))
+    run = folder / "results" / NAME
+    run.mkdir(parents=True)
+    made.write(run / "nuclei.parquet", made.field(SQUARES), 0.5, 2 * SIDE)
+    (run / "DONE").touch()
+    with open_slide(path) as slide:
+        Origin(str(path), slide.fingerprint(), 0.5).write(run)
+    broken = folder / "results" / "broken"
+    broken.mkdir()
+    (broken / "DONE").touch()
+    (broken / "nuclei.parquet").write_bytes(b"nothing")
+    return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=need("chromium"), args=FLAGS)
+        yield browser
+        browser.close()

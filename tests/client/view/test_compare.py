@@ -1,0 +1,133 @@
+"""Two results of one image: what matches, the table, and the page's layer, against label images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
+from tsfd_client.cli import main
+from tsfd_client.contract import CLASSES
+from tsfd_client.join import Nucleus
+from tsfd_client.origin import Origin
+from tsfd_client.view.compare import match
+from tsfd_client.view.results import Result
+
+
+def altered() -> list[Nucleus]:
+    """The nuclei once more: moved a little, some of another class, some missing."""
+    rng = np.random.default_rng(5)
+    moved = [
+        replace(n, x=n.x + int(rng.integers(-2, 3)), y=n.y + int(rng.integers(-2, 3)))
+        for n in NUCLEI
+        if rng.random() < 0.9
+    ]
+    return [
+        replace(n, nucleus_class=n.nucleus_class % 5 + 1) if rng.random() < 0.2 else n
+        for n in sorted(moved, key=lambda n: n.place)
+    ]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        Origin("slide.svs", "its content", 0.25).write(tmp_path / name)
+    nuclei = altered()
+    finished(tmp_path / "first", 1.0)
+    return tmp_path / "first", finished(tmp_path / "second", 1.0, [nuclei[:20], nuclei[20:]])
+
+
+def expected() -> dict[int, int]:
+    """By pixels of whole label images: of the first's nuclei each partner in the second."""
+    a, b = label_image(), label_image(altered())
+    areas = np.bincount(b.ravel())
+    partners = {}
+    for number in range(1, len(NUCLEI) + 1):
+        for other, common in enumerate(np.bincount(b[a == number])):
+            if other and common > 0.5 * ((a == number).sum() + areas[other] - common):
+                partners[number] = other
+    return partners
+
+
+def test_what_matches(results: tuple[Path, Path]) -> None:
+    partners = expected()
+    assert 20 < len(partners) < len(altered()) < len(NUCLEI)
+    a, b = results
+    assert dict(match(a / "nuclei.parquet", b / "nuclei.parquet").tolist()) == partners
+
+
+def test_the_table(results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *map(str, results)]) == 0
+    head, *rows, _, changed = capsys.readouterr().out.splitlines()
+    assert head.split() == ["class", "first", "second", "both", "only", "first", "only", "second"]
+    partners, nuclei = expected(), altered()
+    pairs = [
+        (NUCLEI[a - 1].nucleus_class, nuclei[b - 1].nucleus_class) for a, b in partners.items()
+    ]
+    for number, row in enumerate(rows, 1):
+        first = [i for i, n in enumerate(NUCLEI, 1) if n.nucleus_class == number]
+        second = [i for i, n in enumerate(nuclei, 1) if n.nucleus_class == number]
+        assert row.split() == [
+            CLASSES[number],
+            str(len(first)),
+            str(len(second)),
+            str(pairs.count((number, number))),
+            str(sum(i not in partners for i in first)),
+            str(sum(i not in partners.values() for i in second)),
+        ]
+    was, now = next((was, now) for was, now in pairs if was != now)
+    assert f"{pairs.count((was, now))} {CLASSES[was]} -> {CLASSES[now]}" in changed
+
+
+def test_a_result_of_what_differs(results: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "differs"
+    for _ in range(2):  # what is there may be replaced
+        assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+    partners, nuclei = expected(), altered()
+    named = pq.read_table(out / "nuclei.parquet")["class"].to_pylist()
+    assert named.count("only in first") == len(NUCLEI) - len(partners)
+    assert named.count("only in second") == len(nuclei) - len(partners)
+    assert named.count("of another class") == sum(
+        NUCLEI[a - 1].nucleus_class != nuclei[b - 1].nucleus_class for a, b in partners.items()
+    )
+    view = Result(out).view()
+    kinds = [kind["name"] for kind in view["classes"]]
+    assert kinds == ["only in first", "only in second", "of another class"]
+    points = np.frombuffer(Result(out).file("nuclei.bin").read_bytes(), np.uint8)
+    numbers = points[10 * len(named) : 11 * len(named)]
+    assert np.bincount(numbers).tolist() == [0, *map(named.count, kinds)]
+    table = np.array(json.loads((out / "comparison.json").read_text())["changes"])
+    assert table[1:].sum() == len(NUCLEI)
+
+
+def test_what_cannot_be_compared(
+    results: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = map(str, results)
+    differs = str(tmp_path / "differs")
+    assert main(["compare", a, b, "--out", differs]) == 0
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    finished(tmp_path / "other", 1.0)
+    Origin("other.svs", "of another slide", 0.25).write(tmp_path / "other")
+    (tmp_path / "larger").mkdir()
+    finished(tmp_path / "larger", 1.0, side=SIDE + 1)
+    for arguments, says in (
+        ([a, str(tmp_path / "nowhere")], f"There is no folder {tmp_path}/nowhere."),
+        ([a, str(tmp_path / "empty")], f"{tmp_path}/empty is not the folder of a result."),
+        (
+            [a, str(tmp_path / "other")],
+            f"{a} and {tmp_path}/other are not of one image at one scale.",
+        ),
+        ([a, str(tmp_path / "larger")], "are not of one image at one scale."),
+        ([a, differs], f"{differs} is a comparison itself."),
+        ([a, b, "--out", a], f"{a} holds something else: choose another folder."),
+    ):
+        assert main(["compare", *arguments]) == 1
+        assert says in capsys.readouterr().err

@@ -1,0 +1,194 @@
+"""The page's server: what it gives, to whom, and what it says of results that it cannot show."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import uvicorn
+
+from tests.client.export.run_folder import NUCLEI, finished
+from tsfd_client.contract import CLASSES
+from tsfd_client.errors import OutputError
+from tsfd_client.origin import Origin
+from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.table import Writer, read_info
+from tsfd_client.slides.whole import Whole
+from tsfd_client.view.app import application
+from tsfd_client.view.results import Result, find
+
+SIDE = 320
+TOKEN = "sesame"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder with one result whose image is known."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (20, 20, 3), np.uint8), (SIDE, SIDE))
+    cv2.imwrite(str(tmp_path / "image.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    folder = tmp_path / "results"
+    (folder / "known").mkdir(parents=True)
+    finished(folder / "known", 1.0)
+    path = tmp_path / "image.png"
+    slide = Slide(path, Whole(image, 0.25), 0.25)
+    Origin(str(path), slide.fingerprint(), 0.25).write(folder / "known")
+    return folder
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The page's address, without a slash at its end."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        results = find(folder)
+        app = application(results, TOKEN, {host})
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield f"http://{host}"
+        finally:
+            server.should_exit = True
+            thread.join()
+            for result in results:
+                result.close()
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes]:
+    known = {"Cookie": f"tsfd-{url.split(':')[2].split('/')[0]}={TOKEN}"} | headers
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=known)) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_the_list_the_page_and_a_result(results: Path) -> None:
+    with serving(results) as url:
+        ((known,), use) = json.loads(get(f"{url}/data/results.json")[1]).values()
+        view = json.loads(get(f"{url}/data/known/view.json")[1])
+        status, page = get(f"{url}/")
+        script = get(f"{url}/page/view.js")[0]
+        points = get(f"{url}/data/known/nuclei.bin")[1]
+        part = get(f"{url}/data/known/nuclei.pmtiles", Range="bytes=0-6")
+    assert (known["name"], known["nuclei"]) == ("known", len(NUCLEI))
+    assert use == view["use"] == "research use, not for diagnosis"
+    assert (status, script) == (200, 200)
+    assert b"view.js" in page
+    assert (view["width"], view["mpp"], view["pixels"]) == (SIDE, 0.25, "tiles")
+    assert [kind["name"] for kind in view["classes"]] == list(CLASSES[1:])
+    classes = np.frombuffer(points, np.uint8)[10 * len(NUCLEI) : 11 * len(NUCLEI)]
+    assert classes.tolist() == [nucleus.nucleus_class for nucleus in NUCLEI]
+    assert part == (206, b"PMTiles")
+
+
+def test_the_served_release_is_known(results: Path, repository: Path) -> None:
+    served = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
+    table = results / "known/nuclei.parquet"
+    info = replace(read_info(table), release=served["release"])
+    nuclei = pq.read_table(table)
+    with Writer(table, info) as writer:
+        writer.write(nuclei)
+    (results / "known/run.json").write_text(json.dumps({"min_area": 30, "method": None}))
+    view = Result(results / "known").view()
+    assert view["settings"] == served["parameters"] | {"min_area": 30}
+    assert all(0 <= kind["f1"] <= 1 for kind in view["classes"])
+
+
+def test_tiles_are_the_image(results: Path) -> None:
+    image = cv2.imread(str(results.parent / "image.png"))
+    with serving(results) as url:
+        status, content = get(f"{url}/data/known/tiles/0/0/0.jpg")
+        outside = get(f"{url}/data/known/tiles/0/1/0.jpg")
+    tile = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert (status, tile.shape, outside[0]) == (200, (512, 512, 3), 204)
+    assert np.abs(tile[:SIDE, :SIDE].astype(int) - image).mean() < 3
+    assert tile[SIDE + 8 :].min() > 250
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/data/../known/view.json",
+        "/data/unknown/view.json",
+        "/data/known/run.json",
+        "/data/known/..%2F..%2Fimage.png",
+        "/page/../app.py",
+        "/page/..%2Fapp.py",
+        "/page/%2e%2e/app.py",
+    ],
+)
+def test_nothing_else_is_served(results: Path, path: str) -> None:
+    with serving(results) as url:
+        assert get(url + path)[0] == 404
+
+
+def test_who_lacks_the_token_sees_nothing(results: Path) -> None:
+    with serving(results) as url:
+        for path in ("/", "/data/results.json", "/page/view.js", "/?token=wrong"):
+            assert get(url + path, Cookie="")[0] == 403
+        assert get(f"{url}/", Cookie=f"tsfd={TOKEN}")[0] == 403
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(f"{url}/?token={TOKEN}") as answer:
+            assert (answer.status, answer.url) == (200, f"{url}/")
+            assert "script-src 'self'" in answer.headers["content-security-policy"]
+            assert "unsafe" not in answer.headers["content-security-policy"].split("style-src")[0]
+
+
+def test_other_hosts_are_refused(results: Path) -> None:
+    """As a page elsewhere would send whose name has come to mean this machine."""
+    with serving(results) as url:
+        assert get(f"{url}/", Host="evil.example")[0] == 421
+
+
+def test_an_image_that_moved_or_changed_is_told(results: Path) -> None:
+    image = results.parent / "image.png"
+    content = image.read_bytes()
+    cv2.imwrite(str(image), np.zeros((SIDE, SIDE, 3), np.uint8))
+    with serving(results) as url:
+        changed = json.loads(get(f"{url}/data/known/view.json")[1])
+    image.unlink()
+    with serving(results) as url:
+        moved = json.loads(get(f"{url}/data/known/view.json")[1])
+        tile = get(f"{url}/data/known/tiles/0/0/0.jpg")
+    image.write_bytes(content)
+    assert changed["problem"] == f"{image} is not the image that was segmented."
+    assert moved["problem"] == f"Its image has moved: there is no {image} any more."
+    assert changed["pixels"] is moved["pixels"] is None
+    assert tile == (409, moved["problem"].encode())
+
+
+def test_broken_and_unfinished_results_are_told(results: Path) -> None:
+    for name in ("broken", "unfinished"):
+        (results / name).mkdir()
+        (results / name / "events.jsonl").touch()
+    (results / "broken/DONE").touch()
+    (results / "broken/nuclei.parquet").write_bytes(b"nothing")
+    with serving(results) as url:
+        entries = {e["name"]: e for e in json.loads(get(f"{url}/data/results.json")[1])["results"]}
+        view = get(f"{url}/data/broken/view.json")
+    broken = f"{results}/broken is damaged: run `tsfd segment` again."
+    assert entries["broken"] == {"name": "broken", "problem": broken}
+    assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
+    assert view == (409, broken.encode())
+
+
+def test_no_results(tmp_path: Path) -> None:
+    assert find(tmp_path) == []
+    with pytest.raises(OutputError, match="There is no folder"):
+        find(tmp_path / "nowhere")
