@@ -8,6 +8,7 @@ import pytest
 
 PACKAGES = {
     "chromium": "chromium",
+    "docker-registry": "docker-registry",
     "envsubst": "gettext-base",
     "haproxy": "haproxy",
     "nginx": "nginx",
