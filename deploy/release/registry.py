@@ -18,6 +18,7 @@ _ARCHIVE: Final = "application/vnd.tsfd.release.v1.tar"
 _SIGNATURE: Final = "application/vnd.tsfd.release.signature.v1+json"
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _TITLE: Final = "org.opencontainers.image.title"
+_SECONDS: Final = 10
 _LOCAL: Final = ("localhost", "127.0.0.1")
 
 
@@ -43,7 +44,7 @@ def push(archive: Path, name: str) -> str:
         )
         digest = _digest(_manifest(registry, container))
     except (requests.RequestException, ValueError) as error:
-        raise ReleaseError(f"{name} cannot be pushed: {_reason(error)}") from error
+        raise ReleaseError(f"{name} cannot be pushed: {str(error).splitlines()[0]}") from error
     return f"{container.registry}/{container.api_prefix}@{digest}"
 
 
@@ -69,7 +70,7 @@ def pull(reference: str, folder: Path) -> Path:
     except (KeyError, TypeError) as error:
         raise ReleaseError(f"{reference} is not a signed release.") from error
     except (requests.RequestException, ValueError) as error:
-        raise ReleaseError(f"{reference} cannot be pulled: {_reason(error)}") from error
+        raise ReleaseError(f"{reference} cannot be pulled: {str(error).splitlines()[0]}") from error
     return archive
 
 
@@ -96,6 +97,10 @@ def _open(name: str) -> tuple[oras.provider.Registry, oras.container.Container]:
     # A registry on this machine speaks HTTP.
     local = container.registry.partition(":")[0] in _LOCAL
     registry = oras.provider.Registry(hostname=container.registry, insecure=local)
+    try:  # oras itself tries for two minutes
+        requests.get(f"{registry.prefix}://{container.registry}/v2/", timeout=_SECONDS)
+    except requests.RequestException as error:
+        raise ReleaseError(f"The registry {container.registry} cannot be reached.") from error
     registry.auth.load_configs(container)
     return registry, container
 
@@ -110,9 +115,3 @@ def _manifest(registry: oras.provider.Registry, container: oras.container.Contai
 
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.ConnectionError):
-        return "the registry cannot be reached."
-    return str(error).splitlines()[0]

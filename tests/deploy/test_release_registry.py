@@ -217,9 +217,9 @@ def test_a_file_changed_under_an_old_signature_is_refused_by_its_name(
 def test_no_registry_is_one_line(keys, made):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        name = f"127.0.0.1:{free.getsockname()[1]}/nuclei/tsfd:1"
-    said = _refused("push", made, name)
-    assert said == f"release: {name} cannot be pushed: the registry cannot be reached."
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    said = _refused("push", made, f"{address}/nuclei/tsfd:1")
+    assert said == f"release: The registry {address} cannot be reached."
 
 
 def test_what_is_no_key_is_one_line(keys, made, pushed, tmp_path):
