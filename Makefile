@@ -123,9 +123,14 @@ build/release-env/.ready: deploy/release/requirements.txt
 	@build/release-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-release-test: $(READY) build/release-env/.ready  ## sign, push and fetch it through a real registry; tampered ones
+build/moto-env/.ready: tests/deploy/moto-requirements.txt
+	@$(PYTHON) -m venv build/moto-env
+	@build/moto-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+release-test: $(READY) build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
 	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
-	@$(RUN) -m pytest tests/deploy/test_release_registry.py
+	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py
 
 check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
