@@ -107,13 +107,14 @@ image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
 		-f deploy/Dockerfile deploy/image/base.Dockerfile
 
-build/validate-env/.ready: deploy/validate-requirements.txt
+build/validate-env/.ready: deploy/manifests/requirements.txt
 	@$(PYTHON) -m venv build/validate-env
 	@build/validate-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-manifests: build/validate-env/.ready  ## the compose file and the chart against their schemas; helm on the PATH
-	@build/validate-env/bin/python deploy/validate.py
+manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KServe without a cluster; CRDS=folder
+	@PYTHONPATH=. build/validate-env/bin/python -m deploy.manifests.validate $(if $(CRDS),--crds "$(CRDS)")
+	@$(RUN) -m pytest tests/deploy/test_chart.py
 
 release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
 	@$(RUN) -m deploy.release make --out build/release

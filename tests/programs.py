@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "envsubst": "gettext-base",
     "haproxy": "haproxy",
