@@ -18,6 +18,7 @@ from deploy.setup import ROOT
 
 MONITORING = ROOT / "deploy/monitoring"
 COMPOSE = ROOT / "deploy/compose/compose.yml"
+TEMPLATE = (ROOT / "deploy/gateway/gateway.conf.template").read_text()
 CHART = ROOT / "deploy/chart"
 KSERVE = ROOT / "deploy/kserve"
 LONGEST_END = (
@@ -65,28 +66,42 @@ def test_what_compose_mounts_exists() -> None:
                 assert (COMPOSE.parent / volume.split(":")[0]).exists(), volume
 
 
-def mounted(service: str, folder: Path) -> Path:
-    """A folder with the files that a service of compose has in /etc, by their names there."""
-    for volume in services()[service]["volumes"]:
+def test_compose_s_prometheus_reads_its_files(tmp_path: Path) -> None:
+    for volume in services()["prometheus"]["volumes"]:
         here, there, *_ = volume.split(":")
         if there.startswith("/etc"):
-            shutil.copy(COMPOSE.parent / here, folder / Path(there).name)
-    return folder
-
-
-def test_compose_s_prometheus_reads_its_files(tmp_path: Path) -> None:
-    config = mounted("prometheus", tmp_path) / "prometheus.yml"
-    check = [need("promtool"), "check", "config", str(config)]
+            shutil.copy(COMPOSE.parent / here, tmp_path / Path(there).name)
+    check = [need("promtool"), "check", "config", str(tmp_path / "prometheus.yml")]
     result = subprocess.run(check, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "SUCCESS: 2 rule files found" in result.stdout
 
 
-def test_compose_s_alertmanager_reads_its_file(tmp_path: Path) -> None:
-    config = mounted("alertmanager", tmp_path) / "alertmanager.yml"
-    check = [need("amtool"), "check-config", str(config)]
+def test_alertmanager_reads_the_example() -> None:
+    check = [need("amtool"), "check-config", str(MONITORING / "alertmanager.yml")]
     result = subprocess.run(check, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_whom_alerts_wake_is_the_user_s_to_say() -> None:
+    """No address that would be Alertmanager's own container stands in its place."""
+    config = services()["alertmanager"]["volumes"][0]
+    assert config.startswith("${TSFD_ALERTMANAGER:?")
+    assert config.endswith(":/etc/alertmanager/alertmanager.yml:ro")
+
+
+def test_compose_s_gateway_is_told_everything() -> None:
+    """By its environment and token.envsh, which nginx's image reads if it is executable."""
+    gateway = services()["gateway"]
+    token = COMPOSE.parent / "token.envsh"
+    assert token.stat().st_mode & 0o111 == 0o111
+    wanted = {*re.findall(r"\$\{(GATEWAY_\w+)\}", TEMPLATE)}
+    given = {name for name in gateway["environment"] if name.startswith("GATEWAY_")}
+    assert wanted == given | {*re.findall(r"^export (\w+)$", token.read_text(), re.MULTILINE)}
+    assert all(map(re.compile(gateway["environment"]["NGINX_ENVSUBST_FILTER"]).search, wanted))
+    secrets = {f"/run/secrets/{name}" for name in gateway["secrets"]}
+    files = {value for value in gateway["environment"].values() if value.startswith("/run/")}
+    assert secrets == files | {*re.findall(r"/run/\S+(?=\))", token.read_text())}
 
 
 def test_chart_lets_triton_drain() -> None:
