@@ -23,7 +23,7 @@ OUT     ?= runs/$(PRESET)
 LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup export convert serve demo test test-fast faults loadtest soak bench bench-peers \
-	bench-gpu gpu-check image image-test image-lint manifests release check train calibrate evaluate tune protocol lint dist sbom clean
+	bench-gpu gpu-check image image-test chart-test image-lint manifests release check train calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -97,15 +97,18 @@ image: | $(VENV)/.ready  ## deploy/Dockerfile for the CPU, with buildah: localho
 image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
 	@$(RUN) -m pytest -s tests/deploy/test_container_image.py
 
+chart-test: convert image  ## run the chart's pod of it by podman; wants helm
+	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
+
 build/lint-env/.ready: deploy/lint-requirements.txt
 	@$(PYTHON) -m venv build/lint-env
 	@build/lint-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
-	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile
+	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
-		-f deploy/Dockerfile deploy/image/base.Dockerfile
+		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
 
 build/validate-env/.ready: deploy/manifests/requirements.txt
 	@$(PYTHON) -m venv build/validate-env
