@@ -23,7 +23,8 @@ OUT     ?= runs/$(PRESET)
 LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup export convert serve demo test test-fast faults loadtest soak bench bench-peers \
-	bench-gpu gpu-check image image-test image-lint manifests release release-test check train calibrate evaluate tune protocol lint dist sbom clean
+	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
+	calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -97,23 +98,27 @@ image: | $(VENV)/.ready  ## deploy/Dockerfile for the CPU, with buildah: localho
 image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
 	@$(RUN) -m pytest -s tests/deploy/test_container_image.py
 
+chart-test: convert image  ## run the chart's pod of it by podman; wants helm
+	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
+
 build/lint-env/.ready: deploy/lint-requirements.txt
 	@$(PYTHON) -m venv build/lint-env
 	@build/lint-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
-	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile
+	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
-		-f deploy/Dockerfile deploy/image/base.Dockerfile
+		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
 
-build/validate-env/.ready: deploy/validate-requirements.txt
+build/validate-env/.ready: deploy/manifests/requirements.txt
 	@$(PYTHON) -m venv build/validate-env
 	@build/validate-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-manifests: build/validate-env/.ready  ## the compose file and the chart against their schemas; helm on the PATH
-	@build/validate-env/bin/python deploy/validate.py
+manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KServe without a cluster; CRDS=folder
+	@PYTHONPATH=. build/validate-env/bin/python -m deploy.manifests.validate $(if $(CRDS),--crds "$(CRDS)")
+	@$(RUN) -m pytest tests/deploy/test_chart.py
 
 release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
 	@$(RUN) -m deploy.release make --out build/release

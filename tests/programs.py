@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "docker-registry": "docker-registry",
     "envsubst": "gettext-base",

@@ -15,6 +15,7 @@ from deploy.setup import ROOT
 
 UNDECLARED = {
     "cyclonedx": "`make sbom` has an environment of its own",
+    "jsonschema": "`make manifests` has an environment of its own",
     "torch": "only ImageNet's weights need it; its absence is an error that says so",
     "triton_python_backend_utils": "comes with Triton",
 }

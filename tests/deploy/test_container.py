@@ -92,6 +92,12 @@ def test_its_build_names_a_missing_program() -> None:
 
 
 def test_its_supervisor_needs_no_package() -> None:
-    """The container's Python has none of the project's."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import deploy.serve"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+    """The container's Python has none of the project's, and of the project what is copied."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import deploy.serve; "
+        "print(*(sys.modules[name].__file__ for name in sys.modules if name.startswith('deploy')))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
+    imported = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    (copied,) = (words.split()[:-1] for words in arguments("COPY") if "/tsfd/deploy/" in words)
+    assert {ROOT / name for name in copied} == {Path(name) for name in imported}
