@@ -92,11 +92,11 @@ bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:800
 gpu-check: $(READY)  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
 
-image: | $(VENV)/.ready  ## deploy/Dockerfile for the CPU, with buildah: localhost/tsfd-triton:cpu
+image: | $(VENV)/.ready  ## the images for the CPU, with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu
 	@$(RUN) -m deploy.image.build
 
 image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
-	@$(RUN) -m pytest -s tests/deploy/test_container_image.py
+	@$(RUN) -m pytest -s tests/deploy/test_container_image.py tests/deploy/test_release_image.py
 
 chart-test: convert image  ## run the chart's pod of it by podman; wants helm
 	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
@@ -107,9 +107,10 @@ build/lint-env/.ready: deploy/lint-requirements.txt
 	@touch $@
 
 image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
-	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
+	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile \
+		deploy/release/Dockerfile
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
-		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile
+		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile deploy/release/Dockerfile
 
 build/validate-env/.ready: deploy/manifests/requirements.txt
 	@$(PYTHON) -m venv build/validate-env

@@ -1,8 +1,8 @@
-"""Build the CPU variant of the image: ``python -m deploy.image.build``, `make image`.
+"""Build the CPU variants of the images: ``python -m deploy.image.build``, `make image`.
 
-It is deploy/Dockerfile on a base made here: Debian 12 by mmdebstrap, and in it the Triton that
-``deploy.setup`` installs. No Docker is needed. The Debian is kept in ``build/image`` until `make
-clean`, and so is the log.
+They are deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by mmdebstrap,
+and in it the Triton that ``deploy.setup`` installs. No Docker is needed. The Debian is kept in
+``build/image`` until `make clean`, and so is the log.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 from deploy.setup import REQUIREMENTS, ROOT
 
 IMAGE: Final = "localhost/tsfd-triton:cpu"
+RELEASE_IMAGE: Final = "localhost/tsfd-release:cpu"
 _BASE: Final = "localhost/tsfd-triton-base"
 _RELEASE: Final = "24.10"  # NVIDIA's number of the wheel's Triton, 2.51
 
@@ -36,7 +37,7 @@ class ImageError(RuntimeError):
 
 
 def build() -> None:
-    """Build the base and the image, or what has changed of them.
+    """Build the base and the images, or what has changed of them.
 
     Raises
     ------
@@ -69,6 +70,15 @@ def build() -> None:
         *(f"--build-arg={name}={value}" for name, value in arguments.items()),
         ROOT,
     )
+    print(f"Building {RELEASE_IMAGE}", flush=True)
+    _run(
+        *(
+            *_BUILD,
+            f"--tag={RELEASE_IMAGE}",
+            f"--file={ROOT / 'deploy' / 'release' / 'Dockerfile'}",
+        ),
+        *(f"--build-arg=BASE={base}", ROOT),
+    )
 
 
 def _run(*command: str | Path) -> None:
@@ -87,7 +97,7 @@ def main() -> int:
     except ImageError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{IMAGE} is ready after {time.monotonic() - began:.0f} s")
+    print(f"{IMAGE} and {RELEASE_IMAGE} are ready after {time.monotonic() - began:.0f} s")
     return 0
 
 

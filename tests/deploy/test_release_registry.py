@@ -9,84 +9,32 @@ import json
 import shutil
 import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from deploy.release import archive
-from tests.programs import need
+from deploy.setup import ROOT
+from tests.deploy.registry import Registry, new_keys, running
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "build/release-env/bin/python"
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A registry of its own: where it answers and where it keeps what it is given."""
-
-    address: str
-    storage: Path
-
-    def blob(self, digest: str) -> Path:
-        algorithm, number = digest.split(":")
-        blobs = self.storage / "docker/registry/v2/blobs"
-        return blobs / algorithm / number[:2] / number / "data"
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory) -> Iterator[Registry]:
-    program = need("docker-registry")
-    folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}},
-        "http": {"addr": address},
-    }
-    (folder / "config.yml").write_text(yaml.safe_dump(settings))
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [program, "serve", folder / "config.yml"], stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            _wait(f"http://{address}/v2/", folder / "log")
-            yield Registry(address, folder / "storage")
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _wait(address: str, log: Path) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(address).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"docker-registry does not answer: {log.read_text()}")
+    with running(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory) -> Path:
     """Folder with two pairs: release.pem and release.pub, other.pem and other.pub."""
     folder = tmp_path_factory.mktemp("keys")
-    openssl = need("openssl")
     for name in ("release", "other"):
-        private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-        new = [openssl, "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", private]
-        subprocess.run(new, check=True)
-        export = [openssl, "ec", "-in", private, "-pubout", "-out", public]
-        subprocess.run(export, check=True, capture_output=True)
+        new_keys(folder, name)
     return folder
 
 
