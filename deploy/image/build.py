@@ -1,8 +1,8 @@
 """Build the CPU variants of the images: ``python -m deploy.image.build``, `make image`.
 
-They are deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by mmdebstrap,
-and in it the Triton that ``deploy.setup`` installs. No Docker is needed. The Debian is kept in
-``build/image`` until `make clean`, and so is the log.
+They are deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by
+mmdebstrap, and in it the Triton that ``deploy.setup`` installs. No Docker is needed. The Debian is
+kept in ``build/image`` until `make clean`, and so is the log.
 """
 
 from __future__ import annotations
