@@ -23,7 +23,8 @@ OUT     ?= runs/$(PRESET)
 LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup export convert serve demo test test-fast faults loadtest soak bench bench-peers \
-	bench-gpu gpu-check image image-test chart-test image-lint manifests release check train calibrate evaluate tune protocol lint dist sbom clean
+	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
+	calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -121,6 +122,20 @@ manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KSe
 
 release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
 	@$(RUN) -m deploy.release make --out build/release
+
+build/release-env/.ready: deploy/release/requirements.txt
+	@$(PYTHON) -m venv build/release-env
+	@build/release-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+build/moto-env/.ready: tests/deploy/moto-requirements.txt
+	@$(PYTHON) -m venv build/moto-env
+	@build/moto-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+release-test: $(READY) build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
+	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
+	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py
 
 check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"

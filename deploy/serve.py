@@ -19,7 +19,7 @@ from typing import Final
 from deploy import installation
 from deploy.engine import fitted
 from deploy.health import HealthEndpoint
-from deploy.server import ServerError, TritonServer, is_loopback
+from deploy.server import BUCKET, ServerError, TritonServer, is_loopback
 from deploy.setup import ROOT
 from deploy.supervisor import Supervisor
 
@@ -27,6 +27,10 @@ _VULNERABLE: Final = (
     "Other machines would reach {host}, and Triton 2.51 lacks the fixes of 57 published "
     "vulnerabilities, among them the takeover of the server (CVE-2025-23319, 23320, 23334): stay "
     "on 127.0.0.1 behind deploy/gateway, or add --despite-known-vulnerabilities."
+)
+_NOT_FROM_BUCKET: Final = (
+    "An engine is fitted to a repository in a folder: copy the bucket's to one (aws s3 sync), or "
+    "leave --engines out and serve the plan in the bucket."
 )
 _READABLE: Final = (
     "Other users of this machine can read the tiles under way in /dev/shm, where Triton's backends "
@@ -41,7 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
         description="Serve the model repository with the embedded Triton server on the CPU, or, in "
         "NVIDIA's container, with that one.",
     )
-    parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument(
+        "--repository",
+        default=str(ROOT / "model_repository"),
+        help="a folder, or s3://bucket/path (s3://http://host:port/bucket/path)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002), ("health", 8003)):
         parser.add_argument(
@@ -87,7 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.ExitStack() as stack:
             if found and engines and (found.has_gpu or rehearse):
-                repository = fitted(options["repository"], engines, found, rehearse=rehearse)
+                if options["repository"].startswith(BUCKET):
+                    raise ServerError(_NOT_FROM_BUCKET)
+                repository = fitted(Path(options["repository"]), engines, found, rehearse=rehearse)
                 options["repository"] = stack.enter_context(repository)
             supervisor = Supervisor(TritonServer(**options))
             server = supervisor.server

@@ -36,6 +36,9 @@ from deploy.setup import ROOT
 ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
 """What the CPU profile serves; `make convert` installs it into the repository."""
 
+BUCKET: Final = "s3://"
+"""How the address of a repository begins that Triton reads out of an S3 bucket by itself."""
+
 _CONTROL: Final = ("model-repository", "logging", "trace")
 _EXIT_SECONDS: Final = 15  # Triton's own time for requests in flight after SIGTERM
 _LOAD_FAILURES: Final = (
@@ -90,7 +93,8 @@ class TritonServer:
     Parameters
     ----------
     repository
-        Model repository.
+        Model repository: a folder, or ``s3://BUCKET/PATH`` or ``s3://http://HOST:PORT/BUCKET/PATH``,
+        for which Triton takes its keys from the environment (AWS_ACCESS_KEY_ID and so on).
     host
         Address to listen on.
     grpc_port, http_port, metrics_port
@@ -124,7 +128,8 @@ class TritonServer:
         ready_timeout: float = 180.0,
         traces: str | None = None,
     ) -> None:
-        self.repository = Path(repository).resolve()
+        in_bucket = str(repository).startswith(BUCKET)
+        self.repository = str(repository) if in_bucket else Path(repository).resolve()
         self.host = host
         self.ready_timeout = ready_timeout
         self.traces = traces
@@ -176,7 +181,8 @@ class TritonServer:
             raise EnvironmentMissingError(
                 "The Triton server's environment is missing or out of date: run `make setup`."
             )
-        self._check_repository(installation.artefact)
+        if isinstance(self.repository, Path):
+            self._check_repository(self.repository, installation.artefact)
         _check_shared_memory()
         self._has_own_memory = not installation.is_embedded
         self._ports = choose_ports(self.host, self._ports)
@@ -240,10 +246,10 @@ class TritonServer:
             return None
         return f"The Triton server ended with exit code {code}: {_reason(self._log())}"
 
-    def _check_repository(self, served: Path) -> None:
-        if not self.repository.is_dir():
-            raise ArtefactMissingError(f"There is no model repository at {self.repository}.")
-        artefact = self.repository / served
+    def _check_repository(self, repository: Path, served: Path) -> None:
+        if not repository.is_dir():
+            raise ArtefactMissingError(f"There is no model repository at {repository}.")
+        artefact = repository / served
         try:
             if not artefact.parents[1].is_dir():
                 return
@@ -326,6 +332,8 @@ class TritonServer:
         taken = re.search(r"Socket '([^']+)' already in use", log)
         if taken:
             return PortInUseError(f"{taken[1]} is in use: choose another port.")
+        if "repository path is not a valid directory" in log:
+            return ArtefactMissingError(f"There is no model repository at {self.repository}.")
         for pattern in _LOAD_FAILURES:
             failed = re.search(pattern, log)
             if failed:

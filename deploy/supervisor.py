@@ -88,7 +88,8 @@ class Supervisor:
 
     @property
     def _has_canary(self) -> bool:
-        return (self.server.repository / canary.MODEL).is_dir()
+        repository = self.server.repository
+        return isinstance(repository, str) or (repository / canary.MODEL).is_dir()
 
     def _trouble(self) -> str | None:
         """Why the server must be restarted, or None."""

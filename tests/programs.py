@@ -9,6 +9,7 @@ import pytest
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
+    "docker-registry": "docker-registry",
     "envsubst": "gettext-base",
     "haproxy": "haproxy",
     "nginx": "nginx",

@@ -1,24 +1,34 @@
 """The archive of a release: what is served, its model card and a manifest of every file."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final
 
-RELEASE = "model_repository/nuclei_postprocess/1/release.json"
+RELEASE: Final = "model_repository/nuclei_postprocess/1/release.json"
+MANIFEST: Final = "manifest.json"
+
+
+class ReleaseError(Exception):
+    """A release cannot be made, moved or trusted; the message is one line that says why."""
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of a release by its name in the archive, manifest.json among them.
+    """Every file of a release by its name in the archive, the manifest among them.
 
     Raises
     ------
-    FileNotFoundError
-        Where the model repository has not been converted, or has no model card.
+    ReleaseError
+        If the model repository has not been converted.
+    OSError
+        If a file cannot be read.
     """
     if not (root / RELEASE).is_file():
-        raise FileNotFoundError(f"{RELEASE} is missing: run `make convert` first")
+        raise ReleaseError(f"{RELEASE} is missing: run `make convert` first.")
     paths = [p for p in (root / "model_repository").rglob("*") if "__pycache__" not in p.parts]
     paths += [root / "weights/MODEL_CARD.md", *(root / "build/sbom").glob("*.json")]
     files = {p.relative_to(root).as_posix(): p.read_bytes() for p in paths if not p.is_dir()}
@@ -26,7 +36,7 @@ def contents(root: Path) -> dict[str, bytes]:
         "release": json.loads(files[RELEASE])["release"],
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
-    files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     return files
 
 
@@ -37,3 +47,52 @@ def write(files: dict[str, bytes], path: Path) -> None:
             member = tarfile.TarInfo(name)  # Time, user and group are 0, the mode is 0644.
             member.size = len(files[name])
             archive.addfile(member, io.BytesIO(files[name]))
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """Every file of an archive by its name, once all are as the manifest says.
+
+    Raises
+    ------
+    ReleaseError
+        If the archive is none, or holds anything but what its manifest lists; it names the file.
+    """
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                place = PurePosixPath(member.name)
+                if place.is_absolute() or ".." in place.parts:
+                    raise ReleaseError(f"{path.name}: {member.name} leads out of the archive.")
+                if not member.isfile():
+                    raise ReleaseError(f"{path.name}: {member.name} is not an ordinary file.")
+                if member.name in files:
+                    raise ReleaseError(f"{path.name}: {member.name} is there twice.")
+                files[member.name] = archive.extractfile(member).read()
+        expected = json.loads(files[MANIFEST])["files"]
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"{path.name} is not the archive of a release, or damaged.") from error
+    for name in sorted(files.keys() - {MANIFEST} | expected.keys()):
+        if name not in expected:
+            raise ReleaseError(f"{path.name}: {name} is not in the manifest.")
+        if name not in files:
+            raise ReleaseError(f"{path.name}: {name} of the manifest is missing.")
+        if hashlib.sha256(files[name]).hexdigest() != expected[name]:
+            raise ReleaseError(f"{path.name}: {name} is not what the manifest says.")
+    return files
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write every file of an archive below `folder`.
+
+    Raises
+    ------
+    ReleaseError
+        As `read` does; nothing is written then.
+    OSError
+        If a file cannot be written.
+    """
+    for name, content in read(path).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)

@@ -127,11 +127,38 @@ def test_models_from_a_bucket() -> None:
     assert fetch["envFrom"] == [{"secretRef": {"name": "tsfd-s3"}}]
 
 
+def test_models_of_a_signed_release() -> None:
+    objects = example("release")
+    volume, _ = models(objects)
+    assert volume["emptyDir"] == {}
+    (fetch,) = pod(objects)["initContainers"]
+    assert fetch["args"][0] == "fetch"
+    assert "@sha256:" in fetch["args"][1]
+    assert fetch["args"][2:] == ["--to=/models/release", "--key=/key/release.pub"]
+    assert {"name": "models", "mountPath": "/models"} in fetch["volumeMounts"]
+    volumes = {volume["name"]: volume for volume in pod(objects)["volumes"]}
+    assert volumes["key"]["configMap"] == {"name": "tsfd-signer"}
+    assert volumes["login"]["secret"]["secretName"] == "registry"
+    (triton,) = pod(objects)["containers"]
+    assert "--repository=/models/release/model_repository" in triton["args"]
+
+
 DIGEST = "sha256:" + "0" * 64
-SOURCE = "Set one of models.claim, models.oci and models.s3.uri: whence the models come."
+SOURCE = (
+    "Set one of models.release.reference, models.claim, models.oci and models.s3.uri: "
+    "whence the models come."
+)
 WRONG = [
     ("models.claim=", SOURCE),
     (f"models.claim=a,models.oci=r@{DIGEST}", SOURCE),
+    (
+        f"models.release.reference=r/n@{DIGEST}",
+        "models.release wants its key: a config map with release.pub, who signs.",
+    ),
+    (
+        f"models.release.reference=r/n@{DIGEST},models.release.key=k",
+        "models.release wants networkPolicy.egress: the way to the registry and DNS is shut.",
+    ),
     (
         "models.s3.uri=s3://a/b",
         "models.s3.uri wants networkPolicy.egress: the way to the store and DNS is shut.",
