@@ -160,3 +160,8 @@ def test_kserve_s_service_wants_the_runtime() -> None:
     (known,) = runtime["spec"]["supportedModelFormats"]
     assert model["modelFormat"].items() <= known.items()
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+
+
+def test_kserve_opens_nothing_to_outside() -> None:
+    service = yaml.safe_load((KSERVE / "inference-service.yaml").read_text())
+    assert service["metadata"]["labels"] == {"networking.kserve.io/visibility": "cluster-local"}
