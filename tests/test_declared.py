@@ -16,6 +16,9 @@ from deploy.setup import ROOT
 UNDECLARED = {
     "cyclonedx": "`make sbom` has an environment of its own",
     "jsonschema": "`make manifests` has an environment of its own",
+    "model_signing": "`make release-test` has an environment of its own, and so has the container",
+    "oras": "the same",
+    "requests": "the same, by oras",
     "torch": "only ImageNet's weights need it; its absence is an error that says so",
     "triton_python_backend_utils": "comes with Triton",
 }
