@@ -77,7 +77,7 @@ def build() -> None:
             f"--tag={RELEASE_IMAGE}",
             f"--file={ROOT / 'deploy' / 'release' / 'Dockerfile'}",
         ),
-        *(f"--build-arg=BASE={base}", ROOT),
+        *(f"--build-arg=BASE={_BASE}", f"--build-arg=RELEASE={_RELEASE}-py3", ROOT),
     )
 
 
