@@ -36,15 +36,15 @@ def push(archive: Path, name: str) -> str:
             raise ReleaseError(f"{path} is missing: make the release and sign it first.")
     registry, container = _open(name)
     try:
-        registry.push(
+        pushed = registry.push(
             name,
             files=[f"{archive}:{_ARCHIVE}", f"{signature}:{_SIGNATURE}"],
             disable_path_validation=True,
             quiet=True,
         )
-        digest = _digest(_manifest(registry, container))
     except (requests.RequestException, ValueError) as error:
         raise ReleaseError(f"{name} cannot be pushed: {str(error).splitlines()[0]}") from error
+    digest = pushed.headers["Docker-Content-Digest"]  # of this push, whoever else takes the tag
     return f"{container.registry}/{container.api_prefix}@{digest}"
 
 

@@ -189,8 +189,8 @@ def test_process_and_server_agree(
         other = there.scores.overall[key]
         assert other.value == pytest.approx(estimate.value, abs=0.001, nan_ok=True), key
         # A processor that computes in bfloat16 moves the border of a nucleus or two, and with it
-        # these few from one bin of class_prob into another.
-        if key != "calibration_error":
+        # these few from one bin of class_prob into another, or one out of a class that has few.
+        if key not in ("calibration_error", "mpq"):
             fine = in_float32.scores.overall[key].value
             assert other.value == pytest.approx(fine, abs=0.02, nan_ok=True), key
     for ours, theirs in zip(here.scores.classes, there.scores.classes, strict=True):
