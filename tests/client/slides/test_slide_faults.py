@@ -142,11 +142,20 @@ def test_a_killed_client_goes_on(
     assert shared.get("regions", {}) == {}
 
 
-def test_a_job_that_is_ended_lets_go(command: Callable[[Path], list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
+def test_a_job_that_is_ended_lets_go(
+    command: Callable[[Path], list[str]], tmp_path: Path, background: bool
+) -> None:
     folder = tmp_path / "out" / "strip"
-    process = subprocess.Popen([*TSFD, *command(tmp_path / "out")], stderr=subprocess.PIPE)
+    # As a shell begins what it does not wait for: deaf to Ctrl-C.
+    deaf = ["sh", "-c", """trap '' INT; exec "$0" "$@" """] if background else []
+    process = subprocess.Popen([*deaf, *TSFD, *command(tmp_path / "out")], stderr=subprocess.PIPE)
     until(lambda: (folder / "blocks").exists())
-    time.sleep(random.uniform(0, 1))
+    if background:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert process.poll() is None
+    time.sleep(random.uniform(0, 0.8))
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
