@@ -78,25 +78,34 @@ class Region:
         maps = system.get_contents_as_numpy(self._memory, np.uint16, shape, _MAPS_AT).copy()
         return wire.split(maps, answer)
 
-    def release(self, patience: float = 0.0) -> None:
-        """Unregister and remove the memory, whatever has become of the server.
+    def release(self, patience: float = 0.0) -> bool:
+        """Remove the memory and unregister it, whatever has become of the server.
 
         Parameters
         ----------
         patience
             Seconds to go on trying while the server still uses it.
+
+        Returns
+        -------
+        bool
+            Whether there is nothing left to do; may be called again where there is.
         """
-        system.destroy_shared_memory_region(self._memory)
+        if self._memory is not None:
+            system.destroy_shared_memory_region(self._memory)
+            self._memory = None
         until = time.monotonic() + patience
         while True:
             try:
                 self._connection.unregister_system_shared_memory(
                     self._name, headers=self._headers, client_timeout=_PATIENCE
                 )
-                return
+                return True
             except triton.InferenceServerException as error:
-                if _IN_USE not in str(error.message()) or time.monotonic() >= until:
-                    return  # the server is gone, or keeps its side until it stops
+                if _IN_USE not in str(error.message()):
+                    return True  # the server is gone
+                if time.monotonic() >= until:
+                    return False
             time.sleep(0.02)
 
 
@@ -141,6 +150,7 @@ class Regions:
         self._connection = connection
         self._headers = headers
         self._idle: list[Region] = []
+        self._given_up: list[Region] = []  # which the server has yet to let go of
         self._busy = 0
         self._closed = False
         self._change = Condition()
@@ -157,12 +167,13 @@ class Regions:
             yield region
             kept = not self._closed
         finally:
-            if region and not kept:
-                region.release()
+            gone = kept or region is None or region.release()
             with self._change:
                 self._busy -= 1
                 if region and kept:
                     self._idle.append(region)
+                elif region and not gone:
+                    self._given_up.append(region)
                 self._change.notify()
 
     def close(self) -> None:
@@ -170,6 +181,7 @@ class Regions:
         with self._change:
             self._closed = True
             self._change.wait_for(lambda: not self._busy, _PATIENCE)
-            idle, self._idle = self._idle, []
-        for region in idle:
+            left = self._idle + self._given_up
+            self._idle, self._given_up = [], []
+        for region in left:
             region.release(_PATIENCE)

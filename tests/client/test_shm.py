@@ -58,7 +58,7 @@ def test_a_refused_request_leaves_no_region(server: TritonServer, patches: np.nd
         with pytest.raises(ServerError, match="min_area must be a whole number"):
             client.segment_tiles(patches[:1], settings=Unchecked(min_area=-1))
         assert left_behind() == []
-        assert registered(server) == []
+    assert registered(server) == []
 
 
 def forget_regions(server: TritonServer) -> None:
