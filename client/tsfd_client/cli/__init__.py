@@ -71,11 +71,9 @@ def _stoppable() -> Iterator[None]:
         yield
         return
     # A shell's background jobs ignore Ctrl-C, and asyncio puts its handler in the place of Python's
-    # alone; an exception in the midst of its callbacks would end nothing. So Python's is put back,
-    # and Ctrl-C is blocked: it waits until it is ignored again.
+    # alone; an exception in the midst of its callbacks would end nothing. So Python's is put back.
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, stop)
     try:
@@ -84,7 +82,6 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         if ignored:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _check(server: options.Server) -> int:
