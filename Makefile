@@ -89,6 +89,17 @@ bench-peers: | $(VENV)/.ready  ## time other nucleus networks beside both preset
 bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)
 
+# Tools that get along with no other package have an environment of their own.
+build/lint-env/.ready: deploy/lint-requirements.txt
+build/moto-env/.ready: tests/deploy/moto-requirements.txt
+build/release-env/.ready: deploy/release/requirements.txt
+build/sbom-env/.ready: deploy/sbom-requirements.txt
+build/validate-env/.ready: deploy/manifests/requirements.txt
+build/%-env/.ready:
+	@$(PYTHON) -m venv build/$*-env
+	@build/$*-env/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 gpu-check: $(READY)  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
 
@@ -101,21 +112,11 @@ image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed bac
 chart-test: convert image  ## run the chart's pod of it by podman; wants helm
 	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
 
-build/lint-env/.ready: deploy/lint-requirements.txt
-	@$(PYTHON) -m venv build/lint-env
-	@build/lint-env/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
 image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
 	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile \
 		deploy/release/Dockerfile
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
 		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile deploy/release/Dockerfile
-
-build/validate-env/.ready: deploy/manifests/requirements.txt
-	@$(PYTHON) -m venv build/validate-env
-	@build/validate-env/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KServe without a cluster; CRDS=folder
 	@PYTHONPATH=. build/validate-env/bin/python -m deploy.manifests.validate $(if $(CRDS),--crds "$(CRDS)")
@@ -123,16 +124,6 @@ manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KSe
 
 release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
 	@$(RUN) -m deploy.release make --out build/release
-
-build/release-env/.ready: deploy/release/requirements.txt
-	@$(PYTHON) -m venv build/release-env
-	@build/release-env/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
-build/moto-env/.ready: tests/deploy/moto-requirements.txt
-	@$(PYTHON) -m venv build/moto-env
-	@build/moto-env/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 release-test: $(READY) build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
 	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
@@ -175,11 +166,6 @@ lint: | $(VENV)/.ready  ## ruff, types of the client, who may import whom
 
 dist: | $(VENV)/.ready  ## the client as wheel and source archive: build/dist
 	@$(VENV)/bin/python -m build --outdir build/dist client
-
-build/sbom-env/.ready: deploy/sbom-requirements.txt
-	@$(PYTHON) -m venv build/sbom-env
-	@build/sbom-env/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 sbom: setup build/sbom-env/.ready  ## bills of materials of client, server and container: build/sbom
 	@build/sbom-env/bin/python deploy/sbom.py

@@ -22,9 +22,9 @@ _ROOM = 8  # an engine, the patches and its answers, in sizes of the ONNX file; 
 _LEAST = 32 << 20
 
 
-def key(onnx: bytes, host: Host) -> str:
+def key(onnx_sha256: str, host: Host) -> str:
     """Name of the engine of an ONNX file for a host's runtime and GPU."""
-    said = (hashlib.sha256(onnx).hexdigest(), host.runtime, host.version, host.gpu.name)
+    said = (onnx_sha256, host.runtime, host.version, host.gpu.name)
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 

@@ -98,7 +98,7 @@ def find(repository: Path, engines: Path, command: Sequence[str]) -> Found:
     parity = judge.accepts(shipped)
     if parity:
         return Found(shipped, "repository", host, parity)
-    name = cache.key(judge.source.read_bytes(), host)
+    name = cache.key(judge.source_sha256, host)
     with cache.locked(engines, name, _waits) as kept:
         parity = judge.accepts(kept)
         if parity:
@@ -140,6 +140,8 @@ class Judge:
     ----------
     source
         The ONNX file that plans are built from.
+    source_sha256
+        Of its content.
 
     Raises
     ------
@@ -153,6 +155,7 @@ class Judge:
         self.source = folder / ENGINE_SOURCE
         if not self.source.is_file():
             raise ConversionError(f"{self.source} is missing: run `make convert`.")
+        self.source_sha256 = hashlib.sha256(self.source.read_bytes()).hexdigest()
         self._expected = Expected.read(folder / EXPECTED)
         self._host = host
         self._command = command
@@ -182,8 +185,7 @@ class Judge:
         unfit = misfit(candidate, version=self._host.version, device=self._host.gpu)
         if unfit:
             raise ConversionError(f"{unfit}.".replace(str(candidate), "it", 1))
-        source = hashlib.sha256(self.source.read_bytes()).hexdigest()
-        if Sidecar.read(candidate).onnx_sha256 != source:
+        if Sidecar.read(candidate).onnx_sha256 != self.source_sha256:
             raise ConversionError(f"it was built from another network than {self.source}.")
         expected = self._expected
         with tempfile.TemporaryDirectory() as scratch:

@@ -68,10 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     broken = [check for check in checks if not check.holds]
     for check in broken:
-        print(
-            f"loadtest: {check.profile}: {check.name} {check.limit:g}, found {check.value:.4g}.",
-            file=sys.stderr,
-        )
+        print(f"loadtest: {check.profile}: {check}.", file=sys.stderr)
     print(f"{len(checks) - len(broken)} of {len(checks)} limits hold: {arguments.out}/report.html")
     return 1 if broken else 0
 

@@ -305,7 +305,7 @@ def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: 
         checks = [c for c in test.report() if c.profile == soak.name or c.name == "wrong answers"]
     enough = resources is not None and len(resources.times) > 0.8 * _SAMPLES
     trends = resources.trends() if enough else []
-    broken = [f"{c.name} {c.limit:g}, found {c.value:.4g}" for c in checks if not c.holds]
+    broken = [str(check) for check in checks if not check.holds]
     report.soak = {
         "knee": test.knee,
         "table": table(test.results[-1], trends, test.machine),

@@ -103,6 +103,9 @@ class Check:
     limit: float
     holds: bool
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.limit:g}, found {self.value:.4g}"
+
 
 def result(profile: Profile, records: Records, steps: list[list[float]] | None = None) -> Result:
     """Figures of a load.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import psutil
+
+from loadtest.background import Background
 
 _WARM_UP: Final = 0.1  # share of the time in which caches may still fill
 _BLOCKS: Final = 30  # neighbouring samples resemble each other: means of blocks do less
@@ -44,7 +45,7 @@ class Trend:
         return self.low > 0.02 * self.mean
 
 
-class Resources:
+class Resources(Background):
     """Samples a server's and the generator's processes from a thread, as a context manager.
 
     Parameters
@@ -63,23 +64,15 @@ class Resources:
     """
 
     def __init__(self, server: int, every: float = 5.0) -> None:
+        super().__init__()
         self.times: list[float] = []
         self.samples: dict[str, list[float]] = {}
         self._server = psutil.Process(server)
         self._every = every
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="resources")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._every):
+    def run(self) -> None:
+        """Sample until the context ends."""
+        while not self.ended.wait(self._every):
             with contextlib.suppress(psutil.Error):
                 found = self._sample()
                 self.times.append(time.time())

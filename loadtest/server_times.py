@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from dataclasses import dataclass
-from typing import Self
 
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from bench.load import Stages
+from loadtest.background import Background
 
 _EVERY = 2.0
 
@@ -35,7 +34,7 @@ class Reading:
     compute_ms: float
 
 
-class ServerTimes:
+class ServerTimes(Background):
     """Reads a server's statistics from a thread, as a context manager.
 
     Attributes
@@ -45,26 +44,18 @@ class ServerTimes:
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.readings: list[Reading] = []
         self._url = url
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="server times")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _read(self) -> None:
+    def run(self) -> None:
+        """Read until the context ends."""
         with triton.InferenceServerClient(self._url) as connection:
-            while not self._ended.is_set():
+            while not self.ended.is_set():
                 # A server that is away for a while has no times; its clients tell the rest.
                 with contextlib.suppress(InferenceServerException):
                     begin, stages = time.time(), Stages(connection)
-                    self._ended.wait(_EVERY)
+                    self.ended.wait(_EVERY)
                     times = stages.stop().values()
                     if times:
                         queue = sum(stage.queue_ms for stage in times)

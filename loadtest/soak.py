@@ -101,9 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         page = arguments.document.read_text()
         arguments.document.write_text(_MARKS.sub(lambda m: m[1] + text + m[2], page))
     broken = [f"{t.name} grows by {t.slope:.2f} {t.unit} per hour" for t in trends if t.grows]
-    broken += [
-        f"{c.profile}: {c.name} {c.limit:g}, found {c.value:.4g}" for c in checks if not c.holds
-    ]
+    broken += [f"{check.profile}: {check}" for check in checks if not check.holds]
     for sentence in broken:
         print(f"soak: {sentence}.", file=sys.stderr)
     return 1 if broken else 0

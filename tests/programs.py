@@ -1,10 +1,14 @@
-"""Programs of Debian that tests run beside the project's own."""
+"""Programs that tests run beside their own process: Debian's, and the project's."""
 
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 
 import pytest
+
+from deploy.server import choose_ports
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
@@ -26,3 +30,17 @@ def need(program: str) -> str:
     if path is None:
         pytest.skip(f"{program} is missing: apt-get install {PACKAGES[program]}")
     return path
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    return choose_ports("127.0.0.1", {"": 0})[""]
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> float:
+    """Wait for something; returns how many seconds it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() < begin + seconds, "it did not happen"
+        time.sleep(0.02)
+    return time.monotonic() - begin

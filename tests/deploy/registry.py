@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import yaml
-
-from tests.programs import need
+from programs import free_port, need, until
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,7 @@ class Registry:
 def running(folder: Path) -> Iterator[Registry]:
     """A registry that keeps everything in `folder`, on a free port of this machine."""
     program = need("docker-registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}},
@@ -49,22 +43,20 @@ def running(folder: Path) -> Iterator[Registry]:
             [program, "serve", folder / "config.yml"], stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            _wait(f"http://{address}/v2/", folder / "log")
+            until(lambda: answers(f"http://{address}/v2/"), 10)
             yield Registry(address, folder / "storage")
         finally:
             server.terminate()
             server.wait()
 
 
-def _wait(address: str, log: Path) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(address).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"docker-registry does not answer: {log.read_text()}")
+def answers(address: str) -> bool:
+    """Whether a page is answered."""
+    try:
+        urllib.request.urlopen(address).close()
+    except OSError:
+        return False
+    return True
 
 
 def new_keys(folder: Path, name: str) -> None:

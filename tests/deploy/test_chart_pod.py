@@ -11,14 +11,15 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from podman import podman
+from programs import until
 
 from deploy.image.build import IMAGE
 from deploy.server import TritonServer, choose_ports
@@ -92,7 +93,7 @@ def pod(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         manifest.write_text(yaml.safe_dump(thing))
         try:
             podman("--runtime=runc", "play", "kube", str(manifest))
-            until(lambda: is_healthy(free["health"]))
+            until(lambda: is_healthy(free["health"]), 90)
             yield {port["containerPort"]: port["hostPort"] for port in triton["ports"]}
         finally:
             podman("--runtime=runc", "play", "kube", "--down", str(manifest))
@@ -129,16 +130,3 @@ def is_healthy(port: int) -> bool:
             return answer.status == 200
     except OSError:
         return False
-
-
-def until(condition: Callable[[], object], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
-
-
-def podman(*words: str) -> str:
-    done = subprocess.run(["podman", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from podman import CONFINED, need_image, podman
+from programs import until
 
 from deploy.image.build import IMAGE
 from deploy.server import TritonServer
@@ -28,12 +30,7 @@ from tsfd_client import Client, read_image
 
 pytestmark = pytest.mark.long
 
-_RUN = [
-    *("run", "--detach", "--runtime=runc"),
-    *("--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--shm-size=256m"),
-    *("--cap-drop=ALL", "--security-opt=no-new-privileges"),
-    *("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"),
-]
+_RUN = ["run", "--detach", "--shm-size=256m", *CONFINED]
 _HEALTH, _GRPC = 8003, 8001
 
 
@@ -42,9 +39,9 @@ class Container:
 
     def __init__(self, repository: Path) -> None:
         ports = [f"--publish=127.0.0.1::{port}" for port in (_GRPC, _HEALTH)]
-        self.name = _podman(*_RUN, *ports, f"--volume={repository}:/models:ro", IMAGE)
-        self.url = _podman("port", self.name, str(_GRPC))
-        self._health = f"http://{_podman('port', self.name, str(_HEALTH))}/health"
+        self.name = podman(*_RUN, *ports, f"--volume={repository}:/models:ro", IMAGE)
+        self.url = podman("port", self.name, str(_GRPC))
+        self._health = f"http://{podman('port', self.name, str(_HEALTH))}/health"
 
     def is_up(self) -> bool:
         try:
@@ -55,29 +52,14 @@ class Container:
 
     def inside(self, script: str) -> str:
         """Output of a shell's script in the container."""
-        return _podman("exec", self.name, "sh", "-c", script)
+        return podman("exec", self.name, "sh", "-c", script)
 
     def processes(self) -> list[psutil.Process]:
         """Those below the supervisor, as this machine sees them."""
         return psutil.Process(self.state("Pid")).children(recursive=True)
 
     def state(self, name: str) -> int:
-        return json.loads(_podman("inspect", "--format={{json .State}}", self.name))[name]
-
-
-def _podman(*words: str) -> str:
-    done = subprocess.run(["podman", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def _until(condition: Callable[[], object], seconds: float = 90) -> float:
-    """Wait for something; returns how many seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + seconds, "it did not happen"
-        time.sleep(0.05)
-    return time.monotonic() - began
+        return json.loads(podman("inspect", "--format={{json .State}}", self.name))[name]
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +67,15 @@ def container(repository: Path) -> Iterator[Container]:
     for program in ("podman", "runc"):
         if not (shutil.which(program) or shutil.which(program, path="/usr/sbin")):
             pytest.fail(f"{program} is missing: apt-get install {program}")
-    if subprocess.run(["podman", "image", "exists", IMAGE], check=False).returncode:
-        pytest.fail(f"There is no image {IMAGE}: run `make image` first.")
+    need_image(IMAGE)
     began = time.monotonic()
     running = Container(repository)
     try:
-        _until(running.is_up)
+        until(running.is_up, 90)
         print(f"\nhealthy {time.monotonic() - began:.1f} s after its start")
         yield running
     finally:
-        _podman("rm", "--force", "--time=0", running.name)
+        podman("rm", "--force", "--time=0", running.name)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +101,7 @@ def test_no_kernel_was_compiled(container: Container) -> None:
 
 
 def test_its_health_check(container: Container) -> None:
-    _podman("healthcheck", "run", container.name)
+    podman("healthcheck", "run", container.name)
 
 
 def test_the_demo_image(container: Container, server: TritonServer, picture: np.ndarray) -> None:
@@ -147,11 +128,11 @@ def test_a_backend_is_killed_in_the_middle_of_a_slide(
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     disturbed = segment(container.url, "container")
-    _until(lambda: [*tmp_path.glob("container/disc/blocks/*.parquet")])
+    until(lambda: [*tmp_path.glob("container/disc/blocks/*.parquet")], 90)
     assert disturbed.poll() is None
     (backend,) = (p for p in container.processes() if "nuclei_postprocess_" in str(p.cmdline()))
     backend.kill()
-    seconds = _until(lambda: not container.is_up()) + _until(container.is_up)
+    seconds = until(lambda: not container.is_up(), 90) + until(container.is_up, 90)
     print(f"\nhealthy again {seconds:.1f} s after a backend was killed")
     for client in (disturbed, segment(server.grpc_url, "embedded")):
         _, errors = client.communicate(timeout=120)
@@ -172,7 +153,7 @@ def test_sigterm_drains(container: Container, patches: np.ndarray) -> None:
         answer = pool.submit(client.segment_tiles, patches)
         time.sleep(0.3)
         began = time.monotonic()
-        _podman("stop", "--time=45", container.name)
+        podman("stop", "--time=45", container.name)
         seconds = time.monotonic() - began
         print(f"\nended {seconds:.1f} s after SIGTERM, {len(patches)} patches under way")
         assert len(answer.result()) == len(patches)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import tritonclient.grpc as triton
-from programs import need
+from programs import free_port, need
 
 from deploy.server import TritonServer
 from deploy.setup import ROOT
@@ -91,9 +91,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def running(folder: Path, keys: Path, triton_url: str, rate: int = 500) -> Iterator[Gateway]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     configure(folder, variables(folder, keys, port, triton_url, rate))
     with subprocess.Popen(nginx(folder)) as process:
         try:

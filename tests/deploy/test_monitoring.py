@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,18 +19,13 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from programs import need
+from programs import free_port, need, until
 
 from deploy.monitoring.panels import DASHBOARD, main, series
-from deploy.server import choose_ports
 from deploy.setup import ROOT
 from tsfd_client import Client
 
 FOLDER = ROOT / "deploy/monitoring"
-
-
-def free_port() -> int:
-    return choose_ports("127.0.0.1", {"": 0})[""]
 
 
 def test_rules_and_alerts() -> None:
@@ -84,13 +78,6 @@ def running(command: list[str], log: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def until(condition: object, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def faster(name: str, folder: Path, changes: dict[str, str]) -> None:

@@ -10,19 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from podman import CONFINED, need_image
+from registry import new_keys, running
 
 from deploy.image.build import RELEASE_IMAGE
 from deploy.setup import ROOT
-from tests.deploy.registry import new_keys, running
 
 pytestmark = pytest.mark.long
 
-_RUN = [
-    *("podman", "run", "--rm", "--runtime=runc", "--network=host"),
-    *("--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp"),
-    *("--cap-drop=ALL", "--security-opt=no-new-privileges"),
-    *("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"),
-]
+_RUN = ["podman", "run", "--rm", "--network=host", *CONFINED]
 
 
 def _container(*arguments: str, models: Path, keys: Path) -> subprocess.CompletedProcess[str]:
@@ -32,8 +28,7 @@ def _container(*arguments: str, models: Path, keys: Path) -> subprocess.Complete
 
 
 def test_it_fetches_what_is_signed_and_nothing_else(repository: Path, tmp_path: Path) -> None:
-    if subprocess.run(["podman", "image", "exists", RELEASE_IMAGE], check=False).returncode:
-        pytest.fail(f"There is no image {RELEASE_IMAGE}: run `make image` first.")
+    need_image(RELEASE_IMAGE)
     models, other, keys = (tmp_path / name for name in ("models", "other", "keys"))
     for folder in (models, other, keys):
         folder.mkdir()

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import free_port
+from registry import Registry, new_keys, running
 
 from deploy.release import archive
 from deploy.setup import ROOT
-from tests.deploy.registry import Registry, new_keys, running
 
 pytestmark = pytest.mark.long
 
@@ -163,9 +163,7 @@ def test_a_file_changed_under_an_old_signature_is_refused_by_its_name(
 
 
 def test_no_registry_is_one_line(keys, made):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     said = _refused("push", made, f"{address}/nuclei/tsfd:1")
     assert said == f"release: The registry {address} cannot be reached."
 

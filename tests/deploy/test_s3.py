@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import free_port, until
+from registry import answers
 
 from deploy.setup import ROOT
 from samples import histology
@@ -40,31 +40,18 @@ for path in folder.rglob("*"):
 @pytest.fixture(scope="module")
 def store(repository: Path) -> Iterator[str]:
     """Address of an S3 with the model repository at ``models/tsfd``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [MOTO / "moto_server", "--host=127.0.0.1", f"--port={port}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet) as s3:
         try:
-            _wait(address)
+            until(lambda: answers(address), 20)
             upload = [MOTO / "python", "-c", UPLOAD, address, repository]
             subprocess.run(upload, env=os.environ | KEYS, check=True)
             yield address
         finally:
             s3.terminate()
-
-
-def _wait(address: str) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(address).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"moto does not answer at {address}")
 
 
 def _refused(*options: str) -> str:

@@ -6,10 +6,9 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -94,12 +93,3 @@ class Serving:
         first, _, others = errors.partition("\n")
         assert first.startswith("Other users of this machine can read")
         return others
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> float:
-    """Wait for something; returns how many seconds it took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begin + seconds, "it did not happen"
-        time.sleep(0.02)
-    return time.monotonic() - begin

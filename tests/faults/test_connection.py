@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 from load import Load
+from programs import until
 from proxy import Proxy
 from rows import Row
-from serving import until
 
 from deploy.server import TritonServer
 from tsfd_client import Client, ServerUnavailableError

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from load import Load
+from programs import until
 from rows import Row
-from serving import Serving, until
+from serving import Serving
 
 from deploy.setup import ROOT, find_environment
 

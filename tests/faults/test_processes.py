@@ -17,8 +17,9 @@ import numpy as np
 import psutil
 import pytest
 from load import Load
+from programs import until
 from rows import Row
-from serving import Serving, until
+from serving import Serving
 
 from tsfd_client import Client
 
@@ -30,6 +31,15 @@ def note(rows: list[Row], fault: str, outcome: str, seconds: float, load: Load) 
     rows.append(Row(fault, outcome, seconds, load.answered, failed))
     assert load.wrong == 0
     assert load.failures == []
+
+
+def is_replaced(serving: Serving, load: Load, seconds: float = 60) -> float:
+    """Wait until a server was seen down and answers again; seconds until it was seen."""
+    seen = until(lambda: not serving.is_up())
+    until(serving.is_up, seconds)
+    answered = load.answered
+    until(lambda: load.answered > answered)
+    return seen
 
 
 def test_a_client_rides_through_the_death_of_a_backend(
@@ -57,10 +67,7 @@ def test_a_client_rides_through_the_death_of_a_backend(
 def test_a_server_is_killed(serving: Serving, patches: np.ndarray, rows: list[Row]) -> None:
     with Load(serving.url, patches[:4]) as load:
         serving.triton().kill()
-        until(lambda: not serving.is_up())
-        until(serving.is_up)
-        answered = load.answered
-        until(lambda: load.answered > answered)
+        is_replaced(serving, load)
     note(rows, "Triton is killed (SIGKILL)", "restarted; clients ride through", load.gap(), load)
     assert load.refused == []
     assert "Restarting the server: The Triton server ended with exit code -9: " in serving.end()
@@ -73,10 +80,7 @@ def test_a_backend_is_killed(
 ) -> None:
     with Load(serving.url, patches[:4]) as load:
         serving.backend(model).kill()
-        seen = until(lambda: not serving.is_up())
-        until(serving.is_up)
-        answered = load.answered
-        until(lambda: load.answered > answered)
+        seen = is_replaced(serving, load)
     outcome = f"seen by the canary after {seen:.1f} s, restarted; clients ride through"
     note(rows, f"the backend of `{model}` is killed (SIGKILL)", outcome, load.gap(), load)
     assert load.refused == []
@@ -86,10 +90,7 @@ def test_a_backend_is_killed(
 def test_a_backend_hangs(serving: Serving, patches: np.ndarray, rows: list[Row]) -> None:
     with Load(serving.url, patches[:4], retry_for=120) as load:
         serving.backend("tsfd_net").suspend()
-        until(lambda: not serving.is_up())
-        until(serving.is_up, 120)
-        answered = load.answered
-        until(lambda: load.answered > answered)
+        is_replaced(serving, load, 120)
     outcome = "replaced; clients that try for two minutes ride through"
     note(rows, "a backend hangs (SIGSTOP)", outcome, load.gap(), load)
     assert load.refused == []
@@ -122,10 +123,7 @@ def test_triton_is_told_to_end_without_its_supervisor(
 ) -> None:
     with Load(serving.url, patches[:4]) as load:
         serving.triton().terminate()
-        until(lambda: not serving.is_up())
-        until(serving.is_up)
-        answered = load.answered
-        until(lambda: load.answered > answered)
+        is_replaced(serving, load)
     note(rows, "SIGTERM to Triton alone", "restarted; clients ride through", load.gap(), load)
     assert load.refused == []
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from load import Load
-from programs import need
+from programs import free_port, need, until
 from rows import Row
-from serving import Serving, until
+from serving import Serving
 
 from deploy.server import choose_ports
 from deploy.setup import ROOT
@@ -28,8 +28,7 @@ class Pair:
     def __init__(self, repository: Path) -> None:
         self._ports = [_free_ports(), _free_ports()]
         self.servers = [self._start(number, repository) for number in (0, 1)]
-        (listen,) = choose_ports("127.0.0.1", {"": 0}).values()
-        self.url = f"127.0.0.1:{listen}"
+        self.url = f"127.0.0.1:{free_port()}"
         places = {
             f"{name}{end}": value
             for name, ports in zip("AB", self._ports, strict=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton
 from commands import TSFD, answered, outputs
+from programs import until
 from slide_files import strip, write_tiff
 
 from deploy.server import TritonServer
@@ -94,13 +95,6 @@ def run_whose_server_dies(
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 def test_a_killed_client_goes_on(

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
-from programs import need
+from programs import free_port, need
 
 from tests.client.view.pages import NAME, drawn, go
 from tests.client.view.test_view_server import TOKEN, serving
@@ -43,9 +43,7 @@ def url(shown: Path, tmp_path: Path) -> Iterator[str]:
     """Where nginx, as Debian has it, shows the site of some results."""
     program = need("nginx")
     assert main(["export", str(shown), "--to", "site", "--out", str(tmp_path / "site")]) == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "nginx.conf").write_text(
         NGINX.format(user=getuser(), folder=tmp_path, port=port, site=tmp_path / "site")
     )
