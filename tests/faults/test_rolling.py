@@ -26,6 +26,7 @@ class Pair:
     """Two supervised servers and HAProxy in front of them, as a context manager."""
 
     def __init__(self, repository: Path) -> None:
+        program = need("haproxy")
         self._ports = [_free_ports(), _free_ports()]
         self.servers = [self._start(number, repository) for number in (0, 1)]
         self.url = f"127.0.0.1:{free_port()}"
@@ -35,7 +36,7 @@ class Pair:
             for end, value in (("", f"127.0.0.1:{ports['grpc']}"), ("_HEALTH", ports["health"]))
         }
         self._proxy = subprocess.Popen(
-            [need("haproxy"), "-f", str(ROOT / "deploy/rolling/haproxy.cfg")],
+            [program, "-f", str(ROOT / "deploy/rolling/haproxy.cfg")],
             env=os.environ | {"LISTEN": self.url} | {k: str(v) for k, v in places.items()},
             stderr=subprocess.DEVNULL,
         )
