@@ -42,7 +42,7 @@ class Recipe:
     precision
         Keras' dtype policy.
     start
-        ``"random"``, or ``"imagenet"`` for the lite network's backbone.
+        ``"random"``, or ``"imagenet"`` for the backbone; see `training.model.imagenet`.
     losses, augmentation
         Names in `training.losses.LOSSES` and `training.data.augment.AUGMENTATIONS`.
     balance_classes

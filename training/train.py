@@ -186,7 +186,7 @@ def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
     else:
         network = build(recipe.network)
         if recipe.start == "imagenet" and not resume:
-            imagenet.initialise(network)
+            imagenet.initialise(network, recipe.network)
     for layer in network.layers:
         if isinstance(layer, BatchNormalization):
             layer.momentum = recipe.statistics_momentum

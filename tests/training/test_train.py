@@ -329,7 +329,7 @@ def test_resuming_needs_no_imagenet_package(
     recipe.write_text(text)
     with monkeypatch.context() as begun:
         # As if the package had been there, whose weights do not fit the tiny network.
-        begun.setattr(imagenet, "initialise", lambda network: None)
+        begun.setattr(imagenet, "initialise", lambda network, preset: None)
         assert main(_arguments(pannuke, recipe, out, "--epochs", "1")) == 0
 
     assert main(_arguments(pannuke, recipe, out, "--resume")) == 0

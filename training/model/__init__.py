@@ -4,5 +4,6 @@ preprocess                        what happens to an image before it
 backbone, network, normalization  its layers
 statistics                        of the normalisation, for averaged weights
 serving                           its probabilities, as a server returns them
-weights, imagenet                 its weights files, and ImageNet's weights for a start
+weights                           its weights files
+imagenet, grow                    ImageNet's weights for a start, for larger backbones too
 """
