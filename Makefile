@@ -11,7 +11,8 @@ BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/,model.onnx model
 CHOSEN := build/chosen
 CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter command,$(origin $v)),$v)))
 READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),setup,convert))
-WEIGHTS ?= weights/lite.npz
+# Whoever has an engine built for a GPU wants the network that needs one.
+WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
 PRESET ?= lite
 # A process that dies fails the run: xdist would replace it, and may wait for ever then.
 # Groups of tests in the order of tests/conftest.py, long ones first.

@@ -52,11 +52,13 @@ def test_its_parameters_are_the_defaults(
 
 def test_the_documented_parameters_are_those_of_the_weights() -> None:
     text = (ROOT / "model_repository" / "README.md").read_text()
-    table = text.partition("| name | type | of `weights/lite.npz` |")[2].partition("\n\n")[0]
-    rows = [[cell.strip(" `") for cell in row.split("|")[1:4]] for row in table.splitlines()[2:]]
-    documented = {name: value for name, _, value in rows}
-    suited = asdict(weights.parameters(ROOT / "weights" / "lite.npz"))
-    assert documented == {name: f"{value}" for name, value in suited.items()}
+    header = "| name | type | of `weights/lite.npz` | of `weights/paper.npz` |"
+    table = text.partition(header)[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:5]] for row in table.splitlines()[2:]]
+    for column, file in enumerate(("lite.npz", "paper.npz"), start=2):
+        suited = asdict(weights.parameters(ROOT / "weights" / file))
+        documented = {row[0]: row[column] for row in rows}
+        assert documented == {name: f"{value}" for name, value in suited.items()}
 
 
 def counts(maps: dict[str, np.ndarray], **parameters: object) -> list[list[int]]:

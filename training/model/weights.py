@@ -1,7 +1,8 @@
 """Weights files: one npz per trained network, kernels in half precision.
 
 A file holds every variable under its Keras path, ``preset``, the network it belongs to, and may
-hold ``parameters``, JSON of the `instances.Parameters` that suit it.
+hold ``parameters``, JSON of the `instances.Parameters` that suit it. A kernel in whole numbers has
+a ``<path>:scale`` beside it, of each of its channels; see `compact`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from training.model.network import build
 _PRESET = "preset"
 _PARAMETERS = "parameters"
 _CLASS_LOGITS = "class_logits"  # layer of the network
+_SCALE = ":scale"
+_LARGE = 4096  # values of a kernel that is worth compacting
 
 
 class WeightsError(Exception):
@@ -71,6 +74,8 @@ def load(path: Path) -> tuple[keras.Model, str]:
         if not variable.dtype.startswith("float"):
             continue
         value = arrays.get(variable.path)
+        if value is not None and value.dtype == np.int8:
+            value = value * arrays[variable.path + _SCALE]
         if value is None or value.shape != tuple(variable.shape):
             raise WeightsError(
                 f"{path} does not fit this version's {preset!r} network: {variable.path} is "
@@ -134,6 +139,34 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
     arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
     arrays[f"{_CLASS_LOGITS}/bias"] = (scale * constant + [0, *bias]).astype(constant.dtype)
+    _write(arrays, path)
+
+
+def compact(path: Path) -> None:
+    """Round the large kernels of a weights file to 8 bits, with a scale per channel.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is replaced only when complete.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or cannot be written.
+    """
+    with _opened(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, value in list(arrays.items()):
+        if value.dtype != np.float16 or value.size < _LARGE:
+            continue
+        # [..., in, out], or [h, w, channels, 1] of a depthwise one.
+        depthwise = value.ndim == 4 and value.shape[3] == 1
+        axes = (0, 1) if depthwise else tuple(range(value.ndim - 1))
+        highest = np.abs(value).max(axis=axes, keepdims=True).astype(np.float32)
+        scale = np.maximum(highest, np.finfo(np.float16).tiny) / 127
+        arrays[name] = np.rint(value / scale).astype(np.int8)
+        arrays[name + _SCALE] = scale
     _write(arrays, path)
 
 

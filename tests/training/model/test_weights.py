@@ -13,6 +13,7 @@ import tiny
 from instances import Parameters
 
 from deploy.setup import ROOT
+from training import compact
 from training.model import weights
 from training.model.network import build
 
@@ -93,3 +94,36 @@ def test_not_a_number_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsError, match="stem_conv/kernel is not finite"):
         weights.save(network, tiny.PRESET, tmp_path / "tiny.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compacted_file_is_half_as_large_and_says_nearly_the_same(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(4)
+    path = tmp_path / "tiny.npz"
+    weights.save(build(tiny.PRESET), tiny.PRESET, path)
+    weights.set_parameters(path, Parameters(min_area=60))
+    before, size = weights.load(path)[0], path.stat().st_size
+
+    weights.compact(path)
+
+    after, preset = weights.load(path)
+    assert preset == tiny.PRESET
+    assert weights.parameters(path) == Parameters(min_area=60)
+    assert path.stat().st_size < 0.75 * size
+    for old, new in zip(before.weights, after.weights, strict=True):
+        old, new = keras.ops.convert_to_numpy(old), keras.ops.convert_to_numpy(new)
+        if old.ndim < 2:
+            np.testing.assert_array_equal(new, old)
+        else:  # half a step of its channel, at most half a step of the largest one
+            np.testing.assert_allclose(new, old, atol=0.51 * np.abs(old).max() / 127)
+    compacted = path.read_bytes()
+    weights.compact(path)
+    assert path.read_bytes() == compacted
+
+
+def test_compacting_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compact.main(["--weights", str(tmp_path / "none.npz")]) == 1
+    assert capsys.readouterr().err == (
+        f"compact: There is no weights file {tmp_path / 'none.npz'}.\n"
+    )
