@@ -2,7 +2,7 @@
 
     python -m training.compact --weights runs/full/weights.npz
 
-What a file loses by it is less than what bfloat16 loses in serving; score it afterwards.
+What it costs is about what bfloat16 costs in serving: score the file afterwards.
 """
 
 from __future__ import annotations
