@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -13,7 +11,10 @@ import tiny
 from instances import Parameters
 
 from deploy.setup import ROOT
+from samples.synthetic import generate
 from training import compact
+from training.evaluation.in_process import segment
+from training.evaluation.panoptic_quality import panoptic_quality
 from training.model import weights
 from training.model.network import build
 
@@ -77,13 +78,16 @@ def test_parameters_that_cannot_be_used_are_named(text: str, tmp_path: Path) -> 
         weights.parameters(path)
 
 
-def test_the_documented_defaults_are_those_of_the_shipped_weights() -> None:
-    table = (ROOT / "model_repository" / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `?([\w.]+)`? \|", table, re.MULTILINE)
+@pytest.mark.parametrize("preset", ["lite", "paper"])
+def test_the_shipped_weights_find_known_nuclei(preset: str) -> None:
+    path = ROOT / "weights" / f"{preset}.npz"
+    network, found = weights.load(path)
+    field = generate(256, 256, nuclei=30, seed=1)
 
-    suited = asdict(weights.parameters(ROOT / "weights" / "lite.npz"))
-    documented = {name: default for name, default in rows if name in suited}
-    assert documented == {name: str(value) for name, value in suited.items()}
+    nuclei = segment(network, field.image, weights.parameters(path))
+
+    assert found == preset
+    assert panoptic_quality(field.instance_map, nuclei.instance_map).pq > 0.8
 
 
 def test_not_a_number_is_not_saved(tmp_path: Path) -> None:
