@@ -7,6 +7,19 @@ from playwright.sync_api import Page
 NAME = "a slide & more"
 """Of the result that can be shown."""
 
+# What was drawn before the page has gone there does not count.
+_GO = """place => {
+    const hash = location.hash.split("/")[0] + place;
+    if (hash === location.hash) return;
+    return new Promise((gone) => {
+        addEventListener("hashchange", () => {
+            document.body.dataset.state = "";
+            gone();
+        }, { once: true });
+        location.hash = hash;
+    });
+}"""
+
 
 def drawn(page: Page) -> None:
     """Wait until all is drawn."""
@@ -15,8 +28,7 @@ def drawn(page: Page) -> None:
 
 def go(page: Page, x: float, y: float, zoom: float) -> None:
     """Look at a place, by its deep link."""
-    page.evaluate("document.body.dataset.state = ''")
-    page.evaluate(f"location.hash = location.hash.split('/')[0] + '/{x}/{y}/{zoom}'")
+    page.evaluate(_GO, f"/{x}/{y}/{zoom}")
     drawn(page)
 
 
