@@ -36,8 +36,7 @@ class _Channels:
     @property
     def copied(self) -> np.ndarray:
         """bool [n], of those that stand beside their origin."""
-        first = np.unique(self.origin, return_index=True)[1]
-        return ~np.isin(np.arange(len(self.origin)), first)
+        return self.origin != np.arange(len(self.origin))
 
 
 def grow(source: Arrays, target: Arrays) -> dict[str, np.ndarray]:

@@ -67,15 +67,13 @@ def load(path: Path) -> tuple[keras.Model, str]:
         If the file is missing, damaged or of another network.
     """
     with _opened(path) as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = {name: _value(file, name) for name in file.files}
         preset = str(arrays[_PRESET])
         network = build(preset)
     for variable in network.variables:
         if not variable.dtype.startswith("float"):
             continue
         value = arrays.get(variable.path)
-        if value is not None and value.dtype == np.int8:
-            value = value * arrays[variable.path + _SCALE]
         if value is None or value.shape != tuple(variable.shape):
             raise WeightsError(
                 f"{path} does not fit this version's {preset!r} network: {variable.path} is "
@@ -111,10 +109,8 @@ def set_parameters(path: Path, suited: instances.Parameters) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
-    with _opened(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    arrays[_PARAMETERS] = np.array(json.dumps(asdict(suited)))
-    _write(arrays, path)
+    with _changed(path) as arrays:
+        arrays[_PARAMETERS] = np.array(json.dumps(asdict(suited)))
 
 
 def fold(path: Path, scale: float, bias: np.ndarray) -> None:
@@ -134,12 +130,10 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
-    with _opened(path) as file:
-        arrays = {name: file[name] for name in file.files}
+    with _changed(path) as arrays:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
-    arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
-    arrays[f"{_CLASS_LOGITS}/bias"] = (scale * constant + [0, *bias]).astype(constant.dtype)
-    _write(arrays, path)
+        arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
+        arrays[f"{_CLASS_LOGITS}/bias"] = (scale * constant + [0, *bias]).astype(constant.dtype)
 
 
 def compact(path: Path) -> None:
@@ -155,19 +149,31 @@ def compact(path: Path) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
+    with _changed(path) as arrays:
+        for name, value in list(arrays.items()):
+            if value.dtype != np.float16 or value.size < _LARGE:
+                continue
+            # [..., in, out], or [h, w, channels, 1] of a depthwise one.
+            depthwise = value.ndim == 4 and value.shape[3] == 1
+            axes = (0, 1) if depthwise else tuple(range(value.ndim - 1))
+            highest = np.abs(value).max(axis=axes, keepdims=True).astype(np.float32)
+            scale = np.maximum(highest, np.finfo(np.float16).tiny) / 127
+            arrays[name] = np.rint(value / scale).astype(np.int8)
+            arrays[name + _SCALE] = scale
+
+
+@contextmanager
+def _changed(path: Path) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of a file, which is replaced by what becomes of them."""
     with _opened(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    for name, value in list(arrays.items()):
-        if value.dtype != np.float16 or value.size < _LARGE:
-            continue
-        # [..., in, out], or [h, w, channels, 1] of a depthwise one.
-        depthwise = value.ndim == 4 and value.shape[3] == 1
-        axes = (0, 1) if depthwise else tuple(range(value.ndim - 1))
-        highest = np.abs(value).max(axis=axes, keepdims=True).astype(np.float32)
-        scale = np.maximum(highest, np.finfo(np.float16).tiny) / 127
-        arrays[name] = np.rint(value / scale).astype(np.int8)
-        arrays[name + _SCALE] = scale
+        arrays = dict(file)
+        yield arrays
     _write(arrays, path)
+
+
+def _value(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    value = file[name]
+    return value * file[name + _SCALE] if value.dtype == np.int8 else value
 
 
 @contextmanager

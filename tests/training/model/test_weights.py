@@ -124,6 +124,12 @@ def test_a_compacted_file_is_half_as_large_and_says_nearly_the_same(tmp_path: Pa
     assert path.read_bytes() == compacted
 
 
+def test_a_compacted_kernel_without_its_scale_is_damage(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", preset=tiny.PRESET, **{"stem_conv/kernel": np.ones(1, np.int8)})
+    with pytest.raises(weights.WeightsError, match="is not a weights file of this project, or dam"):
+        weights.load(tmp_path / "w.npz")
+
+
 def test_compacting_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
