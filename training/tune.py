@@ -34,10 +34,10 @@ from training.table import Table, show
 
 _SHOWN = 15
 _GRID = {
-    "foreground_threshold": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
+    "foreground_threshold": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96),
     "boundary_threshold": (0.5, 0.6, 0.7),
     "min_area": (20, 40, 60),
-    "min_confidence": (0.0, 0.8, 0.85, 0.9, 0.95),
+    "min_confidence": (0.0, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98),
 }
 
 

@@ -40,7 +40,7 @@ def test_the_best_setting_goes_into_the_weights_file(
     assert tune.main(arguments) == 0
     assert file.read_bytes() == before
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"{file}: the best of 360 settings on 1 images"
+    assert shown[0] == f"{file}: the best of 756 settings on 1 images"
     best = shown[2].split()
 
     assert tune.main([*arguments, "--write"]) == 0
