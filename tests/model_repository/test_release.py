@@ -12,8 +12,10 @@ import pytest
 import tritonclient.grpc as triton
 from inference import ENSEMBLE, infer
 
+from conversion.release import Network, make_release
 from deploy.server import ModelLoadError, TritonServer
 from deploy.setup import ROOT
+from training.exported import file_sha256
 from training.model import weights
 
 
@@ -59,6 +61,16 @@ def test_the_documented_parameters_are_those_of_the_weights() -> None:
         suited = asdict(weights.parameters(ROOT / "weights" / file))
         documented = {row[0]: row[column] for row in rows}
         assert documented == {name: f"{value}" for name, value in suited.items()}
+
+
+@pytest.mark.parametrize("preset", ["lite", "paper"])
+def test_the_page_knows_the_settings_of_the_shipped_weights(preset: str) -> None:
+    file = ROOT / "weights" / f"{preset}.npz"
+    parameters = asdict(weights.parameters(file))
+    network = Network(preset, file_sha256(file), source_sha256="", parameters=parameters)
+    shipped = make_release(network, ROOT / "model_repository").release
+    known = json.loads((ROOT / "client" / "tsfd_client" / "view" / "releases.json").read_text())
+    assert known[shipped]["settings"] == parameters
 
 
 def counts(maps: dict[str, np.ndarray], **parameters: object) -> list[list[int]]:
