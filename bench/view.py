@@ -27,7 +27,6 @@ from deploy.server import ServerError, TritonServer
 from samples import histology
 from samples.slide import write_slide
 from tsfd_client import Client, Nuclei, TsfdError, read_image
-from tsfd_client.contract import MPP
 from tsfd_client.join import Nucleus
 from tsfd_client.origin import Origin
 from tsfd_client.slides import wkb
@@ -73,17 +72,18 @@ def measure(
 def write_result(nuclei: Nuclei, image: np.ndarray, count: int, folder: Path) -> int:
     """A run of a slide that the picture and its mirror images fill; returns its nuclei."""
     height, width = image.shape[:2]
-    period = from_nuclei(_mirrored(nuclei), scale=1.0, mpp=MPP)
+    mpp, names = nuclei.mpp, nuclei.release.class_names
+    period = from_nuclei(_mirrored(nuclei), scale=1.0, mpp=mpp, classes=names)
     side = math.sqrt(count * 4 * height * width / len(period))
     columns, rows = math.ceil(side / (2 * width)), math.ceil(side / (2 * height))
     side = max(2 * width * columns, 2 * height * rows)
     path = folder / "slide.tif"
-    write_slide(path, image, side=side, mm2=2 * (side * MPP / 1000) ** 2)
+    write_slide(path, image, side=side, mm2=2 * (side * mpp / 1000) ** 2)
     run = folder / "results" / "slide"
     run.mkdir(parents=True)
     with open_slide(path) as slide:
-        info = Info(path.name, slide.width, slide.height, MPP, 1.0, nuclei.release)
-        Origin(str(path), slide.fingerprint(), MPP).write(run)
+        info = Info(path.name, slide.width, slide.height, mpp, 1.0, nuclei.release)
+        Origin(str(path), slide.fingerprint(), mpp).write(run)
     with Writer(run / "nuclei.parquet", info) as writer:
         for row in range(rows):
             shifts = [(2 * width * column, 2 * height * row) for column in range(columns)]
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         image, _ = read_image(histology.path())
         with TritonServer() as server, Client(server.grpc_url) as client:
-            nuclei = client.segment(image, mpp=MPP)
+            nuclei = client.segment(image)
         with tempfile.TemporaryDirectory() as folder:
             figures = measure(nuclei, image, arguments.nuclei, arguments.seconds, Path(folder))
     except (ServerError, TsfdError, OSError) as error:

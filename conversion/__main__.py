@@ -7,8 +7,9 @@ Targets: ``cpu`` installs model.onnx for machines with no GPU, ``check`` has Ten
 engine with no GPU, ``tensorrt`` builds model.plan for this machine's GPU, runs it and installs it.
 With --int8 the dense convolutions compute in INT8 on both. Nothing is installed unless every form
 of the network agrees with the SavedModel and every target is made. ``release.json`` beside the
-post-processing names what is installed. ``engine.onnx`` and ``engine.parity.npz`` go with it: what
-a host that no plan fits builds one from and proves it by (`conversion.fit`).
+post-processing and the models' configurations say what is installed. ``engine.onnx`` and
+``engine.parity.npz`` go with it: what a host that no plan fits builds one from and proves it by
+(`conversion.fit`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from conversion import engine, install, plan, release
+from conversion.configuration import configurations
 from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
 from conversion.sidecar import misfit, sidecar_file
@@ -48,10 +50,14 @@ def _run(arguments: argparse.Namespace) -> None:
     folder = install.version_folder(arguments.repository)
     targets, left_out = _targets(arguments.targets, container=arguments.tensorrt is not None)
     network = release.read_network(arguments.saved_model)
-    record = release.make_release(network, arguments.repository)
-    named = release.release_file(arguments.repository)
     patches = _patches(arguments.int8)
-    origin = release.Origin.of(network, _precision(patches))
+    precision = _precision(patches)
+    record = release.make_release(network, precision, arguments.repository)
+    described = {
+        release.release_file(arguments.repository): release.to_json(record).encode(),
+        **configurations(arguments.repository, record),
+    }
+    origin = release.Origin.of(network, precision)
 
     files: dict[Path, bytes] = {}
     check_wanted = arguments.targets is not None and "check" in targets
@@ -70,11 +76,10 @@ def _run(arguments: argparse.Namespace) -> None:
         files = {folder / name: content for name, content in made.items()}
     if INSTALLED.keys().isdisjoint(targets):
         return
-    content = release.to_json(record).encode()
-    if not files and named.is_file() and named.read_bytes() == content:
+    if not files and all(_holds(path, content) for path, content in described.items()):
         print(f"{arguments.repository} is up to date with release {record.release}.")
         return
-    install.write(files | {named: content})
+    install.write(files | described)
     for path in files:
         print(f"Installed {path} ({len(files[path]) / 1e6:.1f} MB).")
     _remove_others(folder, origin)
@@ -142,10 +147,14 @@ def _patches(images: Path | None) -> np.ndarray | None:
     return calibration_patches(images)
 
 
-def _precision(patches: np.ndarray | None) -> str:
+def _precision(patches: np.ndarray | None) -> release.Precision:
     if patches is None:
-        return "float"
-    return f"int8 by patches {hashlib.sha256(patches.tobytes()).hexdigest()[:12]}"
+        return release.Precision()
+    return release.Precision("int8", hashlib.sha256(patches.tobytes()).hexdigest())
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def _is_current(folder: Path, targets: tuple[str, ...], origin: release.Origin) -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 TILE: Final = 256
 INPUT: Final = "image"
 OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
-    "class_probs": (np.uint8, (TILE, TILE, 6)),
+    "class_probs": (np.uint8, (TILE, TILE, -1)),
     "boundary_prob": (np.uint8, (TILE, TILE)),
     "tissue_probs": (np.float32, (19,)),
 }
-"""Type and shape of each output, without the batch dimension."""
+"""Type and shape of each output, without the batch dimension; -1 is one more than the classes."""
 
 INPUT_SHAPE: Final = (TILE, TILE, 3)
 BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
@@ -22,3 +22,10 @@ ENGINE_SOURCE: Final = "engine.onnx"
 """What engines are built from, beside ``model.onnx``."""
 EXPECTED: Final = "engine.parity.npz"
 """What they must answer: `conversion.expected`."""
+
+
+def has_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape is the one wanted, in which -1 stands for any size that is known."""
+    return len(found) == len(wanted) and all(
+        size == want or (want == -1 and size > 0) for size, want in zip(found, wanted, strict=True)
+    )

@@ -146,11 +146,12 @@ def load(trt: ModuleType, engine: bytes) -> Runner:
     order = [loaded.get_tensor_name(number) for number in range(loaded.num_io_tensors)]
 
     def run(images: np.ndarray, _keep: object = (runtime, loaded)) -> Outputs:
+        context.set_input_shape(INPUT, images.shape)
         tensors = {
-            name: np.empty((len(images), *shape), dtype) for name, (dtype, shape) in OUTPUTS.items()
+            name: np.empty(tuple(context.get_tensor_shape(name)), dtype)
+            for name, (dtype, _) in OUTPUTS.items()
         }
         buffers = {INPUT: np.ascontiguousarray(images), **tensors}
-        context.set_input_shape(INPUT, images.shape)
         with cuda.on_gpu([buffers[name] for name in order]) as addresses:
             if not context.execute_v2(addresses):
                 raise ConversionError(f"{_title(trt)} cannot run the engine: {_reason(log)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.contract import OUTPUTS
+from conversion.contract import OUTPUTS, has_shape
 from conversion.errors import ConversionError
 from conversion.host import Host
 from conversion.runtimes import Outputs
@@ -83,10 +83,11 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -
         ) from error
     _refuse(misfit(plan, version=version, device=device))
     for name, (dtype, shape) in OUTPUTS.items():
-        if (outputs[name].dtype, outputs[name].shape) != (dtype, (len(images), *shape)):
+        wanted, found_shape = (len(images), *shape), outputs[name].shape
+        if outputs[name].dtype != dtype or not has_shape(found_shape, wanted):
             _refuse(
-                f"{plan} gives {name} as {outputs[name].dtype} {list(outputs[name].shape)}, not "
-                f"{np.dtype(dtype)} {[len(images), *shape]}"
+                f"{plan} gives {name} as {outputs[name].dtype} {list(found_shape)}, not "
+                f"{np.dtype(dtype)} {list(wanted)}"
             )
     return outputs
 

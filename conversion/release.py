@@ -2,8 +2,9 @@
 
 A SavedModel says what it was exported from; every form of the network that is made of it says so
 too (an `Origin`, in the ONNX file's metadata and in the engine's sidecar). ``release.json`` beside
-the post-processing names the whole, and every answer of the server carries that name. Contents are
-compared, never times. Imports nothing that takes time.
+the post-processing names and describes the whole; the configuration of the served model carries the
+same to clients, and every answer carries the name. Contents are compared, never times. Imports
+nothing that takes time.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 from conversion.errors import ConversionError
 
 _POSTPROCESSING = Path("nuclei_postprocess", "1")
+_FLOAT = "float"
+_GRAPH = ("to_onnx.py", "rewrites.py")  # decide what is computed; int8.py besides, where it is used
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,39 @@ class Network:
         Of the code that exported it.
     parameters
         Post-processing that the weights want, as `instances.Parameters` names it.
+    target
+        What it tells apart: ``mpp``, micrometres per pixel of its tiles, and ``classes``, ``name``
+        and ``colour`` (RGB) by class id, which begins with 1.
     """
 
     preset: str
     weights_sha256: str
     source_sha256: str
     parameters: dict[str, float | int | str]
+    target: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a network computes.
+
+    Attributes
+    ----------
+    name
+        ``"float"``, whose forms (float32, bfloat16, FP16) are proven equal, or ``"int8"``.
+    patches_sha256
+        Of the patches that set the scales of INT8.
+    """
+
+    name: str = _FLOAT
+    patches_sha256: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} by patches {self.patches_sha256[:12]}"
+            if self.patches_sha256
+            else self.name
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +82,7 @@ class Origin:
     source_sha256
         Of the code that exported and converted it.
     precision
-        ``"float"``, or ``"int8"`` and a digest of the patches that set the scales.
+        A `Precision` in words.
     """
 
     preset: str
@@ -60,32 +91,44 @@ class Origin:
     precision: str
 
     @classmethod
-    def of(cls, network: Network, precision: str) -> Origin:
+    def of(cls, network: Network, precision: Precision) -> Self:
         """Origin of a form that the code at hand makes of `network`."""
         sources = sorted(Path(__file__).parent.glob("*.py"))
         source = _sha256(network.source_sha256.encode(), *(path.read_bytes() for path in sources))
-        return cls(network.preset, network.weights_sha256, source, precision)
+        return cls(network.preset, network.weights_sha256, source, str(precision))
 
 
 @dataclass(frozen=True)
 class Release:
-    """A network, a post-processing and its parameters: content of ``release.json``.
+    """All that a server says of what it serves: content of ``release.json``.
 
     Attributes
     ----------
     release
-        Name: the preset and 12 digits that change with any of the three.
+        Name: the preset and 12 digits that change with anything that decides an answer.
     preset, weights_sha256, parameters
         As in `Network`.
+    mpp
+        Scale of the tiles, micrometres per pixel.
+    classes
+        ``name`` and ``colour`` (RGB) by class id, which begins with 1.
+    precision
+        ``"float"`` or ``"int8"``.
+    graph_sha256
+        Of the code that makes the graph, and of what INT8's scales were set by.
     postprocessing_sha256
         Of the source of the package ``instances``.
     """
 
     release: str
     preset: str
-    weights_sha256: str
-    postprocessing_sha256: str
+    mpp: float
+    classes: list[dict[str, Any]]
     parameters: dict[str, float | int | str]
+    precision: str
+    weights_sha256: str
+    graph_sha256: str
+    postprocessing_sha256: str
 
 
 def read_network(saved_model: Path) -> Network:
@@ -106,7 +149,7 @@ def read_network(saved_model: Path) -> Network:
         ) from error
 
 
-def make_release(network: Network, repository: Path) -> Release:
+def make_release(network: Network, precision: Precision, repository: Path) -> Release:
     """The release that a network makes with the post-processing of a repository.
 
     Raises
@@ -114,22 +157,33 @@ def make_release(network: Network, repository: Path) -> Release:
     ConversionError
         If the repository has no post-processing.
     """
+    described = {
+        "preset": network.preset,
+        **network.target,
+        "parameters": network.parameters,
+        "precision": precision.name,
+        "weights_sha256": network.weights_sha256,
+        "graph_sha256": _graph(network, precision),
+        "postprocessing_sha256": _postprocessing(repository),
+    }
+    digest = _sha256(json.dumps(described, sort_keys=True).encode())
+    return Release(release=f"{network.preset}-{digest[:12]}", **described)
+
+
+def _graph(network: Network, precision: Precision) -> str:
+    names = _GRAPH if precision.name == _FLOAT else (*_GRAPH, "int8.py")
+    sources = (Path(__file__).with_name(name).read_bytes() for name in names)
+    return _sha256(network.source_sha256.encode(), precision.patches_sha256.encode(), *sources)
+
+
+def _postprocessing(repository: Path) -> str:
     sources = sorted((repository / _POSTPROCESSING / "instances").glob("*.py"))
     if not sources:
         raise ConversionError(
             f"{repository} has no {_POSTPROCESSING}/instances: name a whole model repository with "
             "--repository."
         )
-    postprocessing = _sha256(*(path.read_bytes() for path in sources))
-    parameters = json.dumps(network.parameters, sort_keys=True)
-    digest = _sha256(f"{network.weights_sha256} {postprocessing} {parameters}".encode())
-    return Release(
-        release=f"{network.preset}-{digest[:12]}",
-        preset=network.preset,
-        weights_sha256=network.weights_sha256,
-        postprocessing_sha256=postprocessing,
-        parameters=network.parameters,
-    )
+    return _sha256(*(path.read_bytes() for path in sources))
 
 
 def release_file(repository: Path) -> Path:

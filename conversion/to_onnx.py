@@ -24,7 +24,7 @@ from tensorflow.python.grappler import tf_optimizer
 from tf2onnx import tfonnx
 
 from conversion import rewrites
-from conversion.contract import INPUT, INPUT_SHAPE, OUTPUTS
+from conversion.contract import INPUT, INPUT_SHAPE, OUTPUTS, has_shape
 from conversion.errors import ConversionError
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,9 @@ def _checked_signature(meta: meta_graph_pb2.MetaGraphDef, saved_model: Path) -> 
         found |= {name: _type_and_shape(info) for name, info in signature.outputs.items()}
     wanted = {INPUT: (np.uint8, INPUT_SHAPE), **OUTPUTS}
     for name, (dtype, shape) in wanted.items():
-        expected = (np.dtype(dtype).name, (-1, *shape))
-        if found.get(name) != expected:
+        kind, sizes = found.get(name, ("", (0,)))
+        if kind != np.dtype(dtype).name or sizes[0] != -1 or not has_shape(sizes[1:], shape):
+            expected = np.dtype(dtype).name, (-1, *shape)
             has = "it is missing" if name not in found else f"it is {_text(found[name])}"
             raise ConversionError(
                 f"The SavedModel in {saved_model} does not keep the serving contract: {name} "

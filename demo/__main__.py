@@ -19,10 +19,11 @@ from PIL import Image
 
 from deploy.server import ServerError, TritonServer
 from samples import histology
+from samples.synthetic import MPP as SCALE
 from samples.synthetic import generate
 from training.evaluation.panoptic_quality import panoptic_quality
 from tsfd_client import Client, TsfdError, read_image, save
-from tsfd_client.contract import MPP, USE
+from tsfd_client.contract import USE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,9 +47,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(path: Path, mpp: float | None, out: Path) -> None:
     image, mpp = read_image(path, mpp=mpp)
-    if mpp is None:
-        print(f"{path.name} does not say its scale; {MPP} µm per pixel (40x) is assumed (MPP=...).")
-        mpp = MPP
     field = generate(768, 768, nuclei=260, seed=1)
     synthetic = out / "synthetic" / "image.png"
     synthetic.parent.mkdir(parents=True, exist_ok=True)
@@ -56,10 +54,16 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
     with TritonServer() as server, Client(server.grpc_url) as client:
         client.check()
         print(f"Triton is ready at {server.grpc_url}.")
+        if mpp is None:
+            mpp = client.release().mpp
+            print(
+                f"{path.name} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
+                "assumed (MPP=...)."
+            )
         summary = {
             path.stem: _segment(client, path.stem, path, image, mpp, out),
             "synthetic": _segment(
-                client, "synthetic", synthetic, field.image, MPP, out, field.instance_map
+                client, "synthetic", synthetic, field.image, SCALE, out, field.instance_map
             ),
             "use": USE,
         }

@@ -10,7 +10,6 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from tsfd_client import Client, read_image
-from tsfd_client.contract import COLOURS
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("image")
@@ -23,7 +22,9 @@ image, mpp = read_image(arguments.image, mpp=arguments.mpp)
 with Client(arguments.server) as client:
     nuclei = client.segment(image, mpp=mpp)
 
-colours = {name: tuple(value / 255 for value in rgb) for name, rgb in COLOURS.items()}
+colours = {
+    name: tuple(value / 255 for value in rgb) for name, rgb in nuclei.release.colours.items()
+}
 figure, axes = plt.subplots(figsize=(10, 10))
 axes.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
 outlines = PolyCollection(

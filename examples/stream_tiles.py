@@ -41,8 +41,10 @@ async def main() -> None:
     parser.add_argument("--server", default="localhost:8001")
     arguments = parser.parse_args()
 
-    tiles = tiling(*read_image(arguments.image, mpp=arguments.mpp))
+    image, mpp = read_image(arguments.image, mpp=arguments.mpp)
     async with AsyncClient(arguments.server) as client:
+        scale = (await client.release()).mpp
+        tiles = tiling(image, mpp or scale, scale)
         async for tile, result in stream(client, tiles):
             print(f"y {tile.y:6}  x {tile.x:6}  {len(result.nuclei):4} nuclei", flush=True)
 

@@ -23,8 +23,8 @@ from samples.synthetic import generate
 from training.evaluation.panoptic_quality import panoptic_quality
 from tsfd_client.assemble import TileResult, assemble
 from tsfd_client.client import Client
-from tsfd_client.contract import MPP
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.release import Release
 from tsfd_client.tiling import tiling
 
 KINDS = {"tile": 1, "batch": 4, "image": 9}
@@ -100,8 +100,9 @@ def compute(repository: Path = ROOT / "model_repository") -> Asked:
     network = openvino.Core().read_model(repository / ARTEFACT)
     network.reshape({"image": [1, 256, 256, 3]})
     compiled = openvino.compile_model(network, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
-    release = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
-    parameters = instances.Parameters(**release["parameters"])
+    told = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
+    release = Release.from_dict(told)
+    parameters = instances.Parameters(**release.settings.given())
 
     def result(tile: np.ndarray) -> TileResult:
         answer = compiled({"image": tile[None]})
@@ -112,14 +113,14 @@ def compute(repository: Path = ROOT / "model_repository") -> Asked:
             parameters,
         )
         tissue = probabilities["tissue_probs"]
-        return TileResult(found.instance_map, found.nuclei, tissue, release["release"])
+        return TileResult(found.instance_map, found.nuclei, tissue, release.name)
 
     images = []
     for image in _images():
-        cut = tiling(image, MPP)
+        cut = tiling(image, release.mpp, release.mpp)
         results = [(tile, result(tile.image)) for tile in cut]
-        images.append(_of_image(assemble(cut, results, image.shape[:2], MPP)))
-    return Asked([_of_tile(result(t)) for t in patches()], images, release["release"])
+        images.append(_of_image(assemble(cut, results, image.shape[:2], release.mpp, release)))
+    return Asked([_of_tile(result(t)) for t in patches()], images, release.name)
 
 
 def load(path: Path) -> Asked:

@@ -70,7 +70,7 @@ def _begin(environment: Environment, **_: object) -> None:
     environment.users_begun = 0
     try:
         with Client(_address(environment)) as client:
-            served = client.check().release
+            served = client.check().release.name
     except TsfdError as error:
         sys.exit(f"loadtest: {error}")
     if served != environment.asked.release:

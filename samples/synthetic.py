@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
+
+MPP: Final = 0.25
+"""Micrometres per pixel of a field."""
 
 # Optical density of one unit of stain in red, green and blue.
 _STAINS = np.array([[0.58, 0.72, 0.39], [0.17, 0.86, 0.48]], np.float32)

@@ -26,7 +26,8 @@ from training.data.manifest import read_manifest
 from training.evaluation.in_process import Probabilities, run
 from training.model import weights
 from training.table import Table, show
-from tsfd_client.contract import CLASSES, TILE
+from training.target import CLASSES
+from tsfd_client.contract import TILE
 
 _CLASSES = len(CLASSES) - 1
 _FOLDS = 5

@@ -3,7 +3,7 @@
     python -m training.export --weights weights/lite.npz --out build/saved_model
 
 Signature ``serving_default``: ``image`` uint8 [N, 256, 256, 3] in; ``class_probs`` uint8
-[N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
+[N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
 ``tissue_probs`` float32 [N, 19] out. Nothing is done where `out` holds the same already.
 """
 
@@ -140,14 +140,15 @@ def _trained(path: Path) -> tuple[keras.Model, Exported]:
     from training.model import weights
 
     network, preset = weights.load(path)
-    parameters = asdict(weights.parameters(path))
-    return network, Exported(preset, file_sha256(path), source_sha256(), parameters)
+    parameters, target = asdict(weights.parameters(path)), weights.target(path).to_dict()
+    return network, Exported(preset, file_sha256(path), source_sha256(), parameters, target)
 
 
 def _random(preset: str) -> tuple[keras.Model, Exported]:
     import instances
 
     from training.model.network import build
+    from training.target import PANNUKE
 
     try:
         network = build(preset)
@@ -156,8 +157,8 @@ def _random(preset: str) -> tuple[keras.Model, Exported]:
     digest = hashlib.sha256()
     for variable in network.variables:
         digest.update(variable.numpy().tobytes())
-    parameters = asdict(instances.Parameters())
-    return network, Exported(preset, digest.hexdigest(), source_sha256(), parameters)
+    parameters, target = asdict(instances.Parameters()), PANNUKE.to_dict()
+    return network, Exported(preset, digest.hexdigest(), source_sha256(), parameters, target)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
+# What decides the graph and its constants.
 _SOURCES = (
     "training/export.py",
-    "training/model/*.py",
-    "model_repository/nuclei_postprocess/1/instances/parameters.py",
+    "training/model/backbone.py",
+    "training/model/network.py",
+    "training/model/normalization.py",
+    "training/model/preprocess.py",
+    "training/model/serving.py",
+    "training/model/weights.py",
 )
 
 
@@ -32,12 +38,15 @@ class Exported:
         Of the code that makes a SavedModel of it.
     parameters
         Fields of `instances.Parameters` that the weights want.
+    target
+        What the network tells apart, at which scale: `training.target.Target` as it writes itself.
     """
 
     preset: str
     weights_sha256: str
     source_sha256: str
     parameters: dict[str, float | int | str]
+    target: dict[str, Any]
 
     def write(self, saved_model: Path) -> None:
         """Put the record into a SavedModel's folder."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 _EPSILON = 1e-6
 _BETWEEN_NUCLEI = 4.0

@@ -15,7 +15,8 @@ from bench.peers import cppnet, hovernet, stardist
 from samples.patches import patches
 from training.exported import Exported
 from training.quiet import quiet_tensorflow
-from tsfd_client.contract import MPP, TILE
+from training.target import PANNUKE
+from tsfd_client.contract import TILE
 from tsfd_client.tiling import OVERLAP
 
 
@@ -73,7 +74,7 @@ def _preset(name: str) -> tuple[onnx.ModelProto, int]:
 
 
 def _ours(preset: str) -> System:
-    return System(partial(_preset, preset), TILE, TILE - OVERLAP, MPP, preprocesses=True)
+    return System(partial(_preset, preset), TILE, TILE - OVERLAP, PANNUKE.mpp, preprocesses=True)
 
 
 YARDSTICK = "lite"

@@ -14,8 +14,9 @@ from tritonclient.grpc import InferenceServerClient as Registrar
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
 from tsfd_client.connection import TRACER, Connection
-from tsfd_client.contract import MODEL, MPP
+from tsfd_client.contract import MODEL
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.release import Release
 from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
 from tsfd_client.shm import Regions
@@ -54,17 +55,31 @@ class AsyncClient(Connection):
             model = await self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = await self._triton.get_server_metadata(**self._question())
+            served = await self._triton.get_model_config(**self._describing())
+            self._release = wire.read_release(served, self.url)
             (answer,) = await self._segment_tiles(wire.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        return wire.Served(answer.release, server.version)
+        wire.check_answer(answer, self._release, self.url)
+        return wire.Served(self._release, server.version)
+
+    async def release(self) -> Release:
+        """What the server serves; errors as `Client.release`."""
+        tries = Tries(self.url, self.retry_for)
+        while self._release is None:
+            try:
+                served = await self._triton.get_model_config(**self._describing())
+                self._release = wire.read_release(served, self.url)
+            except triton.InferenceServerException as error:
+                await asyncio.sleep(tries.pause(error))
+        return self._release
 
     @TRACER.start_as_current_span("segment")
     async def segment(
         self,
         image: np.ndarray,
         *,
-        mpp: float = MPP,
+        mpp: float | None = None,
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -72,7 +87,9 @@ class AsyncClient(Connection):
 
         Several images may be under way at once: they share the limit of requests in flight.
         """
-        cut = tiling(image, mpp)
+        release = await self.release()
+        mpp = release.mpp if mpp is None else mpp
+        cut = tiling(image, mpp, release.mpp)
         results: list[tuple[Tile, TileResult]] = []
 
         async def request(batch: list[Tile]) -> None:
@@ -90,7 +107,10 @@ class AsyncClient(Connection):
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp)
+        if any(result.release != release.name for _, result in results):
+            self._release = None  # it serves another one since it was asked
+        answered = (await self.release()).with_settings(settings)
+        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp, answered)
 
     async def segment_tiles(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei import Nuclei, describe
+from tsfd_client.release import Release
 from tsfd_client.stitch import stitch
 from tsfd_client.tiling import Tile, Tiling
 from tsfd_client.versions import TileNuclei
@@ -49,20 +50,33 @@ def tissue_weight(tile: np.ndarray) -> float:
 
 
 def assemble(
-    tiling: Tiling, results: list[tuple[Tile, TileResult]], shape: tuple[int, int], mpp: float
+    tiling: Tiling,
+    results: list[tuple[Tile, TileResult]],
+    shape: tuple[int, int],
+    mpp: float,
+    release: Release,
 ) -> Nuclei:
     """Stitch the answers for all tiles of an image.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the image given.
+    mpp
+        Its micrometres per pixel.
+    release
+        What answered, and by which thresholds.
 
     Raises
     ------
     ServerError
-        If the tiles come from more than one release.
+        If a tile comes from another release, or the release has another scale than the tiles.
     """
-    release, *others = sorted({result.release for _, result in results})
-    if others:
+    names = {release.served, *(result.release for _, result in results)}
+    if len(names) > 1 or release.mpp != tiling.mpp:
         raise ServerError(
             f"The server changed from one release to another in the middle of the image "
-            f"({', '.join([release, *others])}): segment it again."
+            f"({', '.join(sorted(names))}): segment it again."
         )
     height, width = tiling.image.shape[:2]
     tiles = [TileNuclei(tile.y, tile.x, r.instance_map, r.nuclei) for tile, r in results]

@@ -15,8 +15,9 @@ import tritonclient.grpc as triton
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
 from tsfd_client.connection import TRACER, Connection
-from tsfd_client.contract import MODEL, MPP
+from tsfd_client.contract import MODEL
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.release import Release
 from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
 from tsfd_client.shm import Regions, is_offered
@@ -62,10 +63,30 @@ class Client(Connection):
             model = self._triton.get_model_metadata(MODEL, **self._question())
             wire.check_contract(model, self.url)
             server = self._triton.get_server_metadata(**self._question())
+            served = self._triton.get_model_config(**self._describing())
+            self._release = wire.read_release(served, self.url)
             (answer,) = self._segment_tiles(wire.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        return wire.Served(answer.release, server.version)
+        wire.check_answer(answer, self._release, self.url)
+        return wire.Served(self._release, server.version)
+
+    def release(self) -> Release:
+        """What the server serves: scale, classes, thresholds. It is asked once.
+
+        Raises
+        ------
+        ServerUnavailableError, ServerError
+            If it cannot be reached, or does not say.
+        """
+        tries = Tries(self.url, self.retry_for)
+        while self._release is None:
+            try:
+                served = self._triton.get_model_config(**self._describing())
+                self._release = wire.read_release(served, self.url)
+            except triton.InferenceServerException as error:
+                time.sleep(tries.pause(error))
+        return self._release
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and opens its shared memory."""
@@ -76,7 +97,7 @@ class Client(Connection):
         self,
         image: np.ndarray,
         *,
-        mpp: float = MPP,
+        mpp: float | None = None,
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -87,8 +108,8 @@ class Client(Connection):
         image
             uint8 [H, W, 3], RGB.
         mpp
-            Micrometres per pixel; other scales than 0.25 are resampled for the network, the result
-            is in the image's own pixels.
+            Micrometres per pixel; by default the network's. Other scales are resampled for it, the
+            result is in the image's own pixels.
         settings
             Thresholds other than the server's.
         progress
@@ -102,7 +123,9 @@ class Client(Connection):
             If the server cannot be reached, stops answering or refuses; requests under way are
             given up.
         """
-        cut = tiling(image, mpp)
+        release = self.release()
+        mpp = release.mpp if mpp is None else mpp
+        cut = tiling(image, mpp, release.mpp)
         requests = batches(cut, self.batch_size)
         results: list[tuple[Tile, TileResult]] = []
         waiting: dict[Future[list[TileResult]], list[Tile]] = {}
@@ -122,7 +145,10 @@ class Client(Connection):
                         progress(len(results), len(cut))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return assemble(cut, results, image.shape[:2], mpp)
+        if any(result.release != release.name for _, result in results):
+            self._release = None  # it serves another one since it was asked
+        answered = self.release().with_settings(settings)
+        return assemble(cut, results, image.shape[:2], mpp, answered)
 
     def segment_tiles(
         self, tiles: np.ndarray, *, settings: Settings | None = None
@@ -132,7 +158,7 @@ class Client(Connection):
         Parameters
         ----------
         tiles
-            uint8 [N, 256, 256, 3], 1 <= N <= 32, at 0.25 mpp.
+            uint8 [N, 256, 256, 3], 1 <= N <= 32, at the network's scale.
 
         Raises
         ------

@@ -14,6 +14,7 @@ import tritonclient.grpc as triton
 from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MODEL, VERSION
+from tsfd_client.release import Release
 from tsfd_client.retry import Tries
 from tsfd_client.settings import Settings
 
@@ -77,6 +78,9 @@ class Connection:
     certificate_chain: str | None = None
     transport: Transport = "grpc"
 
+    # What the server serves, once it has been asked.
+    _release: Release | None = field(default=None, init=False)
+
     def __post_init__(self) -> None:
         known = get_args(Transport)
         if self.transport not in known:
@@ -108,6 +112,10 @@ class Connection:
     def _question(self) -> dict[str, Any]:
         """Arguments of a call that asks how the server is."""
         return {"headers": self.headers, "client_timeout": _QUICK}
+
+    def _describing(self) -> dict[str, Any]:
+        """Arguments of the call that asks what is served."""
+        return {"model_name": MODEL, "model_version": VERSION, **self._question()}
 
     def _inference(
         self,

@@ -1,4 +1,7 @@
-"""What the server promises: names, sizes and order of classes and tissues."""
+"""What every server promises, whatever it serves: names and sizes of tensors, and tissues.
+
+Scale, classes and thresholds are those of the release that is served: `tsfd_client.release`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ VERSION: Final = "1"
 """Version of the model, which is that of this contract; within one, outputs are only added."""
 TILE: Final = 256
 """Side of a tile in pixels."""
-MPP: Final = 0.25
-"""Scale of a tile, micrometres per pixel."""
 MAX_BATCH: Final = 32
 OUTPUTS: Final = (
     "instance_map",
@@ -22,23 +23,6 @@ OUTPUTS: Final = (
     "boundary_prob",
     "release",
 )
-CLASSES: Final = (
-    "background",
-    "neoplastic",
-    "inflammatory",
-    "connective",
-    "dead",
-    "epithelial",
-)
-"""Class names by class id."""
-COLOURS: Final[dict[str, tuple[int, int, int]]] = {
-    "neoplastic": (230, 50, 30),
-    "inflammatory": (0, 114, 255),
-    "connective": (245, 225, 40),
-    "dead": (20, 20, 20),
-    "epithelial": (0, 190, 120),
-}
-"""RGB of each class in overlays and in QuPath; told apart with the common colour blindnesses."""
 TISSUES: Final = (
     "Adrenal_gland",
     "Bile-duct",

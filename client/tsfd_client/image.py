@@ -15,12 +15,12 @@ import tifffile
 from PIL import Image, ImageMode
 
 from tsfd_client import tiff
-from tsfd_client.contract import MPP
 from tsfd_client.errors import ImageError
 from tsfd_client.source import Source
 
 _CONVERTED = ("P", "CMYK", "YCbCr")
 _BYTES = 16  # per pixel at the network's scale, from reading an image to writing its nuclei
+_FINEST = 0.25  # micrometres per pixel of a network
 _LARGEST_SCALE = 8.0  # 2 micrometres per pixel: nothing coarser is segmented
 _OPENING = threading.Lock()
 
@@ -93,7 +93,7 @@ def _check(path: Path, source: Source, mpp: float | None) -> None:
             f"{path} is a slide that does not say its scale: give its micrometres per pixel with "
             "--mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x scan."
         )
-    scale = min(max(1.0, (mpp or MPP) / MPP), _LARGEST_SCALE)
+    scale = min(max(1.0, (mpp or _FINEST) / _FINEST), _LARGEST_SCALE)
     needed = height * width * scale**2 * _BYTES
     free = psutil.virtual_memory().available
     if needed > free:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.contract import TISSUES
 from tsfd_client.outline import outline
+from tsfd_client.release import Release
 from tsfd_client.stitch import Stitched
 from tsfd_client.tiling import Tiling
 
@@ -22,10 +23,10 @@ class Nuclei:
     Attributes
     ----------
     instance_map
-        int32 [H, W]; 0 is background. At 0.25 mpp every instance is one 4-connected piece without
-        holes; at another scale the map is resampled from there.
+        int32 [H, W]; 0 is background. At the network's scale every instance is one 4-connected
+        piece without holes; at another scale the map is resampled from there.
     classes
-        uint8 [n]; index into `CLASSES`, 1..5.
+        uint8 [n]; class id, which begins with 1.
     class_probs
         float32 [n]; share of the class in the nucleus, 0..1.
     centroids
@@ -33,8 +34,9 @@ class Nuclei:
     boxes
         float32 [n, 4]; x_min, y_min, x_max, y_max.
     contours
-        n arrays float32 [k, 2]; x, y of the outline's corners along the edges of pixels at 0.25
-        mpp, open (the first does not repeat): a valid polygon with the area of the mask.
+        n arrays float32 [k, 2]; x, y of the outline's corners along the edges of pixels at the
+        network's scale, open (the first does not repeat): a valid polygon with the area of the
+        mask.
     areas_um2
         float32 [n]; square micrometres.
     tissue_probs
@@ -54,7 +56,7 @@ class Nuclei:
     areas_um2: np.ndarray
     tissue_probs: np.ndarray
     mpp: float
-    release: str
+    release: Release
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -62,7 +64,8 @@ class Nuclei:
     @property
     def class_names(self) -> list[str]:
         """Name of each nucleus' class."""
-        return [CLASSES[c] for c in self.classes]
+        names = self.release.class_names
+        return [names[c] for c in self.classes]
 
     @property
     def tissue(self) -> str:
@@ -71,8 +74,9 @@ class Nuclei:
 
     def counts(self) -> dict[str, int]:
         """Number of nuclei by class name, zeros included."""
-        numbers = np.bincount(self.classes, minlength=len(CLASSES))
-        return {name: int(numbers[c]) for c, name in enumerate(CLASSES) if c}
+        names = self.release.class_names
+        numbers = np.bincount(self.classes, minlength=len(names))
+        return {name: int(numbers[c]) for c, name in enumerate(names) if c}
 
     def table(self) -> dict[str, np.ndarray | list[str]]:
         """Columns by name, one row per nucleus; ``pandas.DataFrame(nuclei.table())`` works."""
@@ -96,14 +100,14 @@ def describe(
     shape: tuple[int, int],
     mpp: float,
     tissue: np.ndarray,
-    release: str,
+    release: Release,
 ) -> Nuclei:
     """Measure the stitched nuclei and carry them back to the pixels of the image given.
 
     Parameters
     ----------
     stitched
-        Nuclei at 0.25 mpp.
+        Nuclei at the network's scale.
     shape
         Height and width of the image given.
     """

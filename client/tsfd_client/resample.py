@@ -13,7 +13,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from tsfd_client.contract import MPP
 from tsfd_client.errors import ImageError
 
 _MPP_RANGE = (0.05, 2.0)
@@ -43,7 +42,7 @@ def check_mpp(mpp: float | None) -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels of an image of `height` x `width` at `mpp`, at 0.25 mpp.
+    """The pixels of an image of `height` x `width` at `mpp`, at another scale: `target`.
 
     Attributes
     ----------
@@ -51,16 +50,20 @@ class Grid:
         Of the source, pixels.
     mpp
         Of the source, micrometres per pixel.
+    target
+        Micrometres per pixel that are wanted: the network's.
     """
 
     height: int
     width: int
     mpp: float
+    target: float
 
     @cached_property
     def step(self) -> float:
         """Pixels of the source per pixel of the target."""
-        return 1.0 if math.isclose(self.mpp, MPP, rel_tol=_SAME) else MPP / self.mpp
+        same = math.isclose(self.mpp, self.target, rel_tol=_SAME)
+        return 1.0 if same else self.target / self.mpp
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,9 +131,9 @@ class Grid:
         return whole - origin, fraction
 
 
-def resample(image: np.ndarray, mpp: float) -> np.ndarray:
-    """A whole image at 0.25 mpp; uint8 [H, W, 3] in and out."""
-    grid = Grid(image.shape[0], image.shape[1], mpp)
+def resample(image: np.ndarray, mpp: float, target: float) -> np.ndarray:
+    """A whole image at `mpp` as it is at `target`; uint8 [H, W, 3] in and out."""
+    grid = Grid(image.shape[0], image.shape[1], mpp, target)
     if grid.step == 1:
         return image
     height, width = grid.shape

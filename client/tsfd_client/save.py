@@ -12,7 +12,6 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from tsfd_client.contract import COLOURS
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.nuclei import Nuclei
@@ -67,6 +66,7 @@ def save(
 
 def write_geojson(nuclei: Nuclei, path: Path) -> None:
     """Write a GeoJSON FeatureCollection that QuPath imports as detections, in image pixels."""
+    colours = nuclei.release.colours
     features = [
         {
             "type": "Feature",
@@ -74,7 +74,7 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
             "geometry": {"type": "Polygon", "coordinates": [_ring(nuclei.contours[row])]},
             "properties": {
                 "objectType": "detection",
-                "classification": {"name": name.capitalize(), "color": list(COLOURS[name])},
+                "classification": {"name": name.capitalize(), "color": list(colours[name])},
                 "measurements": {
                     "Area µm^2": round(float(nuclei.areas_um2[row]), 3),
                     "Class probability": round(float(nuclei.class_probs[row]), 4),
@@ -87,7 +87,8 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
     ]
     collection = {
         "type": "FeatureCollection",
-        "release": nuclei.release,
+        "release": nuclei.release.name,
+        "served": nuclei.release.to_dict(),
         "features": features,
     }
     text = json.dumps(collection, ensure_ascii=False, separators=(",", ":"))
@@ -104,17 +105,20 @@ def overlay(nuclei: Nuclei, image: np.ndarray) -> np.ndarray:
     kind = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=kind)
     fraction = 4  # bits of sub-pixel position
+    colours = nuclei.release.colours
     for name, contour in zip(nuclei.class_names, nuclei.contours, strict=True):
         smooth = cv2.approxPolyDP(contour, _SMOOTH, closed=True)
         points = np.round((smooth * zoom - 0.5) * 2**fraction).astype(np.int32)
         cv2.polylines(
-            picture, [points], True, COLOURS[name], 2, lineType=cv2.LINE_AA, shift=fraction
+            picture, [points], True, colours[name], 2, lineType=cv2.LINE_AA, shift=fraction
         )
-    _draw_legend(picture, nuclei.counts())
+    _draw_legend(picture, nuclei.counts(), colours)
     return picture
 
 
-def _draw_legend(picture: np.ndarray, counts: dict[str, int]) -> None:
+def _draw_legend(
+    picture: np.ndarray, counts: dict[str, int], colours: dict[str, tuple[int, int, int]]
+) -> None:
     line, width = 20, 150
     height = line * len(counts) + 10
     if picture.shape[0] < height or picture.shape[1] < width:
@@ -123,7 +127,7 @@ def _draw_legend(picture: np.ndarray, counts: dict[str, int]) -> None:
     corner[:] = (corner * 0.25 + 255 * 0.75).astype(np.uint8)
     for row, (name, count) in enumerate(counts.items()):
         y = 5 + row * line
-        cv2.rectangle(picture, (6, y + 4), (18, y + 16), COLOURS[name], -1)
+        cv2.rectangle(picture, (6, y + 4), (18, y + 16), colours[name], -1)
         text = f"{count} {name}"
         font = cv2.FONT_HERSHEY_SIMPLEX
         cv2.putText(picture, text, (24, y + 15), font, 0.42, (30, 30, 30), 1, cv2.LINE_AA)

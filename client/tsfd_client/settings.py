@@ -20,7 +20,7 @@ class Settings:
     foreground_threshold, boundary_threshold
         Probabilities in (0, 1).
     min_area
-        Smallest nucleus, pixels at 0.25 mpp.
+        Smallest nucleus, pixels at the network's scale.
     min_confidence
         Smallest mean foreground probability of a nucleus, in [0, 1).
     method
@@ -53,9 +53,13 @@ class Settings:
         if self.method not in (None, *_METHODS):
             raise TsfdError(f"method must be one of {', '.join(_METHODS)}, not {self.method!r}.")
 
+    def given(self) -> dict[str, Any]:
+        """Those that are not left to the server, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
     def parameters(self) -> dict[str, str]:
         """As request parameters, in text: the server reads it, and numpy's numbers are refused."""
-        return {name: str(value) for name, value in vars(self).items() if value is not None}
+        return {name: str(value) for name, value in self.given().items()}
 
 
 def _is_a(kind: type, value: Any) -> bool:

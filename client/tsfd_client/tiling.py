@@ -13,8 +13,8 @@ from tsfd_client.errors import ImageError
 from tsfd_client.resample import Grid, check_mpp, resample
 
 OVERLAP = 32
-"""Pixels that neighbouring tiles share (8 micrometres): context for what lies at a border; nuclei
-of any size are joined. Twice as much costs a third more tiles and finds hardly more."""
+"""Pixels that neighbouring tiles share: context for what lies at a border (8 micrometres at 40x);
+nuclei of any size are joined. Twice as much costs a third more tiles and finds hardly more."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Tiling:
     Attributes
     ----------
     image
-        uint8 [H, W, 3] at 0.25 mpp.
+        uint8 [H, W, 3] at the network's scale.
+    mpp
+        That scale, micrometres per pixel.
     scale
         Pixels of `image` per pixel of the original.
     ys, xs
@@ -41,6 +43,7 @@ class Tiling:
     """
 
     image: np.ndarray
+    mpp: float
     scale: float
     ys: tuple[int, ...]
     xs: tuple[int, ...]
@@ -54,8 +57,8 @@ class Tiling:
                 yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
 
 
-def tiling(image: np.ndarray, mpp: float) -> Tiling:
-    """Check an image, resample it to 0.25 mpp and lay out its tiles.
+def tiling(image: np.ndarray, mpp: float, target: float) -> Tiling:
+    """Check an image, resample it to the network's scale and lay out its tiles.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def tiling(image: np.ndarray, mpp: float) -> Tiling:
         uint8 [H, W, 3], RGB.
     mpp
         Micrometres per pixel of `image`.
+    target
+        Micrometres per pixel of the network.
 
     Raises
     ------
@@ -70,9 +75,10 @@ def tiling(image: np.ndarray, mpp: float) -> Tiling:
         If the image or the scale cannot be used.
     """
     _check(image, mpp)
-    grid = Grid(image.shape[0], image.shape[1], mpp)
+    grid = Grid(image.shape[0], image.shape[1], mpp, target)
     height, width = grid.shape
-    return Tiling(resample(image, mpp), 1 / grid.step, starts(height), starts(width))
+    pixels = resample(image, mpp, target)
+    return Tiling(pixels, target, 1 / grid.step, starts(height), starts(width))
 
 
 def _check(image: np.ndarray, mpp: float | None) -> None:

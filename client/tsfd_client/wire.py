@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import tritonclient.grpc as triton
 
 from tsfd_client.assemble import TileResult
 from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
-from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError
+from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError, TsfdError
+from tsfd_client.release import PARAMETER, Release
 
 WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs", "release")
 CANARY = np.full((1, TILE, TILE, 3), 255, np.uint8)
@@ -29,7 +31,7 @@ class Served:
         Version of Triton.
     """
 
-    release: str
+    release: Release
     triton: str
 
 
@@ -69,6 +71,38 @@ def split(maps: np.ndarray, answer: triton.InferResult) -> list[TileResult]:
         TileResult(maps[i], nuclei[i, : counts[i, 0]], tissues[i], releases[i, 0].decode())
         for i in range(len(maps))
     ]
+
+
+def read_release(answer: Any, url: str) -> Release:
+    """What the served model's configuration, a ModelConfigResponse, says is served.
+
+    Raises
+    ------
+    ServerError
+        If it says nothing, or nothing that this client understands.
+    """
+    text = answer.config.parameters[PARAMETER].string_value
+    if not text:
+        raise ServerError(
+            f"The server at {url} does not say what it serves: its models were made by an older "
+            "version; run `make convert` there."
+        )
+    try:
+        return Release.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError, TsfdError) as error:
+        raise ServerError(
+            f"The server at {url} says what it serves in words that this client does not know "
+            f"({error}): update the client."
+        ) from error
+
+
+def check_answer(answer: TileResult, release: Release, url: str) -> None:
+    """Raise ServerError unless a server answers by the release that it says it serves."""
+    if answer.release != release.name:
+        raise ServerError(
+            f"The server at {url} says it serves {release.name} and answers by {answer.release}: "
+            "its models do not belong together; run `make convert` there, or copy them again."
+        )
 
 
 def check_ready(ready: bool, url: str) -> None:

@@ -27,12 +27,12 @@ def column(name: str) -> int:
 
 
 def probabilities(
-    truth: np.ndarray, classes: np.ndarray | None = None
+    truth: np.ndarray, classes: np.ndarray | None = None, channels: int = 6
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a perfect network says: certain classes, and the two-pixel outlines it is trained on."""
     classes = np.ones(truth.max(), np.int64) if classes is None else classes
     class_map = np.concatenate([[0], classes])[truth]
-    class_probs = (255 * (class_map[..., None] == np.arange(6))).astype(np.uint8)
+    class_probs = (255 * (class_map[..., None] == np.arange(channels))).astype(np.uint8)
     outlines = find_boundaries(truth, connectivity=1, mode="thick")
     return class_probs, (255 * outlines).astype(np.uint8)
 
@@ -338,6 +338,21 @@ def test_the_class_has_the_largest_summed_probability() -> None:
     assert row[column("class_prob")] == pytest.approx((0.75 * 127 + 0.25 * 255) / 255)
 
 
+@pytest.mark.parametrize("classes", [1, 3, 30])
+@BOTH
+def test_any_number_of_classes(classes: int, method: str) -> None:
+    truth = np.zeros((40, 40 * classes), np.uint16)
+    for c in range(classes):
+        disc(truth, 20, 20 + 40 * c, 12, c + 1)
+    class_probs, boundary_prob = probabilities(
+        truth, np.arange(1, classes + 1), channels=classes + 1
+    )
+    found = extract(class_probs, boundary_prob, Parameters(method=method))
+    by_place = found.nuclei[np.argsort(found.nuclei[:, column("centroid_x")])]
+    assert by_place[:, column("class")].tolist() == [*range(1, classes + 1)]
+    assert (by_place[:, column("class_prob")] == 1).all()
+
+
 def test_contours_are_traced_only_when_asked_for() -> None:
     truth = np.zeros((32, 32), np.int32)
     disc(truth, 16, 16, 8, 1)
@@ -403,14 +418,14 @@ def test_warm_up_runs_both_methods() -> None:
             "boundary_prob must be a uint8 array (probability times 255), not list.",
         ),
         (
-            np.zeros((4, 4, 5), np.uint8),
+            np.zeros((4, 4, 1), np.uint8),
             np.zeros((4, 4), np.uint8),
-            "class_probs must have the shape [height, width, 6], not [4, 4, 5].",
+            "class_probs must have the shape [height, width, 1 + classes], not [4, 4, 1].",
         ),
         (
             np.zeros((1, 4, 4, 6), np.uint8),
             np.zeros((4, 4), np.uint8),
-            "class_probs must have the shape [height, width, 6], not [1, 4, 4, 6].",
+            "class_probs must have the shape [height, width, 1 + classes], not [1, 4, 4, 6].",
         ),
         (
             np.zeros((4, 4, 6), np.uint8),

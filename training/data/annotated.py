@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES, PANNUKE
 
-MPP = 0.25
-"""Scale of the network's tiles, micrometres per pixel."""
+MPP = PANNUKE.mpp
+"""Scale that images are brought to, micrometres per pixel."""
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {

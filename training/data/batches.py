@@ -14,7 +14,8 @@ from tqdm import tqdm
 from training.data.annotated import Dataset
 from training.data.augment import AUGMENTATIONS
 from training.model.preprocess import TILE
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import CLASSES
+from tsfd_client.contract import TISSUES
 
 _NO_INSTANCE = 65535
 _WORKERS = 2

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from training.data.annotated import MPP, Annotated, DataError
 from training.data.manifest import MANIFEST, entry_problems, examine, listing_problems, read_entries
 from training.data.pannuke import PanNukeFold, find_folds, fold_problems
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import CLASSES
+from tsfd_client.contract import TISSUES
 
 
 @dataclass

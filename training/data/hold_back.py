@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 
 from training.data.annotated import Dataset, Entry
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 _HELD_SHARE = 1 / 8
 _HOLDERS = 3  # groups with a class, of which one can be spared

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 
 from training.data.annotated import ALLOWED, MPP, Annotated, DataError, Dataset, Entry, id_problem
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import CLASSES
+from tsfd_client.contract import TISSUES
 
 MANIFEST = "manifest.json"
 

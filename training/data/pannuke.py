@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from training.data.annotated import Annotated, DataError, Dataset, Entry, id_problem
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import CLASSES
+from tsfd_client.contract import TISSUES
 
 SIDE = 256
 """Height and width of a patch in pixels."""

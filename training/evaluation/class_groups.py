@@ -12,7 +12,7 @@ import numpy as np
 
 from training.data.annotated import Dataset
 from training.evaluation.panoptic_quality import NUCLEUS_CLASSES
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 _ANY = sum(1 << c for c in NUCLEUS_CLASSES)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from training.evaluation.class_groups import ClassGroups
 from training.evaluation.detection import Pairs
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 
 def confusion(

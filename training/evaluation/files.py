@@ -13,7 +13,8 @@ from training.evaluation.calibration import bins
 from training.evaluation.estimates import RESAMPLES
 from training.evaluation.scores import Scores
 from training.evaluation.tables import Subject
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import CLASSES
+from tsfd_client.contract import TISSUES
 
 
 def write_scores(

@@ -28,7 +28,7 @@ from training.evaluation.panoptic_quality import (
     channels_pq,
     image_pq,
 )
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.nuclei import Nuclei
 
 

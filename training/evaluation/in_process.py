@@ -10,18 +10,21 @@ the same weights returns the same nuclei.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import instances
 import keras
 import numpy as np
 
+from training.data.annotated import MPP
 from training.model.preprocess import TILE
 from training.model.serving import probabilities
+from training.target import PANNUKE, Target
 from tsfd_client.assemble import TileResult, assemble
-from tsfd_client.contract import MPP
 from tsfd_client.nuclei import Nuclei
+from tsfd_client.release import NucleusClass, Release
+from tsfd_client.settings import Settings
 from tsfd_client.tiling import Tile, Tiling, tiling
 
 BATCH = 8
@@ -40,13 +43,19 @@ class Probabilities:
     tiling, tiles
         How the image was cut.
     answers
-        Of each tile ``class_probs`` uint8 [256, 256, 6], ``boundary_prob`` uint8 [256, 256] and
-        ``tissue_probs`` float32 [19].
+        Of each tile ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256]
+        and ``tissue_probs`` float32 [19].
+    shape
+        Height and width of the image, pixels at 0.25 mpp.
+    target
+        What the network tells apart.
     """
 
     tiling: Tiling
     tiles: list[Tile]
     answers: list[dict[str, np.ndarray]]
+    shape: tuple[int, int]
+    target: Target = PANNUKE
 
     def nuclei(self, parameters: instances.Parameters = _DEFAULTS) -> Nuclei:
         """Find the nuclei of each tile and put them together."""
@@ -57,7 +66,15 @@ class Probabilities:
             )
             result = TileResult(found.instance_map, found.nuclei, answer["tissue_probs"], _RELEASE)
             results.append((tile, result))
-        return assemble(self.tiling, results, self.tiling.image.shape[:2], MPP)
+        release = Release(
+            name=_RELEASE,
+            mpp=self.target.mpp,
+            classes=tuple(NucleusClass(c.name, c.colour) for c in self.target.classes),
+            settings=Settings(**asdict(parameters)),
+            preset="",
+            precision="float",
+        )
+        return assemble(self.tiling, results, self.shape, MPP, release)
 
 
 def segment(
@@ -73,6 +90,7 @@ def segment_all(
     network: keras.Model,
     images: Iterable[np.ndarray],
     parameters: instances.Parameters = _DEFAULTS,
+    target: Target = PANNUKE,
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image.
 
@@ -84,6 +102,8 @@ def segment_all(
         uint8 [H, W, 3], RGB at 0.25 mpp, of any size.
     parameters
         Thresholds, smallest nucleus and method.
+    target
+        What the network tells apart, at which scale.
 
     Yields
     ------
@@ -95,12 +115,14 @@ def segment_all(
     tsfd_client.errors.ImageError
         If an image cannot be used.
     """
-    for found in run(network, images):
+    for found in run(network, images, target):
         yield found.nuclei(parameters)
 
 
-def run(network: keras.Model, images: Iterable[np.ndarray]) -> Iterator[Probabilities]:
-    """Put images through the network.
+def run(
+    network: keras.Model, images: Iterable[np.ndarray], target: Target = PANNUKE
+) -> Iterator[Probabilities]:
+    """Put images through the network; parameters as of `segment_all`.
 
     Batches run over the borders of images: small images cost no more than the tiles of large ones.
 
@@ -110,20 +132,20 @@ def run(network: keras.Model, images: Iterable[np.ndarray]) -> Iterator[Probabil
         If an image cannot be used.
     """
     serve = _serving(network)
-    waiting: list[tuple[Tiling, list[Tile]]] = []
+    waiting: list[tuple[Tiling, list[Tile], tuple[int, int]]] = []
     answers: list[dict[str, np.ndarray]] = []
     tiles: list[np.ndarray] = []
 
     def finished() -> Iterator[Probabilities]:
         while waiting and len(answers) >= len(waiting[0][1]):
-            cut, own = waiting.pop(0)
-            yield Probabilities(cut, own, answers[: len(own)])
+            cut, own, shape = waiting.pop(0)
+            yield Probabilities(cut, own, answers[: len(own)], shape, target)
             del answers[: len(own)]
 
     for image in images:
-        cut = tiling(image, MPP)
+        cut = tiling(image, MPP, target.mpp)
         own = list(cut)
-        waiting.append((cut, own))
+        waiting.append((cut, own, image.shape[:2]))
         tiles += [tile.image for tile in own]
         while len(tiles) >= BATCH:
             answers += _answers(serve, tiles[:BATCH])

@@ -18,7 +18,8 @@ from training.evaluation.overlap import matched
 from training.evaluation.segment_and_score import Evaluation
 from training.evaluation.tables import Subject
 from training.table import Table
-from tsfd_client.contract import CLASSES, COLOURS, TISSUES, USE
+from training.target import CLASSES, PANNUKE
+from tsfd_client.contract import TISSUES, USE
 
 _SIDE = 768  # pixels of a picture's longer side
 _QUALITY = 85
@@ -28,8 +29,9 @@ _MATCHED = (0, 160, 70)
 _MISSED = (20, 80, 255)
 _SUPERFLUOUS = (230, 20, 30)
 _UNKNOWN = (255, 255, 255)
+_COLOURS = {c.name: c.colour for c in PANNUKE.classes}
 _LEGEND = {
-    **COLOURS,
+    **_COLOURS,
     "several classes possible": _UNKNOWN,
     "matched": _MATCHED,
     "missed": _MISSED,
@@ -133,7 +135,9 @@ def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -
             image.copy(), true, [_class_colour(int(mask)) for mask in truth.allowed]
         ),
         f"Prediction: {len(prediction.classes):,} nuclei": _draw(
-            image.copy(), found, [None, *(COLOURS[CLASSES[c]] for c in prediction.classes)]
+            image.copy(),
+            found,
+            [None, *(_COLOURS[CLASSES[c]] for c in prediction.classes)],
         ),
         f"Difference: {scores.pq.quality.tp:,} matched, {scores.pq.quality.fn:,} missed, "
         f"{scores.pq.quality.fp:,} superfluous": difference,
@@ -186,7 +190,7 @@ def _coloured(
 
 def _class_colour(allowed: int) -> tuple[int, int, int]:
     single = [c for c in range(1, len(CLASSES)) if allowed == 1 << c]
-    return COLOURS[CLASSES[single[0]]] if single else _UNKNOWN
+    return _COLOURS[CLASSES[single[0]]] if single else _UNKNOWN
 
 
 def _jpeg(picture: np.ndarray) -> str:

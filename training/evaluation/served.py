@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from training.data.annotated import MPP
 from tsfd_client.client import Client
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.settings import Settings
@@ -29,7 +30,7 @@ def segment_all(
     waiting: deque[Future[Nuclei]] = deque()
     try:
         for image in images:
-            waiting.append(pool.submit(client.segment, image, settings=settings))
+            waiting.append(pool.submit(client.segment, image, mpp=MPP, settings=settings))
             if len(waiting) == _IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:

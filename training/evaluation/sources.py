@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from training.evaluation import served
 from training.evaluation.segment_and_score import Segment
+from training.target import CLASSES
 from tsfd_client.client import Client
 from tsfd_client.settings import Settings
 
@@ -47,14 +49,15 @@ def from_weights(path: Path, settings: Settings) -> Source:
     from training.evaluation.in_process import segment_all
     from training.model import weights
 
-    given = {name: value for name, value in vars(settings).items() if value is not None}
     try:
-        parameters = replace(weights.parameters(path), **given)
+        parameters = replace(weights.parameters(path), **settings.given())
         network, preset = weights.load(path)
+        target = weights.target(path)
     except (ValueError, weights.WeightsError) as error:
         raise SourceError(str(error)) from error
+    _check_classes(path.name, [kind.name for kind in target.classes])
     return Source(
-        segment=partial(segment_all, network, parameters=parameters),
+        segment=partial(segment_all, network, parameters=parameters, target=target),
         description={
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -72,22 +75,34 @@ def from_server(client: Client, settings: Settings) -> Source:
     ------
     tsfd_client.errors.TsfdError
         If the server cannot be reached, or keeps another version of the contract.
+    SourceError
+        If it tells other classes apart than those that were annotated.
     """
     found = client.check()
+    _check_classes(f"The server at {client.url}", found.release.class_names[1:])
+    release = found.release.with_settings(settings)
     return Source(
         segment=partial(served.segment_all, client, settings=settings),
         description={
             "weights": f"server {client.url}",
-            "sha256": None,
-            "preset": None,
-            "settings": vars(settings),
+            "sha256": release.digests.get("weights_sha256"),
+            "preset": release.preset,
+            "settings": vars(release.settings),
             "versions": {
                 **_versions("tsfd-client", "numpy"),
-                "release": found.release,
+                "release": release.name,
                 "triton": found.triton,
             },
         },
     )
+
+
+def _check_classes(source: str, names: Sequence[str]) -> None:
+    if tuple(names) != CLASSES[1:]:
+        raise SourceError(
+            f"{source} tells {', '.join(names)} apart, but what is annotated are "
+            f"{', '.join(CLASSES[1:])}: it cannot be scored by these annotations."
+        )
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from training.evaluation.published import (
 )
 from training.evaluation.scores import Scores
 from training.table import Table
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 NAMES: dict[str, str] = {
     "mpq": "mPQ",

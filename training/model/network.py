@@ -5,7 +5,7 @@
       -> backbone.features          six levels
       -> gating, BiFPN x repeats    six levels of equal width
       -> segmentation and boundary decoders, interlinked
-      -> class_logits [N, 256, 256, 6], boundary_logits [N, 256, 256, 1], tissue_logits [N, 19]
+      -> class_logits [N, 256, 256, 1 + K], boundary_logits [N, 256, 256, 1], tissue_logits [N, 19]
 
 Only Keras layers and operations are used, so the network builds and trains on TensorFlow and JAX.
 """
@@ -20,7 +20,8 @@ from keras import layers, ops, regularizers
 from training.model.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
 from training.model.normalization import BatchNormalization
 from training.model.preprocess import TILE, network_input
-from tsfd_client.contract import CLASSES, TISSUES
+from training.target import PANNUKE, Target
+from tsfd_client.contract import TISSUES
 
 _TISSUE_DROPOUT = 0.3
 _SQUEEZE_RATIO = 8
@@ -89,19 +90,21 @@ PRESETS: dict[str, NetworkConfig] = {
 }
 
 
-def build(preset: str) -> keras.Model:
+def build(preset: str, target: Target = PANNUKE) -> keras.Model:
     """Build an untrained network.
 
     Parameters
     ----------
     preset
         ``"paper"`` or ``"lite"``.
+    target
+        Whose K classes it tells apart.
 
     Returns
     -------
     keras.Model
         uint8 or float32 RGB tiles [N, 256, 256, 3] (0..255) in; a dict of float32
-        ``class_logits`` [N, 256, 256, 6], ``boundary_logits`` [N, 256, 256, 1] and
+        ``class_logits`` [N, 256, 256, 1 + K], ``boundary_logits`` [N, 256, 256, 1] and
         ``tissue_logits`` [N, 19] out.
 
     Raises
@@ -126,10 +129,11 @@ def build(preset: str) -> keras.Model:
     for repeat in range(1, config.repeats + 1):
         levels = _bifpn(levels, config, f"bifpn{repeat}")
     segmentation, boundary = _decoders(levels, config)
+    channels = 1 + len(target.classes)
     return keras.Model(
         image,
         {
-            "class_logits": _upsampling_head(segmentation, len(CLASSES), config, "class"),
+            "class_logits": _upsampling_head(segmentation, channels, config, "class"),
             "boundary_logits": _upsampling_head(boundary, 1, config, "boundary"),
             "tissue_logits": tissue,
         },

@@ -19,7 +19,7 @@ def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, k
     Returns
     -------
     dict
-        ``class_probs`` uint8 [N, 256, 256, 6], ``boundary_prob`` uint8 [N, 256, 256],
+        ``class_probs`` uint8 [N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256],
         ``tissue_probs`` float32 [N, 19].
     """
     logits = network(image, training=False)

@@ -1,8 +1,9 @@
 """Weights files: one npz per trained network, kernels in half precision.
 
 A file holds every variable under its Keras path, ``preset``, the network it belongs to, and may
-hold ``parameters``, JSON of the `instances.Parameters` that suit it. A kernel in whole numbers has
-a ``<path>:scale`` beside it, of each of its channels; see `compact`.
+hold ``parameters``, JSON of the `instances.Parameters` that suit it, and ``target``, JSON of the
+`Target` it was trained for, by default `PANNUKE`. A kernel in whole numbers has a ``<path>:scale``
+beside it, of each of its channels; see `compact`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import keras
 import numpy as np
 
 from training.model.network import build
+from training.target import PANNUKE, Target
 
 _PRESET = "preset"
 _PARAMETERS = "parameters"
+_TARGET = "target"
 _CLASS_LOGITS = "class_logits"  # layer of the network
 _SCALE = ":scale"
 _LARGE = 4096  # values of a kernel that is worth compacting
@@ -31,8 +34,8 @@ class WeightsError(Exception):
     """A weights file cannot be read or written; the message says what to do."""
 
 
-def save(network: keras.Model, preset: str, path: Path) -> None:
-    """Write the variables of `network` to `path`, replacing it only when complete.
+def save(network: keras.Model, preset: str, path: Path, target: Target = PANNUKE) -> None:
+    """Write the variables of `network`, trained for `target`, replacing `path` only when complete.
 
     Kernels become float16; vectors (biases, batch statistics) stay float32: they are small, and
     a variance does not fit float16's range.
@@ -42,7 +45,10 @@ def save(network: keras.Model, preset: str, path: Path) -> None:
     WeightsError
         If a variable is not finite, or the file cannot be written.
     """
-    arrays: dict[str, np.ndarray] = {_PRESET: np.array(preset)}
+    arrays: dict[str, np.ndarray] = {
+        _PRESET: np.array(preset),
+        _TARGET: np.array(json.dumps(target.to_dict())),
+    }
     for variable in network.variables:
         if not variable.dtype.startswith("float"):
             continue  # the seeds of the dropout layers
@@ -69,7 +75,7 @@ def load(path: Path) -> tuple[keras.Model, str]:
     with _opened(path) as file:
         arrays = {name: _value(file, name) for name in file.files}
         preset = str(arrays[_PRESET])
-        network = build(preset)
+        network = build(preset, target(path))
     for variable in network.variables:
         if not variable.dtype.startswith("float"):
             continue
@@ -101,6 +107,22 @@ def parameters(path: Path) -> instances.Parameters:
         raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error
 
 
+def target(path: Path) -> Target:
+    """What a weights file was trained for.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or its target is none.
+    """
+    with _opened(path) as file:
+        text = str(file[_TARGET]) if _TARGET in file.files else None
+    try:
+        return PANNUKE if text is None else Target.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"The target in {path} cannot be used: {error}") from error
+
+
 def set_parameters(path: Path, suited: instances.Parameters) -> None:
     """Put the post-processing that suits a weights file into it, replacing it only when complete.
 
@@ -121,9 +143,9 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
     path
         Of the file, which is replaced only when complete.
     scale
-        Of all six logits.
+        Of all logits.
     bias
-        float [5], of the five classes of nuclei.
+        float [K], of the classes of nuclei.
 
     Raises
     ------

@@ -87,10 +87,15 @@ def _stoppable() -> Iterator[None]:
 def _check(server: options.Server) -> int:
     with Client(**server) as client:
         served = client.check()
+    release = served.release
     print(
-        f"The server at {server['url']} is ready: release {served.release}, contract {VERSION}, "
+        f"The server at {server['url']} is ready: release {release.name}, contract {VERSION}, "
         f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}."
     )
+    print(f"Scale: {release.mpp:g} µm per pixel ({10 / release.mpp:.0f}x); {release.precision}.")
+    print(f"Classes: {', '.join(release.class_names[1:])}.")
+    thresholds = (f"{name} {value}" for name, value in release.settings.given().items())
+    print(f"Thresholds: {', '.join(thresholds)}.")
     return 0
 
 

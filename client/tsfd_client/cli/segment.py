@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from tsfd_client.cli import options
 from tsfd_client.client import Client
-from tsfd_client.contract import MPP
 from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.image import read_image
 from tsfd_client.plausibility import scale_warning
+from tsfd_client.release import Release
 from tsfd_client.save import save
 from tsfd_client.settings import Settings
 from tsfd_client.slides.how import How
@@ -53,7 +53,7 @@ class Job:
     folder: Path
     how: How
     server: options.Server
-    release: str
+    release: Release
     parquet: bool
     is_slide: bool
 
@@ -85,11 +85,11 @@ class Job:
     def _run_picture(self) -> str:
         image, mpp = read_image(self.path, mpp=self.how.mpp)
         if mpp is None:
+            mpp = self.release.mpp
             _say(
-                f"{self.path} does not say its scale; {MPP} µm per pixel (40x) is assumed. Give "
-                "another with --mpp."
+                f"{self.path} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
+                "assumed. Give another with --mpp."
             )
-            mpp = MPP
         with (
             Client(**(_PICTURE | self.server)) as client,
             tqdm(desc=self.path.name, unit="tile", disable=None) as bar,

@@ -10,8 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from tsfd_client.contract import CLASSES
-from tsfd_client.slides.table import count, read_batches
+from tsfd_client.slides.table import count, read_batches, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
 _CENTROID = ["centroid_x", "centroid_y"]
@@ -33,7 +32,8 @@ def annotated(parquet: Path) -> anndata.AnnData:
     spatial = np.empty((length, 2), np.float64)
     ids = np.empty(length, np.int64)
     codes = np.empty(length, np.int8)
-    code_of = {name: code for code, name in enumerate(CLASSES[1:])}
+    kinds = read_info(parquet).release.class_names[1:]
+    code_of = {name: code for code, name in enumerate(kinds)}
     done = 0
     for batch in read_batches(parquet, ["id", "class", *_MEASURED, *_CENTROID]):
         rows = slice(done, done + len(batch))
@@ -49,7 +49,7 @@ def annotated(parquet: Path) -> anndata.AnnData:
     obs = pd.DataFrame(
         {
             "id": ids,
-            "class": pd.Categorical.from_codes(codes, names(CLASSES[1:])),
+            "class": pd.Categorical.from_codes(codes, names(kinds)),
             "class_prob": measured[:, 1],
             "area_um2": measured[:, 0],
         },

@@ -27,7 +27,6 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
-from tsfd_client.contract import CLASSES, COLOURS
 from tsfd_client.slides.table import Info, read_batches, read_info, rings_of
 
 _OWN = "99TSFD"  # codes that begin with 99 are a maker's own
@@ -77,9 +76,9 @@ class _Class:
             graphic_data=[np.zeros((3, 2), np.float32) + np.eye(3, 2, dtype=np.float32)],
             algorithm_type="AUTOMATIC",
             algorithm_identification=hd.AlgorithmIdentificationSequence(
-                name="TSFD-Net", family=_AI, version=info.release[:64]
+                name="TSFD-Net", family=_AI, version=info.release.name[:64]
             ),
-            display_color=CIELabColor.from_rgb(*COLOURS[name]),
+            display_color=CIELabColor.from_rgb(*info.release.colours[name]),
         )
         # The constructor would want an array per nucleus; it got a triangle in their place.
         self.file.seek(0)
@@ -99,7 +98,7 @@ def write(parquet: Path, path: Path) -> None:
     with ExitStack() as stack:
         classes = {
             name: _Class(stack.enter_context(tempfile.TemporaryFile(dir=path.parent)))
-            for name in CLASSES[1:]
+            for name in info.release.class_names[1:]
         }
         for batch in read_batches(parquet, ["class", "area_um2", "class_prob", "geometry"]):
             for name, nuclei in classes.items():
@@ -125,13 +124,13 @@ def _annotations(info: Info) -> MicroscopyBulkSimpleAnnotations:
         source_images=[_source(info)],
         annotation_coordinate_type="2D",
         annotation_groups=[],
-        series_instance_uid=_uid(info, "annotations", info.release),
+        series_instance_uid=_uid(info, "annotations", info.release.name),
         series_number=1,
-        sop_instance_uid=_uid(info, "nuclei", info.release),
+        sop_instance_uid=_uid(info, "nuclei", info.release.name),
         instance_number=1,
         manufacturer="tsfd-client",
         manufacturer_model_name="tsfd export",
-        software_versions=info.release[:64],
+        software_versions=info.release.name[:64],
         device_serial_number="0",
         content_label="NUCLEI",
         content_description=f"Nuclei of {info.slide}"[:64],

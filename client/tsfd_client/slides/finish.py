@@ -15,13 +15,14 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from tsfd_client.contract import CLASSES, USE
+from tsfd_client.contract import USE
 from tsfd_client.files import replacing
 from tsfd_client.plausibility import warning_of
+from tsfd_client.release import Release
 from tsfd_client.slides import geojson
 from tsfd_client.slides.overview import Overview
 from tsfd_client.slides.plan import Plan
-from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import from_table, join_seams
 from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
@@ -33,12 +34,12 @@ _AT_A_TIME: Final = 4_096  # nuclei of the seams in a row group: as many as a de
 
 def finish(
     run: Run,
-    slide: Slide,
+    scaled: Scaled,
     plan: Plan,
     thumbnail: np.ndarray,
     tissue: np.ndarray,
     area: float,
-    release: str,
+    release: Release,
 ) -> dict[str, Any]:
     """Write what a run is for, and say that it is done.
 
@@ -46,6 +47,8 @@ def finish(
     ----------
     run
         All blocks of `plan` are done.
+    scaled
+        The slide, at the network's scale.
     thumbnail
         uint8 [h, w, 3], the whole slide.
     tissue
@@ -65,17 +68,18 @@ def finish(
     OSError
         If a file cannot be written.
     """
+    slide, names = scaled.slide, release.class_names
     parquet = run.folder / "nuclei.parquet"
-    _write_nuclei(run, slide, plan, release, parquet)
+    _write_nuclei(run, scaled, plan, release, parquet)
     geojson.write(parquet, run.folder / "nuclei.geojson.gz")
 
-    overview = Overview(thumbnail, tissue, slide.width, slide.height)
-    areas = np.zeros(len(CLASSES))
+    overview = Overview(thumbnail, tissue, slide.width, slide.height, release)
+    areas = np.zeros(len(names))
     all_areas = []
     for table in read_batches(parquet, ["class", "area_um2", "centroid_x", "centroid_y"]):
-        classes = classes_of(table)
+        classes = classes_of(table, names)
         all_areas.append(table["area_um2"].to_numpy())
-        areas += np.bincount(classes, all_areas[-1], len(CLASSES))
+        areas += np.bincount(classes, all_areas[-1], len(names))
         overview.add(classes, table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy())
     picture = overview.draw(area)
     with replacing(run.folder / "overview.png") as partial:
@@ -101,7 +105,8 @@ def finish(
             for index, (name, number) in enumerate(counts.items(), start=1)
         },
         "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
-        "release": release,
+        "release": release.name,
+        "served": release.to_dict(),
         "client": version("tsfd-client"),
         "use": USE,
     }
@@ -116,10 +121,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
-def _write_nuclei(run: Run, slide: Slide, plan: Plan, release: str, path: Path) -> None:
+def _write_nuclei(run: Run, scaled: Scaled, plan: Plan, release: Release, path: Path) -> None:
     """A row group per block, then those of the seams from top to bottom."""
+    slide, names = scaled.slide, release.class_names
     info = Info(
-        *(slide.path.name, slide.width, slide.height, slide.mpp, slide.scale, release),
+        *(slide.path.name, slide.width, slide.height, slide.mpp, scaled.scale, release),
         dicom_uids=slide.dicom_uids,
     )
     with Writer(path, info) as writer:
@@ -127,7 +133,8 @@ def _write_nuclei(run: Run, slide: Slide, plan: Plan, release: str, path: Path) 
             writer.write(run.closed(block))
         seams = join_seams(_open_rows(run, plan))
         while nuclei := list(islice(seams, _AT_A_TIME)):
-            writer.write(from_nuclei(nuclei, scale=slide.scale, mpp=slide.mpp))
+            table = from_nuclei(nuclei, scale=scaled.scale, mpp=slide.mpp, classes=names)
+            writer.write(table)
 
 
 def _open_rows(run: Run, plan: Plan) -> Iterator[tuple[Iterator[Version], int]]:

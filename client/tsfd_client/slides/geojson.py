@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tsfd_client.contract import COLOURS
 from tsfd_client.files import replacing
 from tsfd_client.slides.table import read_batches, read_info, rings_of
+
+Colours = dict[str, tuple[int, int, int]]
+"""RGB by class name."""
 
 
 def write(parquet: Path, path: Path) -> None:
@@ -35,17 +37,18 @@ def write(parquet: Path, path: Path) -> None:
 
 def lines(parquet: Path) -> Iterator[bytes]:
     """Parts of a FeatureCollection that QuPath imports as detections, a nucleus on a line."""
-    release = json.dumps(read_info(parquet).release, ensure_ascii=False)
-    head = f'{{"type":"FeatureCollection","release":{release},"features":['
+    release = read_info(parquet).release
+    told = {"type": "FeatureCollection", "release": release.name, "served": release.to_dict()}
+    head = json.dumps(told, ensure_ascii=False, separators=(",", ":"))[:-1] + ',"features":['
     yield head.encode()
     surplus = 1  # every feature begins with a comma, which the first must not
     for table in read_batches(parquet):
-        yield _features(table)[surplus:]
+        yield _features(table, release.colours)[surplus:]
         surplus = 0
     yield b"\n]}\n"
 
 
-def _features(table: pa.Table) -> bytes:
+def _features(table: pa.Table, colours: Colours) -> bytes:
     """``,\\n{feature}`` of every nucleus, one after the other."""
     offsets, points = rings_of(table)
     corners = pc.binary_join_element_wise(_number(points[:, 0], 2), _number(points[:, 1], 2), ",")
@@ -56,7 +59,7 @@ def _features(table: pa.Table) -> bytes:
         '","geometry":{"type":"Polygon","coordinates":[[[',
         rings,
         ']]]},"properties":{"objectType":"detection","classification":',
-        _classification(table["class"]),
+        _classification(table["class"], colours),
         ',"measurements":{"Area µm^2":',
         _number(table["area_um2"], 3),
         ',"Class probability":',
@@ -75,10 +78,9 @@ def _number(values: np.ndarray | pa.ChunkedArray, digits: int) -> pa.Array:
     return pc.cast(pc.round(pc.cast(values, pa.float64()), digits), pa.string())
 
 
-def _classification(names: pa.ChunkedArray) -> pa.Array:
-    known = list(COLOURS)
+def _classification(names: pa.ChunkedArray, colours: Colours) -> pa.Array:
     texts = [
-        json.dumps({"name": name.capitalize(), "color": list(COLOURS[name])}, separators=(",", ":"))
-        for name in known
+        json.dumps({"name": name.capitalize(), "color": list(colour)}, separators=(",", ":"))
+        for name, colour in colours.items()
     ]
-    return pa.array(texts).take(pc.index_in(names, pa.array(known)))
+    return pa.array(texts).take(pc.index_in(names, pa.array(list(colours))))

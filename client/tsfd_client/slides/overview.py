@@ -7,7 +7,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from tsfd_client.contract import CLASSES, COLOURS, USE
+from tsfd_client.contract import USE
+from tsfd_client.release import Release
 
 _SIDE: Final = 720  # pixels of a panel's longer side
 _CELL: Final = 6  # pixels of a panel in which nuclei are counted together
@@ -30,20 +31,30 @@ class Overview:
         bool [h, w], where it was segmented.
     width, height
         Of the slide's level 0, pixels.
+    release
+        Whose classes they are.
     """
 
-    def __init__(self, thumbnail: np.ndarray, tissue: np.ndarray, width: int, height: int) -> None:
+    def __init__(
+        self,
+        thumbnail: np.ndarray,
+        tissue: np.ndarray,
+        width: int,
+        height: int,
+        release: Release,
+    ) -> None:
         zoom = _SIDE / max(thumbnail.shape)
         size = tuple(max(_CELL, round(length * zoom)) for length in thumbnail.shape[1::-1])
         kind = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
         self._slide = cv2.resize(thumbnail, size, interpolation=kind)
         self._tissue = cv2.resize(tissue.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         self._width, self._height = width, height
+        self._classes = release.classes
         rows, columns = (-(-length // _CELL) for length in self._slide.shape[:2])
-        self._numbers = np.zeros((len(CLASSES), rows, columns), np.int64)
+        self._numbers = np.zeros((1 + len(self._classes), rows, columns), np.int64)
 
     def add(self, classes: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-        """Count nuclei: classes 1..5 [n], and centroids in pixels of level 0, float64 [n]."""
+        """Count nuclei: class ids [n], and centroids in pixels of level 0, float64 [n]."""
         _, rows, columns = self._numbers.shape
         height, width = self._slide.shape[:2]
         row = np.clip(y / self._height * height / _CELL, 0, rows - 1).astype(np.int64)
@@ -52,7 +63,8 @@ class Overview:
 
     def counts(self) -> dict[str, int]:
         """Number of nuclei by class name, zeros included."""
-        return dict(zip(CLASSES[1:], self._numbers[1:].sum(axis=(1, 2)).tolist(), strict=True))
+        numbers = self._numbers[1:].sum(axis=(1, 2)).tolist()
+        return {kind.name: n for kind, n in zip(self._classes, numbers, strict=True)}
 
     def draw(self, area: float) -> np.ndarray:
         """The picture; `area` is that of the tissue in mm². uint8 [H, W, 3]."""
@@ -62,13 +74,14 @@ class Overview:
         total = sum(self.counts().values())
         title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
         panels = [_titled(outlined, title, _OUTLINE)]
-        for index, (name, number) in enumerate(self.counts().items(), start=1):
-            title = f"{name}: {number:,}, {number / area:,.0f} per mm2"
-            panels.append(_titled(self._density(index), title, COLOURS[name]))
+        for index, kind in enumerate(self._classes, start=1):
+            number = self.counts()[kind.name]
+            title = f"{kind.name}: {number:,}, {number / area:,.0f} per mm2"
+            panels.append(_titled(self._density(index, kind.colour), title, kind.colour))
         rows = [panels[first : first + _COLUMNS] for first in range(0, len(panels), _COLUMNS)]
         return np.vstack([np.hstack(row) for row in rows])
 
-    def _density(self, index: int) -> np.ndarray:
+    def _density(self, index: int, colour: tuple[int, int, int]) -> np.ndarray:
         """A class over the paled slide: the more of its nuclei, the more of its colour."""
         height, width = self._slide.shape[:2]
         smooth = cv2.GaussianBlur(self._numbers[index].astype(np.float32), (0, 0), _SMOOTH)
@@ -78,7 +91,7 @@ class Overview:
         paper = 255 - _PALE * (255 - grey)
         # The root shows what is sparse beside what is dense.
         ink = np.sqrt(share)
-        drawn: np.ndarray = paper * (1 - ink) + np.array(COLOURS[CLASSES[index]]) * ink
+        drawn: np.ndarray = paper * (1 - ink) + np.array(colour) * ink
         return drawn.astype(np.uint8)
 
 

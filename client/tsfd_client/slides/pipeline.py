@@ -17,12 +17,12 @@ from tsfd_client.aio import AsyncClient
 from tsfd_client.assemble import TileResult
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
-from tsfd_client.settings import Settings
+from tsfd_client.release import Release
 from tsfd_client.slides.adapt import Limit
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.plan import Block, Plan, PlannedTile
 from tsfd_client.slides.progress import Progress
-from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import split, to_table
 from tsfd_client.slides.table import from_nuclei
@@ -39,30 +39,27 @@ class Pipeline:
 
     Attributes
     ----------
-    slide, plan, run
-        What is read, which tiles, and where the results are kept.
+    scaled, plan, run
+        The slide at the network's scale, which of its tiles, and where the results are kept.
     lock
         On the run: nothing is kept once another process has taken it over.
     client
         The server; requests under way are limited by `limit`, not by the client.
-    settings
-        Thresholds other than the server's.
     release
-        Which the server must answer by: all blocks come from one.
+        What the server must answer by, its thresholds included: all blocks come from one.
     progress
         Told of every answer and every block that is kept.
     everywhere
         Ask of bare glass, too.
     """
 
-    slide: Slide
+    scaled: Scaled
     plan: Plan
     run: Run
     lock: Lock
     client: AsyncClient
     limit: Limit
-    settings: Settings
-    release: str
+    release: Release
     progress: Progress
     everywhere: bool
 
@@ -114,11 +111,12 @@ class Pipeline:
         """The pixels of a block, and the tiles to ask of."""
         y0, x0, y1, x1 = block.box
         box = y0, x0, min(y1, self.plan.height), min(x1, self.plan.width)
-        pixels = self.slide.read_target(box)
+        pixels = self.scaled.read(box)
         if self.everywhere:
             return pixels, block.tiles
         # The mask is coarse and has a margin; of the pixels themselves more is known.
-        stained = (tile for tile in block.tiles if not is_glass(_cut(block, tile, pixels)))
+        mpp = self.release.mpp
+        stained = (tile for tile in block.tiles if not is_glass(_cut(block, tile, pixels), mpp))
         return pixels, tuple(stained)
 
     async def _ask(
@@ -135,16 +133,16 @@ class Pipeline:
     async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
         """What the server says of some tiles, of which `batch` holds the pixels."""
         return await self.client.segment_tiles(
-            batch, settings=self.settings, refused=self.limit.refused
+            batch, settings=self.release.settings, refused=self.limit.refused
         )
 
     def _check(self, answers: list[TileResult]) -> None:
         for answer in answers:
-            if answer.release != self.release:
+            if answer.release != self.release.served:
                 raise ServerError(
-                    f"The server at {self.client.url} changed from release {self.release} to "
-                    f"{answer.release} in the middle of {self.slide.path.name}: serve the first "
-                    "again to go on."
+                    f"The server at {self.client.url} changed from release {self.release.served} "
+                    f"to {answer.release} in the middle of {self.scaled.slide.path.name}: serve "
+                    "the first again to go on."
                 )
 
     def _take(self, tiles: tuple[PlannedTile, ...], answers: list[TileResult]) -> list[Version]:
@@ -160,7 +158,12 @@ class Pipeline:
     def _keep(self, block: Block, parts: list[list[Version]]) -> int:
         """Stitch a block and write it; returns the number of its closed nuclei."""
         closed, left_open = split([v for found in parts for v in found], block.own)
-        table = from_nuclei(closed, scale=self.slide.scale, mpp=self.slide.mpp)
+        table = from_nuclei(
+            closed,
+            scale=self.scaled.scale,
+            mpp=self.scaled.slide.mpp,
+            classes=self.release.class_names,
+        )
         self.lock.check()
         self.run.write(block, closed=table, left_open=to_table(left_open))
         return len(closed)

@@ -28,7 +28,7 @@ class PlannedTile:
     Attributes
     ----------
     y, x
-        Upper left corner, pixels at 0.25 mpp.
+        Upper left corner, pixels at the network's scale.
     inner
         Beyond which of its edges another tile goes on.
     """
@@ -76,7 +76,7 @@ class Plan:
     Attributes
     ----------
     height, width
-        Of the slide, pixels at 0.25 mpp.
+        Of the slide, pixels at the network's scale.
     wanted
         bool [rows, columns]: which places of the grid are segmented.
     """
@@ -133,7 +133,7 @@ def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
     Parameters
     ----------
     height, width
-        Of the slide, pixels at 0.25 mpp.
+        Of the slide, pixels at the network's scale.
     tissue
         bool [h, w], the whole slide at any scale, or None for everywhere.
     """

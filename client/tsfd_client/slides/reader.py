@@ -2,8 +2,8 @@
 
     with open_slide(path) as slide:
         slide.height, slide.width     pixels of level 0
-        slide.read_target(box)        uint8 [h, w, 3] at 0.25 micrometres per pixel
         slide.thumbnail(8.0)          the whole slide, small
+        slide.at(0.25).read(box)      uint8 [h, w, 3] at so many micrometres per pixel
 
 OpenSlide reads the formats of the scanners (SVS, NDPI, MRXS, SCN, ...) and DICOM, tifffile reads
 plain and OME-TIFF. Label and macro images are never looked at.
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import cv2
 import numpy as np
 
-from tsfd_client.contract import MPP
 from tsfd_client.errors import ImageError
 from tsfd_client.image import reason_of
 from tsfd_client.resample import Box, Grid, check_mpp, is_possible
@@ -41,11 +43,6 @@ class Slide:
         Micrometres per pixel of level 0.
     height, width
         Of level 0, pixels.
-    grid
-        Of the level that is read, whose scale is nearest to 0.25 micrometres per pixel: its pixels,
-        and how they are resampled.
-    scale
-        Pixels of level 0 per pixel of the network.
     dicom_uids
         By which DICOM knows level 0, by their keywords; none for other formats.
     """
@@ -57,11 +54,6 @@ class Slide:
         self._levels = levels
         self.height, self.width = levels.shapes[0]
         self._shrinks = [_shrink(levels.shapes[0], shape) for shape in levels.shapes]
-        distances = [abs(math.log(mpp * shrink / MPP)) for shrink in self._shrinks]
-        self._level = distances.index(min(distances))
-        shrink = self._shrinks[self._level]
-        self.grid = Grid(*levels.shapes[self._level], mpp * shrink)
-        self.scale = self.grid.step * shrink
 
     def __enter__(self) -> Self:
         return self
@@ -78,24 +70,19 @@ class Slide:
         """Area of the whole slide."""
         return self.height * self.width * self.mpp**2 / 1e6
 
-    def read_target(self, box: Box) -> np.ndarray:
-        """A part of the slide at the network's scale; the same pixels whatever part it is.
+    def at(self, mpp: float) -> Scaled:
+        """The slide at another scale, from the level whose own is nearest to it.
 
         Parameters
         ----------
-        box
-            Pixels of the network, inside `grid.shape`.
-
-        Returns
-        -------
-        uint8 [y_max - y_min, x_max - x_min, 3]
-
-        Raises
-        ------
-        ImageError
-            If the part cannot be read.
+        mpp
+            Micrometres per pixel.
         """
-        return self.grid.resample(self._read(self._level, self.grid.source(box)), box)
+        distances = [abs(math.log(self.mpp * shrink / mpp)) for shrink in self._shrinks]
+        level = distances.index(min(distances))
+        shrink = self._shrinks[level]
+        grid = Grid(*self._levels.shapes[level], self.mpp * shrink, mpp)
+        return Scaled(self, grid, grid.step * shrink, partial(self._read, level))
 
     def thumbnail(self, mpp: float) -> np.ndarray:
         """The whole slide, small.
@@ -188,6 +175,45 @@ class Slide:
             raise ImageError(
                 f"{self.path} cannot be read at x {x0} to {x1}, y {y0} to {y1}: {reason_of(error)}"
             ) from error
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A slide at a network's scale. May be read from several threads.
+
+    Attributes
+    ----------
+    slide
+        What is read.
+    grid
+        The pixels of the level that is read, and how they are resampled.
+    scale
+        Pixels of the slide's level 0 per pixel of the network.
+    """
+
+    slide: Slide
+    grid: Grid
+    scale: float
+    _read: Callable[[Box], np.ndarray]
+
+    def read(self, box: Box) -> np.ndarray:
+        """A part of it; the same pixels whatever part it is.
+
+        Parameters
+        ----------
+        box
+            Pixels of the network, inside `grid.shape`.
+
+        Returns
+        -------
+        uint8 [y_max - y_min, x_max - x_min, 3]
+
+        Raises
+        ------
+        ImageError
+            If the part cannot be read.
+        """
+        return self.grid.resample(self._read(self.grid.source(box)), box)
 
 
 def open_slide(path: Path, mpp: float | None = None) -> Slide:

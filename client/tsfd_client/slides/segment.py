@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tsfd_client.aio import AsyncClient
 from tsfd_client.connection import TRACER
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.origin import Origin
+from tsfd_client.release import Release
 from tsfd_client.slides.adapt import Limit
 from tsfd_client.slides.events import Events
 from tsfd_client.slides.finish import finish, read_summary
@@ -25,7 +25,7 @@ from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
 from tsfd_client.slides.plan import SIDE, Plan, make_plan
 from tsfd_client.slides.progress import Progress
-from tsfd_client.slides.reader import Slide, open_slide
+from tsfd_client.slides.reader import Scaled, Slide, open_slide
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.status import LOCK, note_failure
 from tsfd_client.slides.tissue import MPP as TISSUE_MPP
@@ -35,7 +35,7 @@ from tsfd_client.tiling import OVERLAP
 
 @TRACER.start_as_current_span("segment_slide")
 def segment_slide(
-    path: Path, folder: Path, how: How, server: dict[str, Any], release: str
+    path: Path, folder: Path, how: How, server: dict[str, Any], release: Release
 ) -> dict[str, Any]:
     """Segment a slide into a folder, or go on with it.
 
@@ -51,7 +51,7 @@ def segment_slide(
     server
         Arguments of `AsyncClient`; `max_in_flight` is the most requests under way at a time.
     release
-        Which network, post-processing and thresholds the server has.
+        What the server serves.
 
     Returns
     -------
@@ -74,6 +74,7 @@ def segment_slide(
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, how) as slide, Lock(folder / LOCK) as lock:
             run = Run(folder)
+            release = release.with_settings(how.settings)
             facts = _facts(slide, how, release)
             run.begin(facts)
             Origin(str(path.resolve()), facts["slide"], slide.mpp).write(folder)
@@ -93,18 +94,19 @@ def _open(path: Path, folder: Path, how: How) -> Slide:
 
 
 def _segment(
-    slide: Slide, run: Run, lock: Lock, how: How, server: dict[str, Any], release: str
+    slide: Slide, run: Run, lock: Lock, how: How, server: dict[str, Any], release: Release
 ) -> None:
     with Events(run.folder) as events:
         try:
             thumbnail = slide.thumbnail(TISSUE_MPP)
             tissue = _tissue(slide, thumbnail, how)
-            plan = make_plan(*slide.grid.shape, None if how.everywhere else tissue)
+            scaled = slide.at(release.mpp)
+            plan = make_plan(*scaled.grid.shape, None if how.everywhere else tissue)
             area = float(tissue.mean()) * slide.area_mm2
             with Progress(slide.path.name, plan, run, area, events) as progress:
-                asyncio.run(_blocks(slide, plan, run, lock, how, server, release, progress))
+                asyncio.run(_blocks(scaled, plan, run, lock, how, server, release, progress))
             events.write("joining")
-            found = finish(run, slide, plan, thumbnail, tissue, area, release)
+            found = finish(run, scaled, plan, thumbnail, tissue, area, release)
             events.write("done", nuclei=found["nuclei"])
         except (TsfdError, OSError) as error:
             known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
@@ -122,24 +124,24 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
 
 
 async def _blocks(
-    slide: Slide,
+    scaled: Scaled,
     plan: Plan,
     run: Run,
     lock: Lock,
     how: How,
     server: dict[str, Any],
-    release: str,
+    release: Release,
     progress: Progress,
 ) -> None:
     async with AsyncClient(**server) as client:
         limit = Limit(client.max_in_flight, progress.limit)
         await Pipeline(
-            *(slide, plan, run, lock, client, limit, how.settings, release, progress),
+            *(scaled, plan, run, lock, client, limit, release, progress),
             everywhere=how.everywhere,
         ).segment()
 
 
-def _facts(slide: Slide, how: How, release: str) -> dict[str, Any]:
+def _facts(slide: Slide, how: How, release: Release) -> dict[str, Any]:
     """What decides the result."""
     if how.everywhere:
         tissue = "everywhere"
@@ -153,12 +155,12 @@ def _facts(slide: Slide, how: How, release: str) -> dict[str, Any]:
     return {
         "slide": slide.fingerprint(),
         "mpp": slide.mpp,
-        "release": release,
+        "release": release.served,
         "client": version("tsfd-client"),
         "tissue": tissue,
         "overlap": OVERLAP,
         "block": SIDE,
-        **asdict(how.settings),
+        **release.settings.given(),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tsfd_client.contract import CLASSES
 from tsfd_client.files import replacing
 from tsfd_client.join import Nucleus
 from tsfd_client.outline import outline
+from tsfd_client.release import Release
 from tsfd_client.slides import wkb
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         pa.field("geometry", pa.binary(), nullable=False),
     ]
 )
-"""Columns of the file: the outline is a polygon along the edges of pixels at 0.25 mpp."""
+"""Columns of the file: the outline is a polygon along the edges of pixels of the network."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,11 @@ class Info:
     mpp
         Micrometres per pixel of level 0.
     scale
-        Pixels of level 0 per pixel at 0.25 mpp.
+        Pixels of level 0 per pixel of the network.
     release
         Which network, post-processing and thresholds found the nuclei.
     dicom_uids
         By which DICOM knows the slide, by their keywords; none for other formats.
-    classes
-        What the column ``class`` may say, in the order of their numbers; 0 is none.
     """
 
     slide: str
@@ -73,22 +71,25 @@ class Info:
     height: int
     mpp: float
     scale: float
-    release: str
+    release: Release
     dicom_uids: dict[str, str] = field(default_factory=dict)
-    classes: list[str] = field(default_factory=lambda: list(CLASSES))
 
 
-def from_nuclei(nuclei: Sequence[Nucleus], *, scale: float, mpp: float) -> pa.Table:
+def from_nuclei(
+    nuclei: Sequence[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
+) -> pa.Table:
     """Measure nuclei and carry them to level 0.
 
     Parameters
     ----------
     nuclei
-        At 0.25 mpp.
+        At the network's scale.
     scale
-        Pixels of level 0 per pixel at 0.25 mpp.
+        Pixels of level 0 per pixel of the network.
     mpp
         Micrometres per pixel of level 0.
+    classes
+        Names by class id.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def from_nuclei(nuclei: Sequence[Nucleus], *, scale: float, mpp: float) -> pa.Ta
     polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
 
     columns = {
-        "class": [CLASSES[n.nucleus_class] for n in nuclei],
+        "class": [classes[n.nucleus_class] for n in nuclei],
         "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
@@ -181,13 +182,16 @@ class Writer:
         if self._count:
             geometry["bbox"] = self._bounds.tolist()
         geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
-        info = json.dumps(asdict(self._info), ensure_ascii=False)
-        self._file.add_key_value_metadata({"geo": json.dumps(geo), "tsfd": info})
+        info = {**vars(self._info), "release": self._info.release.to_dict()}
+        self._file.add_key_value_metadata(
+            {"geo": json.dumps(geo), "tsfd": json.dumps(info, ensure_ascii=False)}
+        )
 
 
 def read_info(path: Path) -> Info:
     """What a ``nuclei.parquet`` says of its slide."""
-    return Info(**json.loads(pq.read_metadata(path).metadata[b"tsfd"]))
+    info = json.loads(pq.read_metadata(path).metadata[b"tsfd"])
+    return Info(**info | {"release": Release.from_dict(info["release"])})
 
 
 def count(path: Path) -> int:
@@ -215,7 +219,7 @@ def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def classes_of(table: pa.Table, names: Sequence[str] = CLASSES) -> np.ndarray:
+def classes_of(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """Classes of a table's nuclei, uint8 [n]: their places in `names`."""
     numbers: np.ndarray = pc.index_in(table["class"], pa.array(names)).to_numpy().astype(np.uint8)
     return numbers

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tsfd_client import contract
 from tsfd_client.errors import ImageError
 
 MPP = 8.0
@@ -57,7 +56,7 @@ def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
     return cv2.dilate(large[pieces].astype(np.uint8), disc) > 0
 
 
-def is_glass(pixels: np.ndarray) -> bool:
+def is_glass(pixels: np.ndarray, mpp: float) -> bool:
     """Whether there is nothing but glass: no place of 2 micrometres has a colour or is dark.
 
     Of the 2,249 tiles of annotated images at hand it names three, none of which has a nucleus.
@@ -65,9 +64,11 @@ def is_glass(pixels: np.ndarray) -> bool:
     Parameters
     ----------
     pixels
-        uint8 [h, w, 3], RGB at 0.25 mpp.
+        uint8 [h, w, 3], RGB.
+    mpp
+        Their micrometres per pixel.
     """
-    times = _GLASS_UM / contract.MPP
+    times = _GLASS_UM / mpp
     size = [max(1, round(length / times)) for length in pixels.shape[1::-1]]
     places = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     saturation = places.max(axis=2) - places.min(axis=2)

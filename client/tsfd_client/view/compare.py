@@ -7,7 +7,7 @@ partner (Kirillov et al., Panoptic Segmentation, CVPR 2019).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tsfd_client.contract import CLASSES
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.origin import Origin
+from tsfd_client.release import NucleusClass
+from tsfd_client.settings import Settings
 from tsfd_client.slides.raster import draw
 from tsfd_client.slides.table import Info, Writer, classes_of, count, read_batches, read_info
 from tsfd_client.view.results import COMPARISON, Result
 
 _SIDE: Final = 2048  # of what is drawn at once
 _ONLY_A, _ONLY_B, _OTHER = 1, 2, 3
+_COLOURS: Final = ((230, 50, 30), (0, 114, 255), (245, 225, 40))
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,17 @@ class Comparison:
     ----------
     a, b
         The results.
+    classes
+        Names of all classes that either knows, that of the background first.
     classes_a, classes_b
-        uint8 [n], uint8 [m]: the class of each nucleus.
+        uint8 [n], uint8 [m]: the class of each nucleus, by its place among them.
     partners_a
         int64 [n]: the row of b's nucleus that each of a's matches, -1 for none.
     """
 
     a: Result
     b: Result
+    classes: tuple[str, ...]
     classes_a: np.ndarray
     classes_b: np.ndarray
     partners_a: np.ndarray
@@ -57,11 +62,11 @@ class Comparison:
         return partners
 
     def changes(self) -> np.ndarray:
-        """int64 [6, 6]: nuclei of a's class i and b's class j; 0 where it has none of them."""
+        """int64 [k, k]: nuclei of a's class i and b's class j; 0 where it has none of them."""
         is_new = self.partners_b < 0
         mine = np.concatenate([self.classes_a, np.zeros(is_new.sum(), np.uint8)])
         theirs = np.concatenate([self.classes_in_b(), self.classes_b[is_new]])
-        table: np.ndarray = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        table: np.ndarray = np.zeros((len(self.classes), len(self.classes)), np.int64)
         np.add.at(table, (mine, theirs), 1)
         return table
 
@@ -84,14 +89,14 @@ class Comparison:
         table = self.changes()
         a, b = self.names()
         rows: list[tuple[str, ...]] = [("class", a, b, "both", f"only {a}", f"only {b}")]
-        for number, name in enumerate(CLASSES[1:], 1):
+        for number, name in enumerate(self.classes[1:], 1):
             mine, theirs = table[number].sum(), table[:, number].sum()
             both = table[number, number]
             rows.append((name, *map(str, (mine, theirs, both, table[number, 0], table[0, number]))))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
         changed = [
-            f"{table[i, j]} {CLASSES[i]} -> {CLASSES[j]}"
+            f"{table[i, j]} {self.classes[i]} -> {self.classes[j]}"
             for i, j in sorted(np.argwhere(table).tolist(), key=lambda ij: -table[*ij])
             if i and j and i != j
         ]
@@ -114,14 +119,13 @@ def compare(a: Result, b: Result) -> Comparison:
     known = [origin.fingerprint for origin in origins if origin]
     if len(set(known)) > 1 or _frame(infos[0]) != _frame(infos[1]):
         raise OutputError(f"{a.folder} and {b.folder} are not of one image at one scale.")
-    classes_a, classes_b = (
-        np.concatenate([np.empty(0, np.uint8), *map(classes_of, read_batches(path, ["class"]))])
-        for path in (a.nuclei, b.nuclei)
-    )
+    # Releases may know different classes.
+    names = tuple(dict.fromkeys(name for info in infos for name in info.release.class_names))
+    classes_a, classes_b = (_classes(result.nuclei, names) for result in (a, b))
     partners = np.full(len(classes_a), -1)
     matched = match(a.nuclei, b.nuclei)
     partners[matched[:, 0] - 1] = matched[:, 1] - 1
-    return Comparison(a, b, classes_a, classes_b, partners)
+    return Comparison(a, b, names, classes_a, classes_b, partners)
 
 
 def match(a: Path, b: Path) -> np.ndarray:
@@ -155,18 +159,18 @@ def write(comparison: Comparison, folder: Path) -> None:
     """
     a, b = comparison.a, comparison.b
     name_a, name_b = comparison.names()
-    info = replace(
-        read_info(a.nuclei),
-        release="",
-        classes=[CLASSES[0], f"only in {name_a}", f"only in {name_b}", "of another class"],
-    )
+    info = read_info(a.nuclei)
+    names = (f"only in {name_a}", f"only in {name_b}", "of another class")
+    classes = tuple(map(NucleusClass, names, _COLOURS))
+    release = replace(info.release, name="", classes=classes, settings=Settings(), digests={})
+    info = replace(info, release=release)
     kinds_a = np.where(comparison.classes_in_b() != comparison.classes_a, _OTHER, 0)
     kinds_a[comparison.partners_a < 0] = _ONLY_A
     kinds_b = np.where(comparison.partners_b < 0, _ONLY_B, 0)
     facts: dict[str, Any] = {
         "a": str(a.folder),
         "b": str(b.folder),
-        "classes": CLASSES,
+        "classes": comparison.classes,
         "changes": comparison.changes().tolist(),
     }
     try:
@@ -175,7 +179,7 @@ def write(comparison: Comparison, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with Writer(folder / "nuclei.parquet", info) as writer:
             for path, kinds in ((a.nuclei, kinds_a), (b.nuclei, kinds_b)):
-                _copy(path, kinds, info.classes, writer.write)
+                _copy(path, kinds, release.class_names, writer.write)
         origin = Origin.read(a.folder)
         if origin:
             origin.write(folder)
@@ -186,7 +190,7 @@ def write(comparison: Comparison, folder: Path) -> None:
 
 
 def _copy(
-    path: Path, kinds: np.ndarray, names: list[str], write: Callable[[pa.Table], None]
+    path: Path, kinds: np.ndarray, names: Sequence[str], write: Callable[[pa.Table], None]
 ) -> None:
     """Pass the nuclei of a table on that are of a kind, under its name."""
     begin = 0
@@ -196,6 +200,14 @@ def _copy(
         place = table.schema.get_field_index("class")
         named = pc.take(pa.array(names), pa.array(of[of > 0]))
         write(table.filter(pa.array(of > 0)).set_column(place, table.schema.field(place), named))
+
+
+def _classes(parquet: Path, names: Sequence[str]) -> np.ndarray:
+    batches = read_batches(parquet, ["class"])
+    classes: np.ndarray = np.concatenate(
+        [np.empty(0, np.uint8), *(classes_of(batch, names) for batch in batches)]
+    )
+    return classes
 
 
 def _frame(info: Info) -> tuple[int, int, float, float]:

@@ -9,7 +9,7 @@ centroids.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int,
     strip = zooms.side(zooms.fine)
     for top in range(0, info.height, strip):
         nuclei = read_overlapping(parquet, top, top + strip)
-        for tile, content in _strip(nuclei, info.classes, zooms, top):
+        for tile, content in _strip(nuclei, info.release.class_names, zooms, top):
             is_written |= tile == first
             yield tile, content
     if not is_written:
@@ -65,7 +65,7 @@ def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int,
 
 
 def _strip(
-    table: pa.Table, names: list[str], zooms: Zooms, top: int
+    table: pa.Table, names: Sequence[str], zooms: Zooms, top: int
 ) -> Iterator[tuple[tuple[int, int, int], bytes]]:
     """The tiles of a row of fine tiles: zoom, x, y, and content."""
     if not len(table):

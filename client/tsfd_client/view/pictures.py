@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from tsfd_client.contract import MPP
 from tsfd_client.origin import Origin
+from tsfd_client.release import Release
 from tsfd_client.slides import wkb
 from tsfd_client.slides.table import SCHEMA, Info, Writer
 
@@ -21,12 +21,13 @@ def write_table(folder: Path, path: Path) -> None:
     content = json.loads((folder / "nuclei.geojson").read_text())
     features = content["features"]
     origin = Origin.read(folder)
-    mpp = origin.mpp if origin else MPP
+    release = Release.from_dict(content["served"])
+    mpp = origin.mpp if origin else release.mpp
     labels = next(folder.glob("labels.*"))
     with Image.open(labels) as image:
         width, height = image.size
     # Outlines run along the edges of the image's own pixels.
-    info = Info(folder.name, width, height, mpp, 1.0, content["release"])
+    info = Info(folder.name, width, height, mpp, 1.0, release)
     with Writer(path, info) as writer:
         if features:
             writer.write(_table(features))

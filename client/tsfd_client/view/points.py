@@ -4,7 +4,7 @@ One column after the other, little-endian, nucleus i + 1 in place i:
 
     x, y    float32, pixels of level 0
     area    uint16, tenths of a square micrometre
-    class   uint8, 1..5
+    class   uint8, class ids, which begin with 1
     prob    uint8, per cent
 """
 
@@ -22,7 +22,7 @@ _COLUMNS = {"x": "<f4", "y": "<f4", "area": "<u2", "class": "u1", "prob": "u1"}
 def write(parquet: Path, path: Path) -> None:
     """Write the centroids of a ``nuclei.parquet``."""
     columns = {name: np.empty(count(parquet), kind) for name, kind in _COLUMNS.items()}
-    names = read_info(parquet).classes
+    names = read_info(parquet).release.class_names
     begin = 0
     for table in read_batches(
         parquet, ["class", "class_prob", "area_um2", "centroid_x", "centroid_y"]

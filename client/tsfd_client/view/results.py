@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
-from tsfd_client.contract import COLOURS, USE
+from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
 from tsfd_client.image import read_image
@@ -28,11 +28,8 @@ from tsfd_client.view.zooms import Zooms
 COMPARISON: Final = "comparison.json"
 """What `tsfd_client.view.compare` leaves beside the nuclei in which two results differ."""
 _WEB: Final = "web"
-_RELEASES: Final = Path(__file__).with_name("releases.json")  # from their model cards
-_SETTINGS: Final = (
-    *("foreground_threshold", "boundary_threshold", "min_area", "min_confidence", "method"),
-    *("a", "b"),
-)
+_SCORES: Final = Path(__file__).with_name("scores.json")
+"""F1 of classes by the SHA-256 of the weights: from their model card."""
 _THUMBNAIL: Final = 440  # pixels of its longer side
 
 _MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
@@ -93,10 +90,9 @@ class Result:
         except Exception as error:  # on damaged files pyarrow raises whatever it happens to
             raise OutputError(f"{self.folder} is damaged: run `tsfd segment` again.") from error
         zooms = Zooms(info.width, info.height, info.mpp)
-        summary, run, compared = (
-            _read(self.folder / name) for name in ("summary.json", "run.json", COMPARISON)
-        )
-        known = json.loads(_RELEASES.read_text()).get(info.release, {"f1": {}, "settings": {}})
+        summary, compared = (_read(self.folder / name) for name in ("summary.json", COMPARISON))
+        release = info.release
+        scores = json.loads(_SCORES.read_text()).get(release.digests.get("weights_sha256"), {})
         return {
             "name": self.name,
             "width": info.width,
@@ -107,23 +103,17 @@ class Result:
             "nuclei": nuclei,
             "mm2": summary.get("segmented_mm2", info.width * info.height * info.mpp**2 / 1e6),
             "classes": [
-                {"id": number, "name": name, "colour": colour, "f1": known["f1"].get(name)}
-                for number, (name, colour) in enumerate(
-                    zip(info.classes[1:], COLOURS.values(), strict=False), 1
-                )
+                {"id": number, **asdict(kind), "f1": scores.get(kind.name)}
+                for number, kind in enumerate(release.classes, 1)
             ],
             "tissue": [
                 ring
                 for feature in _read(self.folder / "tissue.geojson").get("features", [])
                 for ring in feature["geometry"]["coordinates"]
             ],
-            "release": info.release,
-            "settings": known["settings"]
-            | {
-                name: value
-                for name, value in (run | compared).items()
-                if name in _SETTINGS and value is not None
-            },
+            "release": release.name,
+            "settings": release.settings.given()
+            | {name: compared[name] for name in ("a", "b") if name in compared},
             "use": USE,
         }
 

@@ -17,8 +17,6 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 _INPUTS = ("class_probs", "boundary_prob")
-# Written again for the metrics: this folder works without the client, whose contract names them.
-_CLASSES = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
 _CLASS_COLUMN = instances.COLUMNS.index("class")
 _SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
 
@@ -29,7 +27,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the kernels, so that the first request is not slow."""
         host.refuse_corrupting_numpy()
-        self._release, self._defaults = _read_release(
+        self._release = Release.read(
             Path(args["model_repository"]) / args["model_version"] / "release.json"
         )
         instances.warm_up()
@@ -60,7 +58,7 @@ class TritonPythonModel:
 
     def _begin(self, request: pb_utils.InferenceRequest) -> Job | pb_utils.InferenceResponse:
         try:
-            parameters = _parameters(request, self._defaults)
+            parameters = _parameters(request, self._release.parameters)
             inputs = {
                 name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
                 for name in _INPUTS
@@ -75,12 +73,12 @@ class TritonPythonModel:
                 ]
         except Exception as error:
             return _failure(error, request.request_id())
-        return Job(request.request_id(), outputs, inputs, patches, self._release)
+        return Job(request.request_id(), outputs, inputs, patches, self._release.name)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request under way: its id, names of its outputs, its inputs, its patches, the release.
+    """One request under way: its id, names of its outputs, its inputs, its patches, its release.
 
     A patch gives its `instances.Instances` and the seconds that these took.
     """
@@ -92,10 +90,33 @@ class Job:
     release: str
 
 
+@dataclass(frozen=True)
+class Release:
+    """What is served here: its name, its classes' names, the parameters that requests leave out."""
+
+    name: str
+    classes: tuple[str, ...]
+    parameters: instances.Parameters
+
+    @classmethod
+    def read(cls, path: Path) -> Release:
+        """Read ``release.json``."""
+        try:
+            record = json.loads(path.read_text())
+            classes = tuple(str(kind["name"]) for kind in record["classes"])
+            parameters = instances.Parameters(**record["parameters"])
+            return cls(str(record["release"]), classes, parameters)
+        except FileNotFoundError:
+            problem = "missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"broken ({error})"
+        raise pb_utils.TritonModelException(f"{path.name} is {problem}: run `make convert`.")
+
+
 class Metrics:
     """What Triton's metrics endpoint shows of this model; Triton drops them with the object."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: Release) -> None:
         self._families = (
             pb_utils.MetricFamily(
                 name="tsfd_nuclei_total",
@@ -109,8 +130,8 @@ class Metrics:
             ),
         )
         nuclei, seconds = self._families
-        served = {"release": release}
-        self._nuclei = [nuclei.Metric(labels={"class": name} | served) for name in _CLASSES]
+        served = {"release": release.name}
+        self._nuclei = [nuclei.Metric(labels={"class": name} | served) for name in release.classes]
         self._seconds = seconds.Metric(labels=served, buckets=_SECONDS)
 
     def record(self, jobs: list[Job]) -> None:
@@ -119,9 +140,8 @@ class Metrics:
         classes = [found.nuclei[:, _CLASS_COLUMN].astype(np.int64) for found, _ in patches]
         if not classes:
             return
-        for metric, count in zip(
-            self._nuclei, np.bincount(np.concatenate(classes), minlength=6)[1:], strict=True
-        ):
+        counts = np.bincount(np.concatenate(classes), minlength=1 + len(self._nuclei))[1:]
+        for metric, count in zip(self._nuclei, counts, strict=True):
             if count:
                 metric.increment(int(count))
         for _, seconds in patches:
@@ -137,18 +157,6 @@ def _extract(
     started = time.perf_counter()
     found = instances.extract(class_probs, boundary_prob, parameters, with_contours=with_contours)
     return found, time.perf_counter() - started
-
-
-def _read_release(path: Path) -> tuple[str, instances.Parameters]:
-    """The name of what is served here, and the parameters of requests that do not set their own."""
-    try:
-        record = json.loads(path.read_text())
-        return str(record["release"]), instances.Parameters(**record["parameters"])
-    except FileNotFoundError:
-        problem = "missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"broken ({error})"
-    raise pb_utils.TritonModelException(f"{path.name} is {problem}: run `make convert`.")
 
 
 def _parameters(

@@ -12,7 +12,6 @@ from instances.parameters import METHODS, Parameters
 from instances.reference import reference
 from instances.watershed import watershed
 
-_CHANNELS: Final = 6
 _MAX_SIDE: Final = np.iinfo(np.int16).max
 _MAX_INSTANCES: Final = np.iinfo(np.uint16).max
 _DEFAULTS: Final = Parameters()
@@ -30,9 +29,9 @@ class Instances:
         is 4-connected.
     nuclei
         float32 [n, 11]: row i - 1 describes id i, columns as in `COLUMNS`. ``class`` has the
-        largest summed probability over the instance among the classes 1..5 (lowest id on a tie;
-        the reference method: the class whose map held it) and ``class_prob`` is its share of the
-        sum over the classes 1..5, so 0..1.
+        largest summed probability over the instance among the K classes (lowest id on a tie; the
+        reference method: the class whose map held it) and ``class_prob`` is its share of the sum
+        over them, so 0..1.
     contours
         int16 [m, 2]: pixels (x, y) of each instance's outer border, clockwise, 8-connected,
         starting at the instance's first pixel in raster order. Empty if none were asked for;
@@ -56,7 +55,7 @@ def extract(
     Parameters
     ----------
     class_probs
-        uint8 [H, W, 6]: probabilities times 255 of background and the classes 1..5.
+        uint8 [H, W, 1 + K]: probabilities times 255 of background and the classes 1..K.
     boundary_prob
         uint8 [H, W]: probability times 255 that a nucleus' outline runs through the pixel.
     parameters
@@ -116,9 +115,9 @@ def extract(
 
 def warm_up() -> None:
     """Compile (or load from disk) everything `extract` runs, for both methods."""
-    class_probs = np.zeros((16, 16, _CHANNELS), np.uint8)
+    class_probs = np.zeros((16, 16, 2), np.uint8)
     class_probs[..., 0] = 255
-    class_probs[4:12, 4:12] = (0, 255, 0, 0, 0, 0)
+    class_probs[4:12, 4:12] = (0, 255)
     boundary_prob = np.zeros((16, 16), np.uint8)
     for method in METHODS:
         extract(class_probs, boundary_prob, Parameters(method=method))
@@ -128,14 +127,14 @@ def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.nda
     """Contiguous read-only views, so that every call meets the same compiled kernels."""
     arrays = []
     for name, array, shape in (
-        ("class_probs", class_probs, "[height, width, 6]"),
+        ("class_probs", class_probs, "[height, width, 1 + classes]"),
         ("boundary_prob", boundary_prob, "[height, width]"),
     ):
         if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
             found = getattr(array, "dtype", type(array).__name__)
             raise ValueError(f"{name} must be a uint8 array (probability times 255), not {found}.")
         rank = shape.count(",") + 1
-        if array.ndim != rank or (rank == 3 and array.shape[2] != _CHANNELS):
+        if array.ndim != rank or (rank == 3 and array.shape[2] < 2):
             raise ValueError(f"{name} must have the shape {shape}, not {list(array.shape)}.")
         view = np.ascontiguousarray(array).view()
         view.flags.writeable = False

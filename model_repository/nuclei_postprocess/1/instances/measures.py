@@ -20,7 +20,7 @@ COLUMNS: Final = (
     "contour_length",
 )
 """Columns of the nuclei table. Lengths are in pixels with pixel centres on whole numbers; the box
-is half-open; ``class`` is 1..5; ``contour_start`` is a row of the contours."""
+is half-open; ``class`` is 1..K; ``contour_start`` is a row of the contours."""
 
 
 @kernel
@@ -45,13 +45,14 @@ def measure(class_probs, labels, areas, classes, min_area, count):
 
     ``classes`` holds a label's class, or 0 where the summed probability shall decide.
     """
-    height, width = class_probs.shape[:2]
+    height, width, channels = class_probs.shape
     stride = width + 2
     instance_map = np.zeros((height, width), np.uint16)
     nuclei = np.zeros((count, 11), np.float32)
     starts = np.zeros(count, np.int64)
     ids = np.zeros(areas.size, np.int64)
-    sums = np.zeros((count, 8), np.int64)  # class sums 1..5 in their columns; x in 6, y in 7
+    sums = np.zeros((count, channels), np.int64)  # of the classes, in their columns
+    places = np.zeros((count, 2), np.int64)  # sums of x and y
     box = np.zeros((count, 4), np.int64)
     found = 0
     for y in range(height):
@@ -68,10 +69,10 @@ def measure(class_probs, labels, areas, classes, min_area, count):
                 ids[label] = found
             instance_map[y, x] = ids[label]
             i = ids[label] - 1
-            for c in range(1, 6):
+            for c in range(1, channels):
                 sums[i, c] += class_probs[y, x, c]
-            sums[i, 6] += x
-            sums[i, 7] += y
+            places[i, 0] += x
+            places[i, 1] += y
             box[i, 0] = min(box[i, 0], x)
             box[i, 2] = max(box[i, 2], x)
             box[i, 3] = y
@@ -80,15 +81,15 @@ def measure(class_probs, labels, areas, classes, min_area, count):
         i = ids[label] - 1
         if i < 0:
             continue
-        nuclei[i, 0] = sums[i, 6] / areas[label]
-        nuclei[i, 1] = sums[i, 7] / areas[label]
+        nuclei[i, 0] = places[i, 0] / areas[label]
+        nuclei[i, 1] = places[i, 1] / areas[label]
         nuclei[i, 2] = box[i, 0]
         nuclei[i, 3] = box[i, 1]
         nuclei[i, 4] = box[i, 2] + 1
         nuclei[i, 5] = box[i, 3] + 1
         nuclei[i, 6] = areas[label]
-        chosen = classes[label] if classes[label] > 0 else 1 + np.argmax(sums[i, 1:6])
-        total = sums[i, 1:6].sum()
+        chosen = classes[label] if classes[label] > 0 else 1 + np.argmax(sums[i, 1:])
+        total = sums[i, 1:].sum()
         nuclei[i, 7] = chosen
         nuclei[i, 8] = sums[i, chosen] / total if total > 0 else 0.0
     return instance_map, nuclei, starts

@@ -6,8 +6,6 @@ import numpy as np
 from instances.compile import kernel
 from instances.labels import BACKGROUND, FRAME, flood
 
-_CHANNELS = 6
-
 
 def reference(
     class_probs: np.ndarray,
@@ -23,17 +21,18 @@ def reference(
     dilate 3x3. Where a dilated nucleus overruns another one, the remainder of the other may fall
     apart: its largest piece is kept.
     """
+    channels = class_probs.shape[2]
     square = np.ones((3, 3), np.uint8)
     class_map = np.zeros(boundary_prob.shape, np.uint8)
-    for c in range(_CHANNELS - 1, 0, -1):  # where closed classes overlap the lowest id stays
+    for c in range(channels - 1, 0, -1):  # where closed classes overlap the lowest id stays
         mask = _without_small((class_probs[..., c] > foreground_level).astype(np.uint8), min_area)
         class_map[cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square) > 0] = c
 
     _, components = cv2.connectedComponents((class_map > 0).astype(np.uint8), connectivity=8)
     votes = np.bincount(
-        components.ravel() * _CHANNELS + class_map.ravel(),
-        minlength=(components.max() + 1) * _CHANNELS,
-    ).reshape(-1, _CHANNELS)
+        components.ravel() * channels + class_map.ravel(),
+        minlength=(components.max() + 1) * channels,
+    ).reshape(-1, channels)
     class_map = votes.argmax(axis=1)[components].astype(np.uint8)
     class_map[components == 0] = 0
     class_map[_thin((boundary_prob > boundary_level).astype(np.uint8)) > 0] = 0
@@ -43,7 +42,7 @@ def reference(
     inner[:] = BACKGROUND
     classes = [np.zeros(1, np.int64)]
     count = 0
-    for c in range(1, _CHANNELS):
+    for c in range(1, channels):
         eroded = cv2.erode((class_map == c).astype(np.uint8), square)
         found, pieces = cv2.connectedComponents(eroded, connectivity=8)
         # float32 holds every label of an image this size exactly; dilate has no int32.

@@ -19,7 +19,7 @@ def watershed(
     Parameters
     ----------
     class_probs, boundary_prob
-        uint8 [H, W, 6] and [H, W].
+        uint8 [H, W, 1 + K] and [H, W].
     foreground_level, boundary_level
         A pixel is nucleus, or boundary, where its probability times 255 exceeds the level.
 

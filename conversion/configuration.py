@@ -1,0 +1,43 @@
+"""The models' configurations: templates beside them, filled in with what a release is.
+
+``config.template.pbtxt`` becomes ``config.pbtxt``, which Triton reads. The number of classes
+decides shapes, and the ensemble's parameter ``release`` hands the whole description to clients.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from string import Template
+
+from conversion.errors import ConversionError
+from conversion.release import Release
+
+_TEMPLATE = ".template.pbtxt"
+
+
+def configurations(repository: Path, release: Release) -> dict[Path, bytes]:
+    """The configurations of a repository that holds a release, by their paths.
+
+    Raises
+    ------
+    ConversionError
+        If the repository has no templates.
+    """
+    templates = sorted(repository.rglob(f"*{_TEMPLATE}"))
+    if not templates:
+        raise ConversionError(
+            f"{repository} has no *{_TEMPLATE}: name a whole model repository with --repository."
+        )
+    # JSON's text is a string of the text format, quotes and all.
+    values = {
+        "channels": 1 + len(release.classes),
+        "release": json.dumps(json.dumps(asdict(release), sort_keys=True)),
+    }
+    return {
+        path.with_name(path.name.replace(_TEMPLATE, ".pbtxt")): Template(path.read_text())
+        .substitute(values)
+        .encode()
+        for path in templates
+    }
