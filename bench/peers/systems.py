@@ -69,7 +69,9 @@ def _preset(name: str) -> tuple[onnx.ModelProto, int]:
     network = build(name)
     with tempfile.TemporaryDirectory() as folder:
         saved_model = Path(folder) / "saved_model"
-        export(network, saved_model, Exported(name, "untrained", "untrained", {}))
+        export(
+            network, saved_model, Exported(name, "untrained", "untrained", {}, PANNUKE.to_dict())
+        )
         return convert(saved_model), network.count_params()
 
 

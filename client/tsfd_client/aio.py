@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import tritonclient.grpc.aio as triton
@@ -79,7 +79,7 @@ class AsyncClient(Connection):
         self,
         image: np.ndarray,
         *,
-        mpp: float | None = None,
+        mpp: float | Literal["network"] = "network",
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -88,7 +88,7 @@ class AsyncClient(Connection):
         Several images may be under way at once: they share the limit of requests in flight.
         """
         release = await self.release()
-        mpp = release.mpp if mpp is None else mpp
+        mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp)
         results: list[tuple[Tile, TileResult]] = []
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -97,7 +97,7 @@ class Client(Connection):
         self,
         image: np.ndarray,
         *,
-        mpp: float | None = None,
+        mpp: float | Literal["network"] = "network",
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -108,8 +108,8 @@ class Client(Connection):
         image
             uint8 [H, W, 3], RGB.
         mpp
-            Micrometres per pixel; by default the network's. Other scales are resampled for it, the
-            result is in the image's own pixels.
+            Micrometres per pixel; by default what the network takes. Other scales are resampled for
+            it, the result is in the image's own pixels.
         settings
             Thresholds other than the server's.
         progress
@@ -124,7 +124,7 @@ class Client(Connection):
             given up.
         """
         release = self.release()
-        mpp = release.mpp if mpp is None else mpp
+        mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp)
         requests = batches(cut, self.batch_size)
         results: list[tuple[Tile, TileResult]] = []

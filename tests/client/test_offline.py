@@ -18,19 +18,28 @@ sys.modules["tritonclient"] = sys.modules["grpc"] = None  # importing them fails
 import numpy as np
 import tsfd_client
 from tsfd_client.assemble import TileResult, assemble
+from tsfd_client.release import NucleusClass, Release
 from tsfd_client.tiling import tiling
 
 picture, _ = tsfd_client.read_image(sys.argv[1], mpp=0.25)
-cut = tiling(picture, 0.25)
+cut = tiling(picture, 0.25, 0.25)
 maps = np.zeros((256, 256), np.uint16)
 maps[100:120, 60:90] = 1
 nuclei = np.zeros((1, 11), np.float32)
 nuclei[0, 2:9] = 60, 100, 90, 120, 600, 2, 0.9
 tissues = np.full(19, 1 / 19, np.float32)
-answers = [(tile, TileResult(maps, nuclei, tissues, "none")) for tile in cut]
-found = assemble(cut, answers, picture.shape[:2], 0.25)
+answers = [(tile, TileResult(maps, nuclei, tissues, "lite-0")) for tile in cut]
+release = Release(
+    name="lite-0",
+    mpp=0.25,
+    classes=(NucleusClass("red", (255, 0, 0)), NucleusClass("blue", (0, 0, 255))),
+    settings=tsfd_client.Settings(),
+    preset="lite",
+    precision="float",
+)
+found = assemble(cut, answers, picture.shape[:2], 0.25, release)
 tsfd_client.save(found, picture, Path(sys.argv[2]))
-print(found.counts()["inflammatory"])
+print(found.counts()["blue"])
 
 try:
     tsfd_client.Client

@@ -13,8 +13,8 @@ from tsfd_client.resample import Grid, resample
 @pytest.mark.parametrize("mpp", [0.1, 0.2, 0.249, 0.3, 0.499, 1.0])
 def test_parts_equal_the_whole(mpp: float) -> None:
     image = generate(700, 900, nuclei=80, seed=1).image
-    whole = resample(image, mpp)
-    grid = Grid(*image.shape[:2], mpp)
+    whole = resample(image, mpp, 0.25)
+    grid = Grid(*image.shape[:2], mpp, 0.25)
     assert whole.shape[:2] == grid.shape
     rng = np.random.default_rng(2)
     for _ in range(20):
@@ -33,10 +33,10 @@ def test_parts_equal_the_whole(mpp: float) -> None:
 @pytest.mark.parametrize("mpp", [0.2, 0.3, 0.499])
 def test_nothing_moves_and_little_is_lost(mpp: float) -> None:
     image = cv2.GaussianBlur(generate(400, 500, nuclei=60, seed=3).image, (0, 0), 2)
-    height, width = Grid(*image.shape[:2], mpp).shape
+    height, width = Grid(*image.shape[:2], mpp, 0.25).shape
     expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 
-    difference = resample(image, mpp).astype(int) - expected
+    difference = resample(image, mpp, 0.25).astype(int) - expected
 
     assert abs(difference.mean()) < 0.1
     assert np.abs(difference).mean() < 1.5

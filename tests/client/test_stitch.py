@@ -18,7 +18,7 @@ def _tiles(truth: np.ndarray, classes: np.ndarray) -> list[TileNuclei]:
     height, width = truth.shape
     blank = np.zeros((height, width, 3), np.uint8)
     tiles = []
-    for tile in tiling(blank, 0.25):
+    for tile in tiling(blank, 0.25, 0.25):
         part = np.zeros((256, 256), truth.dtype)
         piece = truth[tile.y : tile.y + 256, tile.x : tile.x + 256]
         part[: piece.shape[0], : piece.shape[1]] = piece

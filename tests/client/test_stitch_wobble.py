@@ -41,7 +41,7 @@ class _Server:
         """What it says about every tile of an image with this instance map."""
         height, width = truth.shape
         answers = []
-        for tile in tiling(np.zeros((height, width, 3), np.uint8), 0.25):
+        for tile in tiling(np.zeros((height, width, 3), np.uint8), 0.25, 0.25):
             part = np.zeros((256, 256), np.int32)
             seen = truth[tile.y : tile.y + 256, tile.x : tile.x + 256]
             part[: seen.shape[0], : seen.shape[1]] = seen

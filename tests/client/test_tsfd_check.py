@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tritonclient.grpc.service_pb2 import ModelMetadataResponse
+from releases import FIVE
+from tritonclient.grpc.service_pb2 import ModelConfigResponse, ModelMetadataResponse
 
 from deploy.server import TritonServer
-from tsfd_client import AsyncClient, Client, ServerError, TileResult
+from tsfd_client import AsyncClient, Client, ServerError, Settings, TileResult
 from tsfd_client.assemble import assemble
 from tsfd_client.cli import main
 from tsfd_client.contract import OUTPUTS
 from tsfd_client.tiling import tiling
-from tsfd_client.wire import Served, check_contract
+from tsfd_client.wire import Served, check_contract, read_release
 
 
 @pytest.fixture
-def release(repository: Path) -> str:
+def described(repository: Path) -> dict:
     """What is installed."""
-    return json.loads((repository / "nuclei_postprocess/1/release.json").read_text())["release"]
+    return json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
 
 
 def test_check_tells_release_and_versions(
-    server: TritonServer, release: str, capsys: pytest.CaptureFixture[str]
+    server: TritonServer, described: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def check() -> Served:
         async with AsyncClient(server.grpc_url) as client:
@@ -37,11 +40,15 @@ def test_check_tells_release_and_versions(
         served = client.check()
         assert served == shared.check() == asyncio.run(check())
 
-    assert served.release == release
+    assert served.release.to_dict() == described
     assert main(["check", f"--server={server.grpc_url}"]) == 0
     assert capsys.readouterr().out == (
-        f"The server at {server.grpc_url} is ready: release {release}, contract 1, "
+        f"The server at {server.grpc_url} is ready: release {described['release']}, contract 1, "
         f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}.\n"
+        "Scale: 0.25 µm per pixel (40x); float.\n"
+        "Classes: neoplastic, inflammatory, connective, dead, epithelial.\n"
+        "Thresholds: foreground_threshold 0.6, boundary_threshold 0.6, min_area 20, "
+        "min_confidence 0.85, method watershed.\n"
     )
 
 
@@ -80,13 +87,61 @@ def test_newer_outputs_do_no_harm() -> None:
     check_contract(metadata("1", (*OUTPUTS, "embeddings")), "far:8001")
 
 
-def test_nuclei_carry_the_release(server: TritonServer, release: str) -> None:
+def test_nuclei_carry_the_release(server: TritonServer, described: dict) -> None:
+    glass = np.full((300, 300, 3), 243, np.uint8)
     with Client(server.grpc_url) as client:
-        assert client.segment(np.full((300, 300, 3), 243, np.uint8)).release == release
+        assert client.segment(glass).release.to_dict() == described
+        # Of thresholds only those that differ from the server's are told.
+        own = client.segment(
+            glass, settings=Settings(min_area=31, foreground_threshold=0.6)
+        ).release
+    assert own.name == f"{described['release']}+min_area=31"
+    assert own.settings.given() == described["parameters"] | {"min_area": 31}
+
+
+def test_a_server_that_is_not_what_it_says_is_refused(repository: Path, tmp_path: Path) -> None:
+    """Its release.json was copied without its configuration."""
+    copy = tmp_path / "repository"
+    shutil.copytree(repository, copy)
+    file = copy / "nuclei_postprocess/1/release.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"release": "lite-other"}))
+    with TritonServer(copy) as server, Client(server.grpc_url) as client:
+        with pytest.raises(ServerError) as error:
+            client.check()
+        url = server.grpc_url
+    assert str(error.value) == (
+        f"The server at {url} says it serves {record['release']} and answers by lite-other: its "
+        "models do not belong together; run `make convert` there, or copy them again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (
+            "",
+            "The server at far:8001 does not say what it serves: its models were made by an older "
+            "version; run `make convert` there.",
+        ),
+        (
+            '{"release": "lite-9"}',
+            "The server at far:8001 says what it serves in words that this client does not know "
+            "('mpp'): update the client.",
+        ),
+    ],
+)
+def test_what_does_not_describe_itself(told: str, message: str) -> None:
+    answer = ModelConfigResponse()
+    if told:
+        answer.config.parameters["release"].string_value = told
+    with pytest.raises(ServerError) as error:
+        read_release(answer, "far:8001")
+    assert str(error.value) == message
 
 
 def test_two_releases_in_one_image_are_refused() -> None:
-    cut = tiling(np.full((256, 400, 3), 255, np.uint8), 0.25)
+    cut = tiling(np.full((256, 400, 3), 255, np.uint8), 0.25, 0.25)
     empty = np.zeros((256, 256), np.uint16), np.zeros((0, 11), np.float32), np.ones(19, np.float32)
     answers = [
         (tile, TileResult(*empty, name))
@@ -94,7 +149,7 @@ def test_two_releases_in_one_image_are_refused() -> None:
     ]
 
     with pytest.raises(ServerError) as error:
-        assemble(cut, answers, (256, 400), 0.25)
+        assemble(cut, answers, (256, 400), 0.25, replace(FIVE, name="lite-a"))
     assert str(error.value) == (
         "The server changed from one release to another in the middle of the image "
         "(lite-a, lite-b): segment it again."

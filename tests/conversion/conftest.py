@@ -18,6 +18,7 @@ from conversion.runtimes import Outputs, Runner
 from training import export
 from training.exported import Exported, source_sha256
 from training.quiet import quiet_tensorflow
+from training.target import PANNUKE
 
 with quiet_tensorflow():  # before pytest captures what is written
     from conversion import to_onnx
@@ -32,7 +33,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conversion") / "saved_model"
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"of other weights")
-    Exported("lite", "0" * 64, source_sha256(), {}).write(folder)
+    Exported("lite", "0" * 64, source_sha256(), {}, PANNUKE.to_dict()).write(folder)
     assert export.main(["--weights", str(LITE), "--out", str(folder)]) == 0
     return folder
 

@@ -89,8 +89,10 @@ def test_what_is_installed_follows_content_not_times(
     """An export older than what is installed of others is converted and installed."""
     others = tmp_path / "saved_model_of_others"
     shutil.copytree(saved_model, others)
-    parameters = json.loads((saved_model / "assets.extra/network.json").read_text())["parameters"]
-    Exported("lite", "0" * 64, source_sha256(), parameters | {"min_area": 60}).write(others)
+    made_of = json.loads((saved_model / "assets.extra/network.json").read_text())
+    parameters, target = made_of["parameters"], made_of["target"]
+    changed = parameters | {"min_area": 60}
+    Exported("lite", "0" * 64, source_sha256(), changed, target).write(others)
     for path in saved_model.rglob("*"):
         os.utime(path, (0, 0))
     convert = _arguments(saved_model, repository, "--targets", "cpu")

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from load import Load
 from programs import free_port, need, until
+from releases import change
 from rows import Row
 from serving import Serving
 
+from conversion.release import release_file
 from deploy.server import choose_ports
 from deploy.setup import ROOT
 from tsfd_client import Client, TsfdError
@@ -84,10 +86,8 @@ def other(repository: Path, tmp_path: Path) -> Path:
     """The same network with another threshold: another release, which answers otherwise."""
     folder = tmp_path / "repository"
     shutil.copytree(repository, folder)
-    path = folder / "nuclei_postprocess/1/release.json"
-    record = json.loads(path.read_text())
-    record["parameters"]["min_area"] = 150
-    path.write_text(json.dumps(record | {"release": "lite-other"}))
+    record = json.loads(release_file(folder).read_text())
+    change(folder, release="lite-other", parameters=record["parameters"] | {"min_area": 150})
     return folder
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import urllib.request
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import instances
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from conversion.configuration import configurations
+from conversion.release import Network, Precision, make_release, to_json
 from deploy.server import ModelLoadError, TritonServer
 from deploy.setup import ROOT
+from training.target import CLASSES, PANNUKE
 from tsfd_client import Client
-from tsfd_client.contract import CLASSES, TISSUES
+from tsfd_client.contract import TISSUES
 
 REPOSITORY = ROOT / "model_repository"
 CONFIGS = {
@@ -24,6 +28,11 @@ CONFIGS = {
     "nuclei_postprocess": REPOSITORY / "nuclei_postprocess/config.pbtxt",
     "nuclei_segmentation": REPOSITORY / "nuclei_segmentation/config.pbtxt",
 }
+NETWORK = Network("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
+RELEASE = make_release(NETWORK, Precision(), REPOSITORY)
+WRITTEN = configurations(REPOSITORY, RELEASE)
+"""What a conversion makes of the templates."""
+
 IMAGE = {"image": ("UINT8", [256, 256, 3])}
 MAPS = {
     "class_probs": ("UINT8", [256, 256, len(CLASSES)]),
@@ -45,7 +54,7 @@ CONTRACT = {
 
 
 def read(path: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    return text_format.Parse(WRITTEN[path], model_config_pb2.ModelConfig())
 
 
 def tensors(declared: list) -> dict[str, tuple[str, list[int]]]:
@@ -72,6 +81,20 @@ def test_queues_are_bounded_and_models_warm_up(name: str) -> None:
     assert policy.timeout_action == policy.REJECT
     assert config.model_warmup
     assert config.version_policy.latest.num_versions == 1
+
+
+def test_the_ensemble_says_what_is_served() -> None:
+    told = read(CONFIGS["nuclei_segmentation"]).parameters["release"].string_value
+    assert json.loads(told) == json.loads(to_json(RELEASE))
+
+
+def test_classes_decide_shapes() -> None:
+    target = {"mpp": 0.5, "classes": NETWORK.target["classes"][:3]}
+    release = make_release(replace(NETWORK, target=target), Precision(), REPOSITORY)
+    for content in configurations(REPOSITORY, release).values():
+        config = text_format.Parse(content, model_config_pb2.ModelConfig())
+        maps = [t for t in (*config.input, *config.output) if t.name == "class_probs"]
+        assert {tuple(t.dims) for t in maps} == {(256, 256, 4)}
 
 
 def test_profiles() -> None:
@@ -101,7 +124,7 @@ def test_triton_reads_the_production_profile(tmp_path: Path) -> None:
     model = tmp_path / "repository/tsfd_net"
     (model / "1").mkdir(parents=True)
     (model / "1/model.onnx").touch()
-    shutil.copy(CONFIGS["tsfd_net"], model)
+    (model / "config.pbtxt").write_bytes(WRITTEN[CONFIGS["tsfd_net"]])
     with pytest.raises(ModelLoadError, match="backend library for backend 'tensorrt'"):
         TritonServer(model.parent).start()
 

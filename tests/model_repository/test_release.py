@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import instances
@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from inference import ENSEMBLE, infer
+from releases import change
 
-from conversion.release import Network, make_release
+from conversion.release import Network, Precision, make_release
 from deploy.server import ModelLoadError, TritonServer
 from deploy.setup import ROOT
 from training.exported import file_sha256
 from training.model import weights
+from training.target import PANNUKE
 
 
 def test_answers_name_their_release(
@@ -38,8 +40,7 @@ def test_its_parameters_are_the_defaults(
 ) -> None:
     # The disc of the first patch has 437 pixels.
     parameters = release["parameters"] | {"min_area": 438, "boundary_threshold": 0.3}
-    record = release | {"release": "other-0123456789ab", "parameters": parameters}
-    (postprocessing / "nuclei_postprocess/1/release.json").write_text(json.dumps(record))
+    change(postprocessing, release="other-0123456789ab", parameters=parameters)
     with (
         TritonServer(postprocessing) as server,
         triton.InferenceServerClient(server.grpc_url) as client,
@@ -64,13 +65,27 @@ def test_the_documented_parameters_are_those_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("preset", ["lite", "paper"])
-def test_the_page_knows_the_settings_of_the_shipped_weights(preset: str) -> None:
+def test_the_page_knows_the_scores_of_the_shipped_weights(preset: str) -> None:
     file = ROOT / "weights" / f"{preset}.npz"
-    parameters = asdict(weights.parameters(file))
-    network = Network(preset, file_sha256(file), source_sha256="", parameters=parameters)
-    shipped = make_release(network, ROOT / "model_repository").release
-    known = json.loads((ROOT / "client" / "tsfd_client" / "view" / "releases.json").read_text())
-    assert known[shipped]["settings"] == parameters
+    known = json.loads((ROOT / "client" / "tsfd_client" / "view" / "scores.json").read_text())
+    names = {kind.name for kind in weights.target(file).classes}
+    assert known[file_sha256(file)].keys() == names
+
+
+def test_the_name_changes_with_all_that_decides_an_answer() -> None:
+    network = Network("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
+    others = [
+        replace(network, weights_sha256="2" * 64),
+        replace(network, source_sha256="2" * 64),
+        replace(network, parameters=asdict(instances.Parameters(min_area=41))),
+        replace(network, target=network.target | {"mpp": 0.5}),
+        replace(network, target=network.target | {"classes": network.target["classes"][:3]}),
+    ]
+    repository = ROOT / "model_repository"
+    made = [make_release(one, Precision(), repository) for one in (network, *others)]
+    made += [make_release(network, Precision("int8", sha * 64), repository) for sha in "34"]
+    assert len({release.release for release in made}) == 8
+    assert made[0] == make_release(network, Precision(), repository)
 
 
 def counts(maps: dict[str, np.ndarray], **parameters: object) -> list[list[int]]:
@@ -88,9 +103,9 @@ BROKEN = {
         "release.json is broken (Expecting property name enclosed in double quotes: line 1 column "
         "2 (char 1)): run `make convert`.",
     ),
-    "nameless": ('{"parameters": {}}', "release.json is broken ('release'): run `make convert`."),
+    "classless": ('{"parameters": {}}', "release.json is broken ('classes'): run `make convert`."),
     "bad value": (
-        '{"release": "lite-0", "parameters": {"min_area": -1}}',
+        '{"release": "lite-0", "classes": [], "parameters": {"min_area": -1}}',
         "release.json is broken (min_area must be a whole number of pixels >= 0, not -1.): run "
         "`make convert`.",
     ),

@@ -14,7 +14,7 @@ import tritonclient.grpc as triton
 from inference import ENSEMBLE, NUCLEI, infer, refusal
 
 from deploy.server import TritonServer
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 EVERYTHING = [*NUCLEI, "tissue_probs", "class_probs", "boundary_prob"]
 

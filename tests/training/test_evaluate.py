@@ -22,6 +22,7 @@ from conversion.contract import OUTPUTS
 from conversion.parity import HALF
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT
+from training.data.annotated import MPP
 from training.data.manifest import read_manifest
 from training.evaluate import main
 from training.evaluation import served
@@ -29,8 +30,8 @@ from training.evaluation.in_process import Probabilities, segment, segment_all
 from training.evaluation.panoptic_quality import panoptic_quality
 from training.evaluation.segment_and_score import evaluate
 from training.model import weights
+from training.target import CLASSES
 from tsfd_client import Client
-from tsfd_client.contract import CLASSES, MPP
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.tiling import tiling
 
@@ -170,11 +171,11 @@ def test_process_and_server_agree(
 
     def in_the_served_precision(images: Iterable[np.ndarray]) -> Iterator[Nuclei]:
         for image in images:
-            cut = tiling(image, MPP)
+            cut = tiling(image, MPP, MPP)
             tiles = list(cut)
             found = [compiled({"image": tile.image[None]}) for tile in tiles]
             answers = [{name: one[name][0].copy() for name in OUTPUTS} for one in found]
-            yield Probabilities(cut, tiles, answers).nuclei(suited)
+            yield Probabilities(cut, tiles, answers, image.shape[:2]).nuclei(suited)
 
     float32 = partial(segment_all, network, parameters=suited)
     in_float32 = evaluate(data, float32, by_tissue=False)

@@ -18,8 +18,9 @@ from deploy.setup import ROOT
 from training.export import ExportError, export, main
 from training.exported import Exported, file_sha256, is_current, source_sha256
 from training.model.network import build
+from training.target import PANNUKE
 
-ORIGIN = Exported("lite", "0" * 64, "1" * 64, {"min_area": 40})
+ORIGIN = Exported("lite", "0" * 64, "1" * 64, {"min_area": 40}, PANNUKE.to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +94,12 @@ def test_content_decides_what_is_up_to_date(tmp_path: Path) -> None:
     first.write_bytes(b"weights")
     second.write_bytes(b"weights of another training")
     os.utime(second, (0, 0))
-    Exported("lite", file_sha256(first), source_sha256(), {}).write(tmp_path)
+    Exported("lite", file_sha256(first), source_sha256(), {}, {}).write(tmp_path)
 
     assert is_current(tmp_path, first)
     assert not is_current(tmp_path, second)
     assert not is_current(tmp_path, tmp_path / "missing.npz")
-    Exported("lite", file_sha256(first), "other code", {}).write(tmp_path)
+    Exported("lite", file_sha256(first), "other code", {}, {}).write(tmp_path)
     assert not is_current(tmp_path, first)
     (tmp_path / "assets.extra" / "network.json").write_text("{")
     assert not is_current(tmp_path, first)
@@ -106,7 +107,7 @@ def test_content_decides_what_is_up_to_date(tmp_path: Path) -> None:
 
 def test_an_export_that_is_up_to_date_needs_no_tensorflow(tmp_path: Path) -> None:
     shipped = ROOT / "weights" / "lite.npz"
-    Exported("lite", file_sha256(shipped), source_sha256(), {}).write(tmp_path)
+    Exported("lite", file_sha256(shipped), source_sha256(), {}, {}).write(tmp_path)
     arguments = ["--weights", str(shipped), "--out", str(tmp_path)]
 
     result = subprocess.run(

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 
 from tests.client.export.run_folder import NUCLEI
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.export import export
 
 

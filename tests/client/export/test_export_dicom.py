@@ -9,10 +9,11 @@ import highdicom
 import numpy as np
 import shapely
 from highdicom.color import CIELabColor
+from releases import FIVE
 
 from tests.client.export.run_folder import NUCLEI, SIDE
 from tests.client.slides import made
-from tsfd_client.contract import CLASSES, COLOURS
+from training.target import CLASSES
 from tsfd_client.export import export
 from tsfd_client.slides.table import Writer, from_nuclei
 
@@ -30,7 +31,7 @@ def test_a_group_per_class_holds_outlines_and_measurements(folder: Path) -> None
         assert nuclei.geometry.geom_equals(geopandas.GeoSeries(polygons, nuclei.index)).all()
         assert group.graphic_type.value == "POLYGON"
         assert group.annotated_property_type.value == group.label
-        colour = CIELabColor.from_rgb(*COLOURS[group.label])
+        colour = CIELabColor.from_rgb(*FIVE.colours[group.label])
         assert tuple(group.RecommendedDisplayCIELabValue) == colour.value
         concepts, values, units = group.get_measurements()
         assert [concept.meaning for concept in concepts] == ["Area", "Class probability"]
@@ -55,7 +56,7 @@ def test_a_slide_in_dicom_is_referred_to_by_its_own_identifiers(folder: Path) ->
     keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     uids = {keyword: f"1.2.3.{number}" for number, keyword in enumerate(keywords)}
     with Writer(folder / "nuclei.parquet", made.info(0.5, SIDE, **uids)) as writer:
-        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5))
+        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5, classes=CLASSES))
 
     annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
 

@@ -13,7 +13,7 @@ from shapely import Polygon
 
 from tests.client.export.run_folder import finished
 from tests.client.slides.made import PITCH, field
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.export import export
 from tsfd_client.slides.table import read_batches, rings_of
 from tsfd_client.view.zooms import Zooms

@@ -10,7 +10,7 @@ import geopandas
 import numpy as np
 
 from tests.client.export.run_folder import NUCLEI
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.export import export
 
 

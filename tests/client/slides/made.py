@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from releases import FIVE
 
 from tsfd_client.join import Nucleus
 from tsfd_client.slides.table import Info, Writer, from_nuclei
@@ -28,7 +29,7 @@ def draw(rng: np.random.Generator, y: int, x: int) -> Nucleus:
 def info(scale: float, pixels: int, **dicom_uids: str) -> Info:
     """Of a square slide of so many pixels at 0.25 mpp."""
     side = round(pixels * scale)
-    return Info("made.svs", side, side, 0.25 / scale, scale, "tsfd-net-1", dicom_uids)
+    return Info("made.svs", side, side, 0.25 / scale, scale, FIVE, dicom_uids)
 
 
 def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) -> None:
@@ -36,7 +37,7 @@ def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) ->
     about = info(scale, pixels)
     with Writer(path, about) as writer:
         for block in blocks:
-            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp))
+            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp, classes=FIVE.class_names))
 
 
 def field(squares: int, seed: int = 0) -> list[list[Nucleus]]:

@@ -10,10 +10,11 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+from releases import FIVE
 
 from tests.client.slides import made
+from training.target import CLASSES
 from tsfd_client import Nuclei, write_geojson
-from tsfd_client.contract import CLASSES
 from tsfd_client.slides import geojson
 
 
@@ -29,7 +30,7 @@ def _as_nuclei(parquet: Path, scale: float) -> Nuclei:
         areas_um2=frame.area_um2.to_numpy(),
         tissue_probs=np.zeros(19, np.float32),
         mpp=0.25 / scale,
-        release="tsfd-net-1",
+        release=FIVE,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 import shapely
 
 from tests.client.slides import made
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.slides.table import (
     SCHEMA,
     Writer,
@@ -121,7 +121,7 @@ def test_a_slide_without_nuclei_has_a_table(tmp_path: Path) -> None:
 
     assert list(read_batches(path)) == []
     assert len(geopandas.read_parquet(path)) == 0
-    assert from_nuclei([], scale=1.0, mpp=0.25).schema == SCHEMA.remove(0)
+    assert from_nuclei([], scale=1.0, mpp=0.25, classes=CLASSES).schema == SCHEMA.remove(0)
     assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(0,)]
 
 
@@ -130,7 +130,7 @@ def test_what_is_not_finished_does_not_appear(parquet: Path, tmp_path: Path) -> 
     path.write_bytes(b"before")
 
     with pytest.raises(AttributeError), Writer(path, made.info(1.0, 100)) as writer:
-        writer.write(from_nuclei([*BLOCKS[0], None], scale=1.0, mpp=0.25))
+        writer.write(from_nuclei([*BLOCKS[0], None], scale=1.0, mpp=0.25, classes=CLASSES))
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["nuclei.parquet"]
     assert path.read_bytes() == b"before"

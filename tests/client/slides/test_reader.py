@@ -39,12 +39,14 @@ except ImageError as error:
 
 
 def whole(slide: Slide) -> np.ndarray:
-    return slide.read_target((0, 0, *slide.grid.shape))
+    scaled = slide.at(0.25)
+    return scaled.read((0, 0, *scaled.grid.shape))
 
 
 def in_parts(slide: Slide, side: int) -> np.ndarray:
     """The slide at the network's scale, read in squares by two threads."""
-    height, width = slide.grid.shape
+    scaled = slide.at(0.25)
+    height, width = scaled.grid.shape
     boxes = [
         (y, x, min(height, y + side), min(width, x + side))
         for y in range(0, height, side)
@@ -52,7 +54,7 @@ def in_parts(slide: Slide, side: int) -> np.ndarray:
     ]
     result = np.empty((height, width, 3), np.uint8)
     with ThreadPoolExecutor(2) as pool:
-        for (y0, x0, y1, x1), part in zip(boxes, pool.map(slide.read_target, boxes), strict=True):
+        for (y0, x0, y1, x1), part in zip(boxes, pool.map(scaled.read, boxes), strict=True):
             result[y0:y1, x0:x1] = part
     return result
 
@@ -69,8 +71,8 @@ def refused(path: Path, mpp: float | None = None) -> str:
 @pytest.mark.parametrize("mpp", [0.2, 0.25, 0.3, 0.499])
 def test_parts_of_ome_tiff_equal_the_whole(ome_slide, picture, mpp: float) -> None:
     with open_slide(ome_slide(mpp=mpp)) as slide:
-        assert np.array_equal(in_parts(slide, 173), resample(picture, mpp))
-        assert slide.scale == pytest.approx(0.25 / mpp)
+        assert np.array_equal(in_parts(slide, 173), resample(picture, mpp, 0.25))
+        assert slide.at(0.25).scale == pytest.approx(0.25 / mpp)
 
 
 @pytest.mark.parametrize("mpp", [0.2, 0.3, 0.499])
@@ -78,7 +80,7 @@ def test_parts_of_a_scanners_slide_equal_the_whole(svs_slide, mpp: float) -> Non
     path = svs_slide(mpp=mpp)
 
     with open_slide(path) as slide:
-        assert np.array_equal(in_parts(slide, 173), resample(tifffile.imread(path), mpp))
+        assert np.array_equal(in_parts(slide, 173), resample(tifffile.imread(path), mpp, 0.25))
 
 
 @pytest.mark.parametrize("mpp", [0.1, 0.125, 0.13])
@@ -89,16 +91,16 @@ def test_the_level_nearest_to_the_network_is_read(
     for path in (svs_slide(mpp=mpp), ome_slide(mpp=mpp)):
         with open_slide(path) as slide:
             assert (slide.height, slide.width) == picture.shape[:2]
-            assert slide.grid.mpp == pytest.approx(2 * mpp)
-            assert slide.scale == pytest.approx(0.25 / mpp, rel=0.05)
+            assert slide.at(0.25).grid.mpp == pytest.approx(2 * mpp)
+            assert slide.at(0.25).scale == pytest.approx(0.25 / mpp, rel=0.05)
             assert np.array_equal(in_parts(slide, 97), whole(slide))
-            expected = resample(smaller(picture, 2), 2 * mpp).astype(int)
+            expected = resample(smaller(picture, 2), 2 * mpp, 0.25).astype(int)
             assert np.abs(whole(slide) - expected).mean() < 4
 
 
 def test_a_levels_scale_does_not_suffer_from_rounding(tiff_slide) -> None:
     with open_slide(tiff_slide(mpp=0.03125 * 2, shrinks=(1, 4))) as slide:
-        assert slide.scale == 4
+        assert slide.at(0.25).scale == 4
 
 
 @pytest.mark.parametrize("compression", [None, "jpeg", "lzw", "deflate", "jpeg2000"])
@@ -161,13 +163,13 @@ def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
     assert len(files) > 1
 
     with open_slide(SLIDE) as slide:
-        pixels, mpp = slide.read_target(corner), slide.mpp
+        pixels, mpp = slide.at(0.25).read(corner), slide.mpp
     fingerprints = set()
     for path in (folder, *files):
         assert is_slide(path)
         with open_slide(path) as slide:
             assert slide.mpp == mpp
-            assert np.array_equal(slide.read_target(corner), pixels)
+            assert np.array_equal(slide.at(0.25).read(corner), pixels)
             fingerprints.add(slide.fingerprint())
             uids = slide.dicom_uids
     assert len(fingerprints) == 1
@@ -226,7 +228,7 @@ def test_label_and_macro_are_not_read(svs_slide) -> None:
 def test_a_scale_may_be_given(svs_slide) -> None:
     with open_slide(svs_slide(mpp=0.25), mpp=0.5) as slide:
         assert slide.mpp == 0.5
-        assert slide.scale == 0.5
+        assert slide.at(0.25).scale == 0.5
 
 
 def test_a_fingerprint_follows_the_content(svs_slide, tiff_slide, tmp_path: Path) -> None:
@@ -316,9 +318,9 @@ def test_a_damaged_region_is_named(svs_slide, tiff_slide) -> None:
         path.write_bytes(data)
 
         with open_slide(path) as slide:
-            slide.read_target((0, 0, 100, 100))
+            slide.at(0.25).read((0, 0, 100, 100))
             with pytest.raises(ImageError, match="cannot be read at x 100 to 300, y 90 to 290: "):
-                slide.read_target((90, 100, 290, 300))
+                slide.at(0.25).read((90, 100, 290, 300))
 
 
 def test_without_openslide_a_slide_is_known_and_refused(svs_slide) -> None:

@@ -75,7 +75,7 @@ def test_it_finds_what_the_image_in_memory_gives(
     area = LONG[0] * LONG[1] * 0.25**2 / 1e6
     assert summary["segmented_mm2"] == pytest.approx(area, rel=1e-3)
     assert summary["nuclei_per_mm2"] == pytest.approx(len(nuclei) / area, rel=1e-3)
-    assert summary["release"] == nuclei.release
+    assert summary["served"] == nuclei.release.to_dict()
     with gzip.open(out / "strip" / "nuclei.geojson.gz") as file:
         assert len(json.load(file)["features"]) == len(nuclei)
     assert capsys.readouterr().out.startswith(f"{path}: {len(nuclei)} nuclei (")

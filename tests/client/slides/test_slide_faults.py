@@ -18,8 +18,10 @@ import pytest
 import tritonclient.grpc as triton
 from commands import TSFD, answered, outputs
 from programs import until
+from releases import change
 from slide_files import strip, write_tiff
 
+from conversion.release import release_file
 from deploy.server import TritonServer
 from tsfd_client.cli import main
 from tsfd_client.slides.events import read_events
@@ -75,9 +77,8 @@ def rest(server: TritonServer) -> int:
 def of_another_release(repository: Path, copy: Path) -> tuple[Path, str]:
     """The same models that say ``lite-other``, and what they said before."""
     shutil.copytree(repository, copy)
-    facts = copy / "nuclei_postprocess" / "1" / "release.json"
-    release = json.loads(facts.read_text())["release"]
-    facts.write_text(facts.read_text().replace(release, "lite-other"))
+    release = json.loads(release_file(repository).read_text())["release"]
+    change(copy, release="lite-other")
     return copy, release
 
 

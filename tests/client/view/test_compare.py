@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
+from training.target import CLASSES
 from tsfd_client.cli import main
-from tsfd_client.contract import CLASSES
 from tsfd_client.join import Nucleus
 from tsfd_client.origin import Origin
 from tsfd_client.view.compare import match

@@ -15,7 +15,7 @@ from shapely import Polygon, contains_xy
 
 from tests.client.view.pages import NAME, drawn, go, press
 from tests.client.view.test_view_server import TOKEN, serving
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 
 @pytest.fixture(scope="module")

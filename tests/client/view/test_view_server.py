@@ -19,9 +19,11 @@ import pytest
 import uvicorn
 
 from tests.client.export.run_folder import NUCLEI, finished
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 from tsfd_client.errors import OutputError
 from tsfd_client.origin import Origin
+from tsfd_client.release import Release
+from tsfd_client.settings import Settings
 from tsfd_client.slides.reader import Slide
 from tsfd_client.slides.table import Writer, read_info
 from tsfd_client.slides.whole import Whole
@@ -100,11 +102,11 @@ def test_the_list_the_page_and_a_result(results: Path) -> None:
 def test_the_served_release_is_known(results: Path, repository: Path) -> None:
     served = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
     table = results / "known/nuclei.parquet"
-    info = replace(read_info(table), release=served["release"])
+    release = Release.from_dict(served).with_settings(Settings(min_area=30))
+    info = replace(read_info(table), release=release)
     nuclei = pq.read_table(table)
     with Writer(table, info) as writer:
         writer.write(nuclei)
-    (results / "known/run.json").write_text(json.dumps({"min_area": 30, "method": None}))
     view = Result(results / "known").view()
     assert view["settings"] == served["parameters"] | {"min_area": 30}
     assert all(0 <= kind["f1"] <= 1 for kind in view["classes"])

@@ -13,7 +13,7 @@ import pytest
 from samples.synthetic import generate
 from training.data.annotated import DataError
 from training.data.manifest import read_manifest
-from tsfd_client.contract import CLASSES
+from training.target import CLASSES
 
 KNOWN_LABELS = (
     "neoplastic, inflammatory, connective, dead, epithelial, epithelial_any, not_neoplastic, "
