@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 import numpy as np
 import tritonclient.grpc.aio as triton
-from tritonclient.grpc import InferenceServerClient as Registrar
 
 from tsfd_client import wire
 from tsfd_client.assemble import TileResult, assemble, batches
@@ -19,7 +18,7 @@ from tsfd_client.nuclei import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.retry import Tries, explain
 from tsfd_client.settings import Settings
-from tsfd_client.shm import Regions
+from tsfd_client.shm_aio import AsyncRegions
 from tsfd_client.tiling import Tile, tiling
 
 
@@ -30,9 +29,11 @@ class AsyncClient(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        # Memory is registered now and then, by calls that wait.
-        self._registrar = None if self.transport == "grpc" else Registrar(**self._channel())
-        self._regions = Regions(self._registrar, self.headers) if self._registrar else None
+        self._regions = (
+            AsyncRegions(self._triton, self.headers, self.timeout)
+            if self.transport == "shm"
+            else None
+        )
         self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
     async def __aenter__(self) -> Self:
@@ -43,9 +44,8 @@ class AsyncClient(Connection):
 
     async def close(self) -> None:
         """Close the connection and remove what is shared with the server."""
-        if self._regions and self._registrar:
-            await asyncio.to_thread(self._regions.close)
-            self._registrar.close()
+        if self._regions:
+            await self._regions.close()
         await self._triton.close()
 
     async def check(self) -> wire.Served:
@@ -143,7 +143,7 @@ class AsyncClient(Connection):
         if self._regions is None:
             request = self._inference(wire.inputs(tiles), wire.outputs(), settings, request_id)
             return wire.decode(await self._triton.infer(**request))
-        with self._regions.region() as region:
+        async with self._regions.region() as region:
             wanted = region.inputs(tiles), region.outputs(len(tiles))
             request = self._inference(*wanted, settings, request_id)
             return region.decode(await self._triton.infer(**request), len(tiles))

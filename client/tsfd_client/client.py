@@ -34,7 +34,9 @@ class Client(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        self._regions = Regions(self._triton, self.headers) if self.transport == "shm" else None
+        self._regions = (
+            Regions(self._triton, self.headers, self.timeout) if self.transport == "shm" else None
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +92,7 @@ class Client(Connection):
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and opens its shared memory."""
-        return is_offered(self._triton, self.url, self.headers)
+        return is_offered(self._triton, self.url, self.headers, self.timeout)
 
     @TRACER.start_as_current_span("segment")
     def segment(

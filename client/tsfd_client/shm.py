@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from threading import Condition
+from typing import Any, Final
 
 import numpy as np
 import psutil
@@ -31,45 +32,46 @@ _REGION_BYTES = _MAPS_AT + MAX_BATCH * _MAP_BYTES
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _PREFIX = "tsfd_client_"
 _IN_USE = "in use"
-_PATIENCE = 5.0  # seconds for requests under way when the client is closed
+
+PATIENCE: Final = 5.0
+"""Seconds for requests under way when a client is closed."""
 
 
 class Region:
-    """Memory for one request of up to 32 tiles, registered with the server."""
+    """Memory for one request of up to 32 tiles, under a name that no other region ever has.
 
-    def __init__(
-        self, connection: triton.InferenceServerClient, headers: dict[str, str] | None
-    ) -> None:
-        self._connection = connection
-        self._headers = headers
-        self._name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(6)}"
+    Raises
+    ------
+    OutputError
+        If there is no room for it.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(6)}"
         try:
             self._memory = system.create_shared_memory_region(
-                self._name, self._name, _REGION_BYTES, create_only=True
+                self.name, self.name, _REGION_BYTES, create_only=True
             )
         except system.SharedMemoryException as error:
             raise OutputError(
                 f"Cannot create shared memory ({error.__cause__ or error}): use transport='grpc'."
             ) from error
-        try:
-            connection.register_system_shared_memory(
-                self._name, f"/{self._name}", _REGION_BYTES, headers=headers
-            )
-        except BaseException:
-            system.destroy_shared_memory_region(self._memory)
-            raise
+
+    def registration(self) -> dict[str, Any]:
+        """Arguments of the call that makes it known to a server."""
+        return {"name": self.name, "key": f"/{self.name}", "byte_size": _REGION_BYTES}
 
     def inputs(self, tiles: np.ndarray) -> list[triton.InferInput]:
         """Write tiles, uint8 [N, 256, 256, 3], and return the request's input."""
         tensor = wire.image_input(tiles)
         system.set_shared_memory_region(self._memory, [tiles])
-        tensor.set_shared_memory(self._name, tiles.nbytes)
+        tensor.set_shared_memory(self.name, tiles.nbytes)
         return [tensor]
 
     def outputs(self, count: int) -> list[triton.InferRequestedOutput]:
         """The outputs of a segmentation of `count` tiles."""
         maps, *others = wire.outputs()
-        maps.set_shared_memory(self._name, count * _MAP_BYTES, _MAPS_AT)
+        maps.set_shared_memory(self.name, count * _MAP_BYTES, _MAPS_AT)
         return [maps, *others]
 
     def decode(self, answer: triton.InferResult, count: int) -> list[TileResult]:
@@ -78,39 +80,27 @@ class Region:
         maps = system.get_contents_as_numpy(self._memory, np.uint16, shape, _MAPS_AT).copy()
         return wire.split(maps, answer)
 
-    def release(self, patience: float = 0.0) -> bool:
-        """Remove the memory and unregister it, whatever has become of the server.
+    def remove(self) -> None:
+        """Remove its name: nobody finds it any more.
 
-        Parameters
-        ----------
-        patience
-            Seconds to go on trying while the server still uses it.
-
-        Returns
-        -------
-        bool
-            Whether there is nothing left to do; may be called again where there is.
+        A server that has opened it keeps its pages, and may go on writing to them, until it
+        unregisters the region.
         """
         if self._memory is not None:
             system.destroy_shared_memory_region(self._memory)
             self._memory = None
-        until = time.monotonic() + patience
-        while True:
-            try:
-                self._connection.unregister_system_shared_memory(
-                    self._name, headers=self._headers, client_timeout=_PATIENCE
-                )
-                return True
-            except triton.InferenceServerException as error:
-                if _IN_USE not in str(error.message()):
-                    return True  # the server is gone
-                if time.monotonic() >= until:
-                    return False
-            time.sleep(0.02)
+
+
+def is_in_use(error: triton.InferenceServerException) -> bool:
+    """Whether a server refuses to unregister a region because a request still uses it."""
+    return _IN_USE in str(error.message())
 
 
 def is_offered(
-    connection: triton.InferenceServerClient, url: str, headers: dict[str, str] | None
+    connection: triton.InferenceServerClient,
+    url: str,
+    headers: dict[str, str] | None,
+    timeout: float,
 ) -> bool:
     """Whether a server, by its address on this machine, can open this machine's memory.
 
@@ -118,37 +108,53 @@ def is_offered(
     """
     if url.rpartition(":")[0] not in _HERE:
         return False
+    regions = Regions(connection, headers, timeout)
     try:
-        Region(connection, headers).release()
-        _forget_the_dead(connection, headers)
+        with regions.region():
+            pass
+        regions.close()
+        _forget_the_dead(connection, headers, timeout)
     except (triton.InferenceServerException, OutputError):
         return False
     return True
 
 
 def _forget_the_dead(
-    connection: triton.InferenceServerClient, headers: dict[str, str] | None
+    connection: triton.InferenceServerClient, headers: dict[str, str] | None, timeout: float
 ) -> None:
     """Have the server let go of regions whose client was killed.
 
     Should one be alive after all, in a container with processes of its own, it shares another.
     """
-    held = connection.get_system_shared_memory_status(headers=headers, as_json=True)
+    asked = {"headers": headers, "client_timeout": timeout}
+    held = connection.get_system_shared_memory_status(as_json=True, **asked)
     for name in held.get("regions", {}):
         if name.startswith(_PREFIX):
             process = int(name.removeprefix(_PREFIX).partition("_")[0])
             if not psutil.pid_exists(process):
-                connection.unregister_system_shared_memory(name, headers=headers)
+                connection.unregister_system_shared_memory(name, **asked)
 
 
 class Regions:
-    """The regions of one client, as many as it has had requests under way at a time."""
+    """The regions of one client, as many as it has had requests under way at a time.
+
+    Parameters
+    ----------
+    connection, headers
+        How the server is told of them.
+    timeout
+        Seconds that it may take to answer.
+    """
 
     def __init__(
-        self, connection: triton.InferenceServerClient, headers: dict[str, str] | None
+        self,
+        connection: triton.InferenceServerClient,
+        headers: dict[str, str] | None,
+        timeout: float,
     ) -> None:
         self._connection = connection
         self._headers = headers
+        self._timeout = timeout
         self._idle: list[Region] = []
         self._given_up: list[Region] = []  # which the server has yet to let go of
         self._busy = 0
@@ -163,11 +169,16 @@ class Regions:
             region = self._idle.pop() if self._idle else None
         kept = False
         try:
-            region = region or Region(self._connection, self._headers)
+            if region is None:
+                region = Region()
+                self._connection.register_system_shared_memory(
+                    **region.registration(), headers=self._headers, client_timeout=self._timeout
+                )
             yield region
             kept = not self._closed
+            self._try_again()
         finally:
-            gone = kept or region is None or region.release()
+            gone = kept or region is None or self._let_go(region)
             with self._change:
                 self._busy -= 1
                 if region and kept:
@@ -180,8 +191,46 @@ class Regions:
         """Remove all regions, after the requests under way or some seconds."""
         with self._change:
             self._closed = True
-            self._change.wait_for(lambda: not self._busy, _PATIENCE)
+            self._change.wait_for(lambda: not self._busy, PATIENCE)
             left = self._idle + self._given_up
             self._idle, self._given_up = [], []
         for region in left:
-            region.release(_PATIENCE)
+            self._let_go(region, PATIENCE)
+
+    def _try_again(self) -> None:
+        """Unregister what was given up before, now that the server answers."""
+        with self._change:
+            given_up, self._given_up = self._given_up, []
+        left = [region for region in given_up if not self._let_go(region)]
+        with self._change:
+            self._given_up += left
+
+    def _let_go(self, region: Region, patience: float = 0.0) -> bool:
+        """Remove a region and unregister it, whatever has become of the server.
+
+        Parameters
+        ----------
+        patience
+            Seconds to go on trying while the server still uses it.
+
+        Returns
+        -------
+        bool
+            Whether there is nothing left to do; may be called again where there is.
+        """
+        region.remove()
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._connection.unregister_system_shared_memory(
+                    region.name,
+                    headers=self._headers,
+                    client_timeout=min(PATIENCE, self._timeout),
+                )
+                return True
+            except triton.InferenceServerException as error:
+                if not is_in_use(error):
+                    return True  # the server is gone
+                if time.monotonic() >= until:
+                    return False
+            time.sleep(0.02)

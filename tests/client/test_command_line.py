@@ -14,6 +14,7 @@ import cv2
 import psutil
 import pytest
 import tifffile
+from programs import free_port
 
 from deploy.server import TritonServer
 from samples.synthetic import generate
@@ -66,6 +67,32 @@ def test_damaged_files_cost_a_line_each(
     assert first.startswith(f"tsfd: {cut} cannot be read as an image: it is cut off, only ")
     assert second.startswith(f"tsfd: {odd} cannot be read as an image: its data are damaged (")
     assert last == "tsfd: 2 of 3 images failed."
+    assert done(tmp_path) == ["a"]
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(
+    repository: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"127.0.0.1:{free_port()}"
+    command = ["segment", str(images[0]), "--mpp=0.25", f"--out={tmp_path}", f"--server={url}"]
+    nobody = (
+        f"tsfd: No Triton server answers at {url}: check the address, or start one with "
+        "`make serve`."
+    )
+    for wait, lines in (
+        ([], [nobody]),
+        (["--wait=0.1"], [f"{nobody} It is waited for, 0.1 seconds at most.", nobody]),
+    ):
+        assert main([*command, *wait]) == 1
+        assert capsys.readouterr().err.splitlines() == lines
+
+    with subprocess.Popen(
+        [*TSFD, *command, "--wait=200"], stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stderr.readline() == f"{nobody} It is waited for, 200 seconds at most.\n"
+        with TritonServer(repository, grpc_port=int(url.rpartition(":")[2])):
+            _, errors = run.communicate(timeout=200)
+    assert (run.returncode, errors) == (0, "")
     assert done(tmp_path) == ["a"]
 
 

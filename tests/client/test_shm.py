@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from programs import until
 from tritonclient.utils import InferenceServerException
 
 from deploy.server import TritonServer
-from tsfd_client import Client, ServerError, Settings
+from tsfd_client import Client, ServerError, ServerUnavailableError, Settings
 from tsfd_client.retry import explain
 
 
@@ -58,6 +59,19 @@ def test_a_refused_request_leaves_no_region(server: TritonServer, patches: np.nd
         with pytest.raises(ServerError, match="min_area must be a whole number"):
             client.segment_tiles(patches[:1], settings=Unchecked(min_area=-1))
         assert left_behind() == []
+    assert registered(server) == []
+
+
+def test_a_request_that_took_too_long_leaves_no_region(
+    server: TritonServer, patches: np.ndarray
+) -> None:
+    """Once the server has done with it; until then it may write there."""
+    with Client(server.grpc_url, transport="shm", timeout=0.1, retry_for=0) as client:
+        with pytest.raises(ServerUnavailableError, match="did not answer in time"):
+            client.segment_tiles(patches)
+        client.timeout = 60
+        until(lambda: client.segment_tiles(patches[:1]) and len(registered(server)) == 1)
+        assert len(left_behind()) == 1
     assert registered(server) == []
 
 

@@ -154,7 +154,8 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=float,
         metavar="S",
-        help="for a server that is gone or overloaded, default 10, with a slide 300",
+        help="for a server that is gone or overloaded, default 30, with a slide 300; where it is "
+        "given, also for one that is not there at the start",
     )
 
     thresholds = parser.add_argument_group("thresholds, by default the server's")

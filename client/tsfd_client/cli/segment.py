@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tsfd_client.slides.status import SUMMARY, status_of, write_summary
 
 _PICTURE: Final[options.Server] = {"retry_for": 30.0, "max_in_flight": 4}
 _SLIDE: Final[options.Server] = {"retry_for": 300.0, "max_in_flight": 32}
+_PAUSE: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def segment(arguments: argparse.Namespace) -> int:
     if arguments.in_flight is not None:
         server["max_in_flight"] = arguments.in_flight
     with Client(**server) as client:
-        release = client.check().release
+        release = _served(client, arguments.wait or 0.0)
         server["transport"] = arguments.transport
         if arguments.transport == "auto":
             server["transport"] = "shm" if client.shares_memory() else "grpc"
@@ -148,6 +150,26 @@ def segment(arguments: argparse.Namespace) -> int:
     else:
         outcomes = _run_here(jobs)
     return _report(outcomes, len(folders) - len(jobs), len(folders), arguments.out)
+
+
+def _served(client: Client, wait: float) -> Release:
+    """What the server serves; one that is not there yet is waited for, so many seconds.
+
+    Without ``--wait`` none: that nothing answers at an address is to be told at once.
+    """
+    until = time.monotonic() + wait
+    is_told = False
+    while True:
+        try:
+            return client.check().release
+        except ServerUnavailableError as error:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            if not is_told:
+                _say(f"{error} It is waited for, {wait:g} seconds at most.")
+                is_told = True
+            time.sleep(min(_PAUSE, left))
 
 
 def _hows(arguments: argparse.Namespace) -> dict[Path, How]:

@@ -50,21 +50,23 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Raises
     ------
     OutputError
-        If there is no such format, the run is not finished, a library is missing or the output
-        cannot be written.
+        If there is no such format, the run is not finished or damaged, a library is missing or the
+        output cannot be written. If a site lacks some of the results, which are named: the others
+        are in it.
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
     if to != "site" and not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
+    left_out: list[str] | None = None
     try:
         # Only now: the libraries are heavy, and optional.
         import_module("tsfd_client.slides.memory").give_back()
         write = import_module(f"{__name__}.to_{to.replace('-', '_')}").write
         if to in _FOLDERS:
             with _replacing_folder(path, _FOLDERS[to]) as partial:
-                write(folder if to == "site" else folder / "nuclei.parquet", partial)
+                left_out = write(folder if to == "site" else folder / "nuclei.parquet", partial)
         else:
             with replacing(path) as partial:
                 write(folder / "nuclei.parquet", partial)
@@ -74,6 +76,8 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
         ) from error
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    if left_out:
+        raise OutputError(f"{path} is written without these results. {' '.join(left_out)}")
     return path
 
 

@@ -1,17 +1,20 @@
 """Nuclei as DICOM Microscopy Bulk Simple Annotations, a group per class.
 
 They refer to the slide's own image where it was read from DICOM, otherwise to one whose identifiers
-are made from what the run knows of the slide, the same in every export of it. A run keeps nothing
-of the patient, who is left blank: an archive needs that filled in. A slide without nuclei has no
-group, where the standard asks for one.
+are made from the slide's content. Those of the annotations are made from the content of slide and
+result: every export of a result has the same ones, and no other result has them. A run keeps
+nothing of the patient, who is left blank: an archive needs that filled in. A slide without nuclei
+has no group, where the standard asks for one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +30,9 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
+from tsfd_client.errors import OutputError
+from tsfd_client.origin import FILE as ORIGIN
+from tsfd_client.origin import Origin
 from tsfd_client.slides.table import Info, read_batches, read_info, rings_of
 
 _OWN = "99TSFD"  # codes that begin with 99 are a maker's own
@@ -39,6 +45,26 @@ _NO_UNIT = CodedConcept("1", "UCUM", "no units")
 _GROUPS = 0x006A0002  # AnnotationGroupSequence
 _UNTIL_ITS_END = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
+
+
+@dataclass(frozen=True)
+class _Uids:
+    """Identifiers by what they are of, made from hashes of content: no names, which are not unique.
+
+    Attributes
+    ----------
+    slide, result
+        The hashes; that of the result covers its release.
+    """
+
+    slide: str
+    result: str
+
+    def of_slide(self, name: str) -> str:
+        return str(generate_uid(entropy_srcs=[self.slide, name]))
+
+    def of_result(self, name: str) -> str:
+        return str(generate_uid(entropy_srcs=[self.slide, self.result, name]))
 
 
 class _Class:
@@ -64,11 +90,11 @@ class _Class:
         self.count += len(table)
         self._values += open_points.size
 
-    def group(self, number: int, name: str, info: Info) -> AnnotationGroup:
+    def group(self, number: int, name: str, info: Info, uids: _Uids) -> AnnotationGroup:
         """The class as an item, whose coordinates are read from the file when it is written."""
         group = AnnotationGroup(
             number=number,
-            uid=_uid(info, name),
+            uid=uids.of_result(f"group {name}"),
             label=name,
             annotated_property_category=_STRUCTURE,
             annotated_property_type=CodedConcept(name, _OWN, f"Nucleus, {name}"),
@@ -93,8 +119,14 @@ class _Class:
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write outlines, float32 in pixels of level 0, with areas and class probabilities."""
-    info = read_info(parquet)
+    """Write outlines, float32 in pixels of level 0, with areas and class probabilities.
+
+    Raises
+    ------
+    OutputError
+        If the run is damaged, or does not say which slide it is of.
+    """
+    info, uids = read_info(parquet), _uids(parquet)
     with ExitStack() as stack:
         classes = {
             name: _Class(stack.enter_context(tempfile.TemporaryFile(dir=path.parent)))
@@ -107,26 +139,33 @@ def write(parquet: Path, path: Path) -> None:
                     nuclei.add(of_class.combine_chunks())
         found = {name: nuclei for name, nuclei in classes.items() if nuclei.count}
         groups = [
-            nuclei.group(number, name, info)
+            nuclei.group(number, name, info, uids)
             for number, (name, nuclei) in enumerate(found.items(), 1)
         ]
         with path.open("wb") as file:
-            _write(file, _annotations(info), groups)
+            _write(file, _annotations(info, uids), groups)
 
 
-def _uid(info: Info, *of: str) -> str:
-    return str(generate_uid(entropy_srcs=[info.slide, f"{info.width} {info.height}", *of]))
+def _uids(parquet: Path) -> _Uids:
+    origin = Origin.read(parquet.parent)
+    if origin is None:
+        raise OutputError(
+            f"{parquet.parent} does not say which slide it is of: run `tsfd segment` again, which "
+            f"writes its {ORIGIN}."
+        )
+    with parquet.open("rb") as file:
+        return _Uids(origin.fingerprint, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _annotations(info: Info) -> MicroscopyBulkSimpleAnnotations:
+def _annotations(info: Info, uids: _Uids) -> MicroscopyBulkSimpleAnnotations:
     """All but the groups."""
     return MicroscopyBulkSimpleAnnotations(
-        source_images=[_source(info)],
+        source_images=[_source(info, uids)],
         annotation_coordinate_type="2D",
         annotation_groups=[],
-        series_instance_uid=_uid(info, "annotations", info.release.name),
+        series_instance_uid=uids.of_result("annotations"),
         series_number=1,
-        sop_instance_uid=_uid(info, "nuclei", info.release.name),
+        sop_instance_uid=uids.of_result("nuclei"),
         instance_number=1,
         manufacturer="tsfd-client",
         manufacturer_model_name="tsfd export",
@@ -137,13 +176,13 @@ def _annotations(info: Info) -> MicroscopyBulkSimpleAnnotations:
     )
 
 
-def _source(info: Info) -> Dataset:
+def _source(info: Info, uids: _Uids) -> Dataset:
     """What stands for the slide."""
     image = Dataset()
     image.SOPClassUID = VLWholeSlideMicroscopyImageStorage
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        setattr(image, name, info.dicom_uids.get(name) or _uid(info, name))
-    image.FrameOfReferenceUID = _uid(info, "frame")
+        setattr(image, name, info.dicom_uids.get(name) or uids.of_slide(name))
+    image.FrameOfReferenceUID = uids.of_slide("frame")  # not written: outlines are in pixels
     image.Modality = "SM"
     image.TotalPixelMatrixColumns, image.TotalPixelMatrixRows = info.width, info.height
     for name in (

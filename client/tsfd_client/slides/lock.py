@@ -1,13 +1,15 @@
 """One process at a time works on a run: a lock file whose owner shows that it lives.
 
-The owner touches the file every few seconds. A lock that nobody has touched for a minute is taken
-over, one of a dead process on the same machine at once. Two processes that take over at the same
-moment notice, at the latest at the next heartbeat; until then they write the same bytes, each file
-whole.
+The owner touches the file every few seconds. Whoever wants the run watches it: a lock that nobody
+has touched for a minute of the watcher's own clock is taken over, one of a dead process on the same
+machine at once; what the clocks of two machines say is never compared. An owner that cannot touch
+the file any more stops well before that. Two processes that take over at the same moment notice, at
+the latest at the next heartbeat; until then they write the same bytes, each file whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -23,6 +25,8 @@ from tsfd_client.errors import OutputError
 
 _HEARTBEAT: Final = 5.0  # seconds
 _STALE: Final = 60.0
+_TOLERATED: Final = 30.0  # without a heartbeat that came through
+_LOOKS: Final = 0.5
 _SETTLES: Final = 0.1
 
 
@@ -41,14 +45,14 @@ class Lock:
     Raises
     ------
     LockedError
-        On entering, if another process holds it.
+        On entering, if another process holds it, which is known once that has shown that it lives.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._token = secrets.token_hex(8)
         self._ended = threading.Event()
-        self.lost = False
+        self._problem: OutputError | None = None
 
     def __enter__(self) -> Self:
         content = json.dumps(
@@ -69,59 +73,99 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
-        if self._is_ours():
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next one finds it dead
+            if self._is_ours():
+                self._path.unlink()
 
     def check(self) -> None:
-        """Raise LockedError if another process has taken the run over meanwhile."""
-        if self.lost:
-            raise LockedError(
-                f"Another process has taken over {self._path.parent}: this one stood still for "
-                "more than a minute."
-            )
+        """Say whether the run is still this process's.
+
+        Raises
+        ------
+        LockedError
+            If another process has taken it over meanwhile.
+        OutputError
+            If the lock cannot be kept alive, so that another process may.
+        """
+        if self._problem:
+            raise self._problem
 
     def _take_over(self, mine: Path) -> None:
-        owner = _owner(self._path)
-        if owner and not _is_dead(self._path, owner):
-            raise LockedError(
-                f"{self._path.parent} is being written by process {owner['pid']} on "
-                f"{owner['host']}: wait for it, or stop it."
-            )
+        _wait_until_dead(self._path)
         mine.replace(self._path)
         time.sleep(_SETTLES)  # who did the same at the same moment has replaced it by now
         if not self._is_ours():
             raise LockedError(f"{self._path.parent} was just taken over by another process.")
 
     def _is_ours(self) -> bool:
-        owner = _owner(self._path)
-        return owner is not None and owner.get("token") == self._token
+        return _look(self._path)[0].get("token") == self._token
 
     def _beat(self) -> None:
+        came_through = time.monotonic()
         while not self._ended.wait(_HEARTBEAT):
-            if not self._is_ours():
-                self.lost = True
-                return
-            os.utime(self._path)
+            try:
+                if not self._is_ours():
+                    self._problem = LockedError(
+                        f"Another process has taken over {self._path.parent}: this one stood still "
+                        "for more than a minute."
+                    )
+                    return
+                os.utime(self._path)
+                came_through = time.monotonic()
+            except OSError as error:  # of a shared file system, it may pass
+                if time.monotonic() - came_through > _TOLERATED:
+                    self._problem = OutputError(
+                        f"{self._path} could not be renewed for {_TOLERATED:g} seconds "
+                        f"({error.strerror}): stopped, as another process may take over; the same "
+                        "command goes on from here."
+                    )
+                    return
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process that lives holds the lock."""
-    owner = _owner(path)
-    return owner is not None and not _is_dead(path, owner)
-
-
-def _owner(path: Path) -> dict[str, object] | None:
+    """Whether a process seems to hold the lock, by one look and this machine's clock."""
     try:
-        owner = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return owner if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
+        owner, (_, touched) = _look(path)
+    except OSError:
+        return False
+    return not _has_ended(owner) and time.time() - touched / 1e9 <= _STALE
 
 
-def _is_dead(path: Path, owner: dict[str, object]) -> bool:
-    if owner["host"] == socket.gethostname() and not psutil.pid_exists(int(str(owner["pid"]))):
-        return True
+def _wait_until_dead(path: Path) -> None:
+    """Watch a lock until its owner is known to be dead; LockedError once it is known to live."""
+    seen, since = None, 0.0
+    while True:
+        try:
+            owner, heartbeat = _look(path)
+        except FileNotFoundError:
+            return
+        if _has_ended(owner):
+            return
+        if seen is None:
+            seen, since = heartbeat, time.monotonic()
+        elif heartbeat != seen:
+            raise LockedError(
+                f"{path.parent} is being written by process {owner.get('pid')} on "
+                f"{owner.get('host')}: wait for it, or stop it."
+            )
+        elif time.monotonic() - since > _STALE:
+            return
+        time.sleep(_LOOKS)
+
+
+def _look(path: Path) -> tuple[dict[str, object], tuple[bytes, int]]:
+    """Who owns a lock, nothing where that cannot be understood, and what a heartbeat changes."""
+    with path.open("rb") as file:
+        text, touched = file.read(), os.fstat(file.fileno()).st_mtime_ns
     try:
-        return time.time() - path.stat().st_mtime > _STALE
-    except FileNotFoundError:
-        return True
+        owner = json.loads(text)
+    except ValueError:
+        owner = None
+    return owner if isinstance(owner, dict) else {}, (text, touched)
+
+
+def _has_ended(owner: dict[str, object]) -> bool:
+    """Whether the owner is a process of this machine that is gone."""
+    pid = owner.get("pid")
+    here = owner.get("host") == socket.gethostname()
+    return here and isinstance(pid, int) and not psutil.pid_exists(pid)

@@ -105,6 +105,7 @@ def _segment(
             area = float(tissue.mean()) * slide.area_mm2
             with Progress(slide.path.name, plan, run, area, events) as progress:
                 asyncio.run(_blocks(scaled, plan, run, lock, how, server, release, progress))
+            lock.check()
             events.write("joining")
             found = finish(run, scaled, plan, thumbnail, tissue, area, release)
             events.write("done", nuclei=found["nuclei"])

@@ -6,9 +6,10 @@ Coordinates are pixels of the slide's level 0, x right, y down; the corner of th
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.join import Nucleus
 from tsfd_client.outline import outline
@@ -188,28 +190,63 @@ class Writer:
         )
 
 
+@contextmanager
+def reading(result: Path | str) -> Iterator[None]:
+    """Say of a result that it is damaged, whatever a reader of its files raises.
+
+    Raises
+    ------
+    OutputError
+        In the place of any other error; of a file that is there and cannot be opened it says why.
+    """
+    try:
+        yield
+    except (OutputError, MemoryError):
+        raise
+    except Exception as error:  # on damaged files readers raise whatever they happen to
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise OutputError(f"{result} cannot be read: {error.strerror}.") from error
+        raise OutputError(
+            f"{result} is damaged: remove it and run `tsfd segment` again."
+        ) from error
+
+
 def read_info(path: Path) -> Info:
-    """What a ``nuclei.parquet`` says of its slide."""
-    info = json.loads(pq.read_metadata(path).metadata[b"tsfd"])
-    return Info(**info | {"release": Release.from_dict(info["release"])})
+    """What a ``nuclei.parquet`` says of its slide; OutputError if it is damaged."""
+    with reading(path.parent):
+        info = json.loads(pq.read_metadata(path).metadata[b"tsfd"])
+        return Info(**info | {"release": Release.from_dict(info["release"])})
 
 
 def count(path: Path) -> int:
-    """Number of nuclei in a ``nuclei.parquet``."""
-    return int(pq.read_metadata(path).num_rows)
+    """Number of nuclei in a ``nuclei.parquet``; OutputError if it is damaged."""
+    with reading(path.parent):
+        return int(pq.read_metadata(path).num_rows)
 
 
 def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a ``nuclei.parquet`` in order; `columns` reads only these."""
-    with pq.ParquetFile(path) as file:
+    """The row groups of a ``nuclei.parquet`` in order; `columns` reads only these.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
+    with reading(path.parent), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns).combine_chunks()
 
 
 def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
-    """The nuclei of a ``nuclei.parquet`` that reach between two rows of level 0."""
+    """The nuclei of a ``nuclei.parquet`` that reach between two rows of level 0.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
     parts = [SCHEMA.empty_table()]
-    with pq.ParquetFile(path) as file:
+    with reading(path.parent), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             statistics = file.metadata.row_group(group)
             if _limits(statistics, "ymin").min < bottom and _limits(statistics, "ymax").max > top:

@@ -22,7 +22,15 @@ from tsfd_client.origin import Origin
 from tsfd_client.release import NucleusClass
 from tsfd_client.settings import Settings
 from tsfd_client.slides.raster import draw
-from tsfd_client.slides.table import Info, Writer, classes_of, count, read_batches, read_info
+from tsfd_client.slides.table import (
+    Info,
+    Writer,
+    classes_of,
+    count,
+    read_batches,
+    read_info,
+    reading,
+)
 from tsfd_client.view.results import COMPARISON, Result
 
 _SIDE: Final = 2048  # of what is drawn at once
@@ -123,8 +131,9 @@ def compare(a: Result, b: Result) -> Comparison:
     names = tuple(dict.fromkeys(name for info in infos for name in info.release.class_names))
     classes_a, classes_b = (_classes(result.nuclei, names) for result in (a, b))
     partners = np.full(len(classes_a), -1)
-    matched = match(a.nuclei, b.nuclei)
-    partners[matched[:, 0] - 1] = matched[:, 1] - 1
+    with reading(f"{a.folder} or {b.folder}"):  # whose bytes can be read and mean nothing
+        matched = match(a.nuclei, b.nuclei)
+        partners[matched[:, 0] - 1] = matched[:, 1] - 1
     return Comparison(a, b, names, classes_a, classes_b, partners)
 
 

@@ -13,27 +13,37 @@ from PIL import Image
 from tsfd_client.origin import Origin
 from tsfd_client.release import Release
 from tsfd_client.slides import wkb
-from tsfd_client.slides.table import SCHEMA, Info, Writer
+from tsfd_client.slides.table import SCHEMA, Info, Writer, reading
 
 
 def write_table(folder: Path, path: Path) -> None:
-    """Write what a picture's ``nuclei.geojson`` holds as a ``nuclei.parquet``."""
-    content = json.loads((folder / "nuclei.geojson").read_text())
-    features = content["features"]
+    """Write what a picture's ``nuclei.geojson`` holds as a ``nuclei.parquet``.
+
+    Raises
+    ------
+    OutputError
+        If the picture's files are damaged.
+    OSError
+        If it cannot be written.
+    """
     origin = Origin.read(folder)
-    release = Release.from_dict(content["served"])
-    mpp = origin.mpp if origin else release.mpp
-    labels = next(folder.glob("labels.*"))
-    with Image.open(labels) as image:
-        width, height = image.size
-    # Outlines run along the edges of the image's own pixels.
-    info = Info(folder.name, width, height, mpp, 1.0, release)
+    with reading(folder):
+        content = json.loads((folder / "nuclei.geojson").read_text())
+        release = Release.from_dict(content["served"])
+        mpp = origin.mpp if origin else release.mpp
+        labels = next(folder.glob("labels.*"))
+        with Image.open(labels) as image:
+            width, height = image.size
+        # Outlines run along the edges of the image's own pixels.
+        info = Info(folder.name, width, height, mpp, 1.0, release)
+        nuclei = _table(content["features"])
     with Writer(path, info) as writer:
-        if features:
-            writer.write(_table(features))
+        writer.write(nuclei)
 
 
 def _table(features: list[dict[str, Any]]) -> pa.Table:
+    if not features:
+        return SCHEMA.empty_table()
     rings = [np.array(feature["geometry"]["coordinates"][0]) for feature in features]
     measured = [feature["properties"]["measurements"] for feature in features]
     names = [feature["properties"]["classification"]["name"].lower() for feature in features]

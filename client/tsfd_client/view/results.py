@@ -27,6 +27,8 @@ from tsfd_client.view.zooms import Zooms
 
 COMPARISON: Final = "comparison.json"
 """What `tsfd_client.view.compare` leaves beside the nuclei in which two results differ."""
+_OF_A_PICTURE: Final = "nuclei.geojson"  # also the name of an export of a slide's nuclei
+_OF_A_SLIDE: Final = ("run.json", "summary.json", DONE, COMPARISON)
 _WEB: Final = "web"
 _SCORES: Final = Path(__file__).with_name("scores.json")
 """F1 of classes by the SHA-256 of the weights: from their model card."""
@@ -83,12 +85,7 @@ class Result:
         return facts | {"pixels": "tiles", "problem": None}
 
     def _facts(self) -> dict[str, Any]:
-        try:
-            info, nuclei = read_info(self.nuclei), count(self.nuclei)
-        except TsfdError:
-            raise
-        except Exception as error:  # on damaged files pyarrow raises whatever it happens to
-            raise OutputError(f"{self.folder} is damaged: run `tsfd segment` again.") from error
+        info, nuclei = read_info(self.nuclei), count(self.nuclei)
         zooms = Zooms(info.width, info.height, info.mpp)
         summary, compared = (_read(self.folder / name) for name in ("summary.json", COMPARISON))
         release = info.release
@@ -126,8 +123,8 @@ class Result:
         OutputError
             If it is not finished or damaged.
         """
-        if (self.folder / "nuclei.geojson").is_file():
-            source = self.folder / "nuclei.geojson"
+        if self._is_picture():
+            source = self.folder / _OF_A_PICTURE
             return self._web(
                 "nuclei.parquet", source, lambda p: pictures.write_table(self.folder, p)
             )
@@ -136,6 +133,10 @@ class Result:
             reason = f" ({status.error})" if status.error else ""
             raise OutputError(f"{self.name} is not finished: it is {status.state}{reason}.")
         return self.folder / "nuclei.parquet"
+
+    def _is_picture(self) -> bool:
+        is_slide = any((self.folder / name).is_file() for name in _OF_A_SLIDE)
+        return not is_slide and (self.folder / _OF_A_PICTURE).is_file()
 
     def _is_complete(self) -> bool:
         return any((self.folder / name).is_file() for name in (DONE, COMPARISON))
@@ -242,7 +243,7 @@ def find(folder: Path) -> list[Result]:
 
 def _is_result(folder: Path) -> bool:
     return any(
-        (folder / name).is_file() for name in ("nuclei.geojson", "events.jsonl", DONE, COMPARISON)
+        (folder / name).is_file() for name in (_OF_A_PICTURE, "events.jsonl", DONE, COMPARISON)
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tsfd_client.contract import USE
-from tsfd_client.errors import OutputError
+from tsfd_client.errors import OutputError, TsfdError
 from tsfd_client.view import pixels
 from tsfd_client.view.results import FILES, Result, find
 
@@ -19,10 +19,13 @@ PAGE: Final = Path(__file__).with_name("page")
 _log = logging.getLogger(__name__)
 
 
-def write(folder: Path, site: Path) -> None:
+def write(folder: Path, site: Path) -> list[str]:
     """Write the results in a folder, or the one that it is, with their pixels.
 
-    What cannot be shown is left out, with a warning.
+    Returns
+    -------
+    list[str]
+        Why results are left out, a sentence for each.
 
     Raises
     ------
@@ -31,24 +34,29 @@ def write(folder: Path, site: Path) -> None:
     OSError
         If the site cannot be written.
     """
-    shown = []
+    shown, problems = [], []
     for result in find(folder):
-        entry = result.entry()
-        if "problem" in entry:
-            _log.warning("%s", entry["problem"])
-            continue
-        _write(result, site / "data" / result.name)
-        shown.append(entry)
+        data = site / "data" / result.name
+        try:
+            _write(result, data)
+        except TsfdError as error:
+            shutil.rmtree(data, ignore_errors=True)
+            problems.append(str(error))
+        else:
+            shown.append(result.entry())
+        finally:
+            result.close()
     if not shown:
-        raise OutputError(f"There is no finished result in {folder}.")
+        raise OutputError(" ".join([f"There is no finished result in {folder}.", *problems]))
     (site / "data/results.json").write_text(json.dumps({"results": shown, "use": USE}))
     shutil.copytree(PAGE, site / "page", ignore=shutil.ignore_patterns("index.html"))
     shutil.copy(PAGE / "index.html", site)
+    return problems
 
 
 def _write(result: Result, folder: Path) -> None:
-    folder.mkdir(parents=True)
     view = result.view()
+    folder.mkdir(parents=True)
     if view["problem"]:
         _log.warning("%s is shown without its image. %s", result.name, view["problem"])
     else:
@@ -58,4 +66,3 @@ def _write(result: Result, folder: Path) -> None:
     (folder / "view.json").write_text(json.dumps(view))
     for name in FILES:
         result.write(name, folder / name)
-    result.close()

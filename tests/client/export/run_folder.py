@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.client.slides import made
 from tsfd_client.join import Nucleus
+from tsfd_client.origin import Origin
 
 SQUARES = 8
 SIDE = SQUARES * made.PITCH
@@ -16,10 +17,23 @@ NUCLEI = [nucleus for block in BLOCKS for nucleus in sorted(block, key=lambda n:
 
 
 def finished(
-    folder: Path, scale: float, blocks: list[list[Nucleus]] = BLOCKS, side: int = SIDE
+    folder: Path,
+    scale: float,
+    blocks: list[list[Nucleus]] = BLOCKS,
+    side: int = SIDE,
+    content: str = "its content",
 ) -> Path:
-    """Write a run's table and mark it done; `side` is of the slide, pixels at 0.25 mpp."""
+    """Write a run's table and mark it done.
+
+    Parameters
+    ----------
+    side
+        Of the slide, pixels at 0.25 mpp.
+    content
+        By which the slide is told from others.
+    """
     made.write(folder / "nuclei.parquet", blocks, scale, side)
+    Origin("slide.svs", content, 0.25 / scale).write(folder)
     (folder / "DONE").touch()
     return folder
 

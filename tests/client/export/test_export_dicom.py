@@ -7,13 +7,15 @@ from pathlib import Path
 import geopandas
 import highdicom
 import numpy as np
+import pytest
 import shapely
 from highdicom.color import CIELabColor
 from releases import FIVE
 
-from tests.client.export.run_folder import NUCLEI, SIDE
+from tests.client.export.run_folder import BLOCKS, NUCLEI, SIDE, finished
 from tests.client.slides import made
 from training.target import CLASSES
+from tsfd_client.cli import main
 from tsfd_client.export import export
 from tsfd_client.slides.table import Writer, from_nuclei
 
@@ -50,6 +52,56 @@ def test_every_export_refers_to_the_same_image(folder: Path) -> None:
     assert first.AnnotationCoordinateType == "2D"
     assert first.PixelOriginInterpretation == "VOLUME"
     assert first.ContentLabel == "NUCLEI"
+
+
+def identifiers(folder: Path) -> tuple[set[str], set[str]]:
+    """What an export calls the slide, and what it calls itself: all that is unique in the world."""
+    annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
+    (image,) = annotations.ReferencedImageSequence
+    (series,) = annotations.ReferencedSeriesSequence
+    slide = [
+        annotations.StudyInstanceUID,
+        series.SeriesInstanceUID,
+        image.ReferencedSOPInstanceUID,
+    ]
+    own = [
+        annotations.SeriesInstanceUID,
+        annotations.SOPInstanceUID,
+        *(group.uid for group in annotations.get_annotation_groups()),
+    ]
+    assert len({*slide, *own}) == len(slide) + len(own) > 5
+    return set(slide), set(own)
+
+
+def test_identifiers_are_those_of_the_content(tmp_path: Path) -> None:
+    """Of patients whose slides are named alike, and are of one size, none gets another's."""
+    results = {
+        "patient 1": {},
+        "patient 1 elsewhere": {},
+        "patient 1 with other nuclei": {"blocks": BLOCKS[1:]},
+        "patient 2": {"content": "another content"},
+    }
+    found = {}
+    for name, differs in results.items():
+        (tmp_path / name).mkdir()
+        found[name] = identifiers(finished(tmp_path / name, 0.5, **differs))
+    slide, own = found["patient 1"]
+    assert found["patient 1 elsewhere"] == identifiers(tmp_path / "patient 1") == (slide, own)
+    same_slide, others = found["patient 1 with other nuclei"]
+    assert same_slide == slide
+    assert others.isdisjoint(own)
+    assert {*slide, *own, *others}.isdisjoint(set.union(*found["patient 2"]))
+
+
+def test_a_run_that_does_not_say_its_slide_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "origin.json").unlink()
+    assert main(["export", str(folder), "--to", "dicom-ann"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: {folder} does not say which slide it is of: run `tsfd segment` again, which writes "
+        "its origin.json.\n"
+    )
 
 
 def test_a_slide_in_dicom_is_referred_to_by_its_own_identifiers(folder: Path) -> None:

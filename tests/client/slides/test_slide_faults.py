@@ -24,6 +24,7 @@ from slide_files import strip, write_tiff
 from conversion.release import release_file
 from deploy.server import TritonServer
 from tsfd_client.cli import main
+from tsfd_client.slides import lock
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.status import LOCK, status_of
@@ -249,8 +250,12 @@ def test_a_full_disk_loses_nothing(
 
 
 def test_a_folder_that_cannot_be_used(
-    command: Callable[[Path], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Callable[[Path], list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lock, "_HEARTBEAT", 0.1)
     folder = tmp_path / "out" / "strip"
     folder.mkdir(parents=True)
     with Lock(folder / LOCK):

@@ -124,7 +124,7 @@ def test_a_broken_result_is_told(browser: Browser, url: str) -> None:
     page.goto(f"{url}/?token={TOKEN}")
     page.click("text=broken")
     page.wait_for_selector("#problem:not([hidden])")
-    assert "is damaged: run `tsfd segment` again." in page.inner_text("#problem")
+    assert "is damaged: remove it and run `tsfd segment` again." in page.inner_text("#problem")
     page.close()
 
 

@@ -184,7 +184,7 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
     with serving(results) as url:
         entries = {e["name"]: e for e in json.loads(get(f"{url}/data/results.json")[1])["results"]}
         view = get(f"{url}/data/broken/view.json")
-    broken = f"{results}/broken is damaged: run `tsfd segment` again."
+    broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
     assert entries["broken"] == {"name": "broken", "problem": broken}
     assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
     assert view == (409, broken.encode())
