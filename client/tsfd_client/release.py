@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from tsfd_client.settings import Settings
@@ -97,7 +97,7 @@ class Release:
             "release": self.name,
             "preset": self.preset,
             "mpp": self.mpp,
-            "classes": [asdict(kind) for kind in self.classes],
+            "classes": [{"name": kind.name, "colour": [*kind.colour]} for kind in self.classes],
             "parameters": self.settings.given(),
             "precision": self.precision,
             **self.digests,
