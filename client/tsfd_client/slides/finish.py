@@ -26,6 +26,7 @@ from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import from_table, join_seams
 from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
+from tsfd_client.slides.tissue import FILE as TISSUE
 from tsfd_client.slides.tissue import to_geojson
 from tsfd_client.versions import Version
 
@@ -84,7 +85,7 @@ def finish(
     picture = overview.draw(area)
     with replacing(run.folder / "overview.png") as partial:
         Image.fromarray(picture).save(partial, "PNG")
-    with replacing(run.folder / "tissue.geojson") as partial:
+    with replacing(run.folder / TISSUE) as partial:
         partial.write_text(json.dumps(to_geojson(tissue, slide.height, slide.width)) + "\n")
 
     counts = overview.counts()

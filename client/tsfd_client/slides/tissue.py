@@ -17,6 +17,8 @@ from tsfd_client.errors import ImageError
 
 MPP = 8.0
 """Scale of the masks, micrometres per pixel."""
+FILE = "tissue.geojson"
+"""Name of the mask in a result's folder."""
 
 _SIGMA_UM = 8.0  # noise of the scanner and dust are smaller
 _SATURATION = (6.0, 12.0)  # of 255: glass, tinted glass; pale tissue begins at once above
@@ -140,6 +142,15 @@ def to_geojson(tissue: np.ndarray, height: int, width: int) -> dict[str, Any]:
         for rings in polygons.values()
     ]
     return {"type": "FeatureCollection", "features": features}
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """A mask bool [h, w], row by row: how many pixels are outside, inside, outside, ..."""
+    flat = mask.ravel()
+    turns = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate([[0], turns, [flat.size]])
+    lengths: list[int] = np.diff(edges).tolist()
+    return [0, *lengths] if flat[0] else lengths
 
 
 def _polygons(node: Any) -> Iterator[Any]:

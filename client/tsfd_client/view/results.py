@@ -21,6 +21,8 @@ from tsfd_client.origin import Origin
 from tsfd_client.slides.reader import Slide, is_slide, open_slide
 from tsfd_client.slides.status import DONE, status_of
 from tsfd_client.slides.table import count, read_info
+from tsfd_client.slides.tissue import FILE as TISSUE
+from tsfd_client.slides.tissue import read_tissue, run_lengths
 from tsfd_client.slides.whole import Whole
 from tsfd_client.view import outlines, pictures, pixels, points
 from tsfd_client.view.zooms import Zooms
@@ -78,11 +80,20 @@ class Result:
             If it is not finished or damaged.
         """
         facts = self._facts()
+        facts["mask"] = self._mask(facts["height"], facts["width"], facts["mpp"])
         try:
             self.slide.fingerprint()
         except ImageError as error:
             return facts | {"pixels": None, "problem": str(error)}
         return facts | {"pixels": "tiles", "problem": None}
+
+    def _mask(self, height: int, width: int, mpp: float) -> dict[str, Any] | None:
+        """Where it has tissue, None where that is not known: then everywhere."""
+        try:
+            mask = read_tissue(self.folder / TISSUE, height, width, mpp)
+        except ImageError:
+            return None
+        return {"rows": len(mask), "columns": mask.shape[1], "runs": run_lengths(mask)}
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
@@ -105,7 +116,7 @@ class Result:
             ],
             "tissue": [
                 ring
-                for feature in _read(self.folder / "tissue.geojson").get("features", [])
+                for feature in _read(self.folder / TISSUE).get("features", [])
                 for ring in feature["geometry"]["coordinates"]
             ],
             "release": release.name,
