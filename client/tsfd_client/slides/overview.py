@@ -5,6 +5,7 @@ Densities are nuclei per mm² of tissue, and all classes are drawn on one scale.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
@@ -127,7 +128,7 @@ def _tinted(paper: np.ndarray, share: np.ndarray, colour: tuple[int, int, int]) 
 
 def _round_up(number: float) -> int:
     """The next of 1, 2, 5, 10, 20, 50, ..."""
-    power = 10 ** int(np.log10(number))
+    power: int = 10 ** int(math.log10(number))
     return next(times * power for times in (1, 2, 5, 10) if times * power >= number)
 
 

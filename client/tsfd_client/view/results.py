@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
+import numpy as np
+
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
@@ -20,7 +22,7 @@ from tsfd_client.image import read_image
 from tsfd_client.origin import Origin
 from tsfd_client.slides.reader import Slide, is_slide, open_slide
 from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.slides.table import count, read_info
+from tsfd_client.slides.table import Info, count, read_info
 from tsfd_client.slides.tissue import FILE as TISSUE
 from tsfd_client.slides.tissue import read_tissue, run_lengths
 from tsfd_client.slides.whole import Whole
@@ -80,25 +82,24 @@ class Result:
             If it is not finished or damaged.
         """
         facts = self._facts()
-        facts["mask"] = self._mask(facts["height"], facts["width"], facts["mpp"])
         try:
             self.slide.fingerprint()
         except ImageError as error:
             return facts | {"pixels": None, "problem": str(error)}
         return facts | {"pixels": "tiles", "problem": None}
 
-    def _mask(self, height: int, width: int, mpp: float) -> dict[str, Any] | None:
-        """Where it has tissue, None where that is not known: then everywhere."""
+    def _tissue(self, info: Info) -> np.ndarray | None:
+        """Where it has tissue, bool [h, w]; None where that is not known: then everywhere."""
         try:
-            mask = read_tissue(self.folder / TISSUE, height, width, mpp)
+            return read_tissue(self.folder / TISSUE, info.height, info.width, info.mpp)
         except ImageError:
             return None
-        return {"rows": len(mask), "columns": mask.shape[1], "runs": run_lengths(mask)}
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
         zooms = Zooms(info.width, info.height, info.mpp)
-        summary, compared = (_read(self.folder / name) for name in ("summary.json", COMPARISON))
+        tissue = self._tissue(info)
+        compared = _read(self.folder / COMPARISON)
         release = info.release
         scores = json.loads(_SCORES.read_text()).get(release.digests.get("weights_sha256"), {})
         return {
@@ -109,7 +110,15 @@ class Result:
             "full": zooms.full,
             "fine": zooms.fine,
             "nuclei": nuclei,
-            "mm2": summary.get("segmented_mm2", info.width * info.height * info.mpp**2 / 1e6),
+            "mm2": (1.0 if tissue is None else float(tissue.mean()))
+            * (info.width * info.height * info.mpp**2 / 1e6),
+            "mask": None
+            if tissue is None
+            else {
+                "rows": tissue.shape[0],
+                "columns": tissue.shape[1],
+                "runs": run_lengths(tissue),
+            },
             "classes": [
                 {"id": number, **asdict(kind), "f1": scores.get(kind.name)}
                 for number, kind in enumerate(release.classes, 1)

@@ -14,7 +14,7 @@ COLUMN = SIDE + 12  # pitch of the panels
 
 @pytest.fixture(scope="module")
 def panels() -> dict[str, np.ndarray]:
-    """Of a slide of 1.44 mm², on its left half tissue with 2,000 neoplastic and one dead nucleus."""
+    """Of a slide of 1.44 mm²; on its left half is tissue, 2,000 neoplastic and one dead nucleus."""
     tissue = np.zeros((90, 90), bool)
     tissue[:, :45] = True
     overview = Overview(np.full((90, 90, 3), 200, np.uint8), tissue, 7200, 7200, FIVE)
