@@ -72,6 +72,12 @@ class Nuclei:
         """The most likely tissue; the shipped weights know few, see their model card."""
         return TISSUES[int(self.tissue_probs.argmax())]
 
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole image."""
+        height, width = self.instance_map.shape
+        return float(height * width * self.mpp**2 / 1e6)
+
     def counts(self) -> dict[str, int]:
         """Number of nuclei by class name, zeros included."""
         names = self.release.class_names

@@ -110,7 +110,8 @@ class Job:
             nuclei = client.segment(
                 image, mpp=mpp, tissue=tissue, settings=self.how.settings, progress=progress
             )
-        if warning := scale_warning(nuclei):
+        area = None if tissue is None else float(tissue.mean()) * nuclei.area_mm2
+        if warning := scale_warning(nuclei, tissue_mm2=area):
             _say(f"{self.path}: {warning} Give the scale with --mpp.")
         save(nuclei, image, self.folder, parquet=self.parquet, source=self.path, tissue=tissue)
         return self._line(len(nuclei), nuclei.counts())

@@ -28,7 +28,7 @@ from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import from_table, join_seams
 from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
 from tsfd_client.slides.tissue import FILE as TISSUE
-from tsfd_client.slides.tissue import lies_on, to_geojson
+from tsfd_client.slides.tissue import find_tissue, lies_on, to_geojson
 from tsfd_client.versions import Version
 
 _AT_A_TIME: Final = 4_096  # nuclei of the seams in a row group: as many as a dense block has
@@ -90,6 +90,8 @@ def finish(
         partial.write_text(json.dumps(to_geojson(tissue, slide.height, slide.width)) + "\n")
 
     counts = overview.counts()
+    # What was segmented despite being glass has no nuclei.
+    stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
     summary = {
         "slide": slide.path.name,
         "width": slide.width,
@@ -106,7 +108,9 @@ def finish(
             }
             for index, (name, number) in enumerate(counts.items(), start=1)
         },
-        "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
+        "scale_warning": warning_of(
+            np.concatenate([np.empty(0), *all_areas]), slide.mpp, min(area, stained)
+        ),
         "release": release.name,
         "served": release.to_dict(),
         "client": version("tsfd-client"),

@@ -20,9 +20,10 @@ from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
 from tsfd_client.image import read_image
 from tsfd_client.origin import Origin
+from tsfd_client.plausibility import warning_of
 from tsfd_client.slides.reader import Slide, is_slide, open_slide
 from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.slides.table import Info, count, read_info
+from tsfd_client.slides.table import Info, count, read_batches, read_info
 from tsfd_client.slides.tissue import FILE as TISSUE
 from tsfd_client.slides.tissue import read_tissue, run_lengths
 from tsfd_client.slides.whole import Whole
@@ -82,6 +83,7 @@ class Result:
             If it is not finished or damaged.
         """
         facts = self._facts()
+        facts["warning"] = self._warning(facts)
         try:
             self.slide.fingerprint()
         except ImageError as error:
@@ -94,6 +96,14 @@ class Result:
             return read_tissue(self.folder / TISSUE, info.height, info.width, info.mpp)
         except ImageError:
             return None
+
+    def _warning(self, facts: dict[str, Any]) -> str | None:
+        """What was said of its scale when it was segmented."""
+        if not self._is_picture():
+            return _read(self.folder / "summary.json").get("scale_warning")
+        areas = [table["area_um2"].to_numpy() for table in read_batches(self.nuclei, ["area_um2"])]
+        mm2 = facts["mm2"] if facts["mask"] else None
+        return warning_of(np.concatenate([np.empty(0), *areas]), facts["mpp"], mm2)
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)

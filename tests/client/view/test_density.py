@@ -22,6 +22,7 @@ from tsfd_client.slides.tissue import to_geojson
 SIDE = 3000  # pixels of level 0, at 1 µm
 TOP, LEFT, HEIGHT, WIDTH = 1000, 600, 112, 720  # of the tissue, under a hundredth of the slide
 GLASS = 245
+WARNING = "There are only 70 nuclei per mm² of tissue."
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def biopsy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Origin(str(slide.path), slide.fingerprint(), slide.mpp).write(run)
     mask = np.zeros((SIDE // 8, SIDE // 8), bool)
     mask[TOP // 8 : (TOP + HEIGHT) // 8, LEFT // 8 : (LEFT + WIDTH) // 8] = True
+    (run / "summary.json").write_text(json.dumps({"scale_warning": WARNING}))
     (run / "tissue.geojson").write_text(json.dumps(to_geojson(mask, SIDE, SIDE)))
     return folder / "results"
 
@@ -104,6 +106,7 @@ def test_densities_are_per_area_of_tissue(page: Page) -> None:
     assert int(page.inner_text("#density").replace(",", "")) == round(count / mm2)
     assert page.inner_text("#per") == "tissue"
     assert float(page.inner_text("#area")) == pytest.approx(mm2, rel=0.01)
+    assert page.inner_text("#warning") == WARNING
     # Of tissue, the view has what is up to its right edge.
     go(page, LEFT, TOP, 3)
     assert float(page.inner_text("#area")) == pytest.approx(HEIGHT * 350 / 1e6, rel=0.01)

@@ -153,8 +153,10 @@ export class Slide {
     const { view } = this;
     document.title = `${view.name}: nuclei`;
     element("name").textContent = view.name;
-    element("problem").textContent = view.problem ?? "";
-    element("problem").hidden = !view.problem;
+    for (const name of ["problem", "warning"]) {
+      element(name).textContent = view[name] ?? "";
+      element(name).hidden = !view[name];
+    }
     element("classes").tBodies[0].replaceChildren(...view.classes.map((kind) => this.row(kind)));
     element("per").textContent = this.tissue.isKnown
       ? "tissue" : "the whole image, whose tissue is not outlined";
