@@ -80,6 +80,7 @@ class AsyncClient(Connection):
         image: np.ndarray,
         *,
         mpp: float | Literal["network"] = "network",
+        tissue: np.ndarray | None = None,
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -89,7 +90,7 @@ class AsyncClient(Connection):
         """
         release = await self.release()
         mpp = release.mpp if mpp == "network" else mpp
-        cut = tiling(image, mpp, release.mpp)
+        cut = tiling(image, mpp, release.mpp, tissue)
         results: list[tuple[Tile, TileResult]] = []
 
         async def request(batch: list[Tile]) -> None:

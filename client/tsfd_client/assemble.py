@@ -9,6 +9,7 @@ import numpy as np
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei import Nuclei, describe
 from tsfd_client.release import Release
+from tsfd_client.slides.tissue import lies_on
 from tsfd_client.stitch import stitch
 from tsfd_client.tiling import Tile, Tiling
 from tsfd_client.versions import TileNuclei
@@ -83,4 +84,8 @@ def assemble(
     weights = [tissue_weight(tile.image) for tile, _ in results]
     tissue = np.average([r.tissue_probs for _, r in results], axis=0, weights=weights)
     stitched = stitch(tiles, height, width)
-    return describe(stitched, tiling, shape, mpp, tissue.astype(np.float32), release)
+    nuclei = describe(stitched, tiling, shape, mpp, tissue.astype(np.float32), release)
+    if tiling.tissue is None:
+        return nuclei
+    x, y = nuclei.centroids.T
+    return nuclei.where(lies_on(tiling.tissue, x, y, *shape))

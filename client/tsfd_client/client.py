@@ -100,6 +100,7 @@ class Client(Connection):
         image: np.ndarray,
         *,
         mpp: float | Literal["network"] = "network",
+        tissue: np.ndarray | None = None,
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
@@ -112,6 +113,9 @@ class Client(Connection):
         mpp
             Micrometres per pixel; by default what the network takes. Other scales are resampled for
             it, the result is in the image's own pixels.
+        tissue
+            bool [h, w], the whole image at any scale: nuclei are looked for there alone, by their
+            centroids. By default everywhere.
         settings
             Thresholds other than the server's.
         progress
@@ -127,7 +131,7 @@ class Client(Connection):
         """
         release = self.release()
         mpp = release.mpp if mpp == "network" else mpp
-        cut = tiling(image, mpp, release.mpp)
+        cut = tiling(image, mpp, release.mpp, tissue)
         requests = batches(cut, self.batch_size)
         results: list[tuple[Tile, TileResult]] = []
         waiting: dict[Future[list[TileResult]], list[Tile]] = {}

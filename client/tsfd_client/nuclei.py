@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,11 +72,32 @@ class Nuclei:
         """The most likely tissue; the shipped weights know few, see their model card."""
         return TISSUES[int(self.tissue_probs.argmax())]
 
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole image."""
+        height, width = self.instance_map.shape
+        return float(height * width * self.mpp**2 / 1e6)
+
     def counts(self) -> dict[str, int]:
         """Number of nuclei by class name, zeros included."""
         names = self.release.class_names
         numbers = np.bincount(self.classes, minlength=len(names))
         return {name: int(numbers[c]) for c, name in enumerate(names) if c}
+
+    def where(self, kept: np.ndarray) -> Nuclei:
+        """Some of them, numbered anew: bool [n]."""
+        ids = np.zeros(len(self) + 1, np.int32)
+        ids[1:][kept] = np.arange(1, kept.sum() + 1)
+        return replace(
+            self,
+            instance_map=ids[self.instance_map],
+            classes=self.classes[kept],
+            class_probs=self.class_probs[kept],
+            centroids=self.centroids[kept],
+            boxes=self.boxes[kept],
+            contours=[self.contours[row] for row in np.flatnonzero(kept)],
+            areas_um2=self.areas_um2[kept],
+        )
 
     def table(self) -> dict[str, np.ndarray | list[str]]:
         """Columns by name, one row per nucleus; ``pandas.DataFrame(nuclei.table())`` works."""

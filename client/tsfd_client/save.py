@@ -17,6 +17,8 @@ from tsfd_client.files import replacing
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.origin import Origin
 from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.tissue import FILE as TISSUE
+from tsfd_client.slides.tissue import to_geojson
 from tsfd_client.slides.whole import Whole
 
 _LARGEST_OVERLAY = 8192
@@ -30,12 +32,14 @@ def save(
     *,
     parquet: bool = False,
     source: Path | None = None,
+    tissue: np.ndarray | None = None,
 ) -> None:
     """Write ``nuclei.geojson``, ``labels.png``, ``nuclei.csv`` and ``overlay.png`` into `folder`.
 
     With more than 65,535 nuclei the label image is ``labels.tif``, 32 bits deep. With `parquet`
-    the table is ``nuclei.parquet``. `source` is the image's file, for ``tsfd view``. Each file
-    appears under its name only when it is complete, the overlay last.
+    the table is ``nuclei.parquet``. `source` is the image's file, for ``tsfd view``, and
+    `tissue`, bool [h, w], where alone it was segmented: ``tissue.geojson``. Each file appears under
+    its name only when it is complete, the overlay last.
 
     Raises
     ------
@@ -58,6 +62,11 @@ def save(
         if source:
             slide = Slide(source, Whole(image, nuclei.mpp), nuclei.mpp)
             Origin(str(source.resolve()), slide.fingerprint(), nuclei.mpp).write(folder)
+        if tissue is None:
+            (folder / TISSUE).unlink(missing_ok=True)  # of another run
+        else:
+            outline = json.dumps(to_geojson(tissue, *image.shape[:2])) + "\n"
+            _replace(folder / TISSUE, lambda path: path.write_text(outline))
         picture = overlay(nuclei, image)
         _replace(folder / "overlay.png", lambda p: Image.fromarray(picture).save(p, "PNG"))
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -40,6 +41,8 @@ class Tiling:
         Pixels of `image` per pixel of the original.
     ys, xs
         Upper and left edges of the tiles.
+    tissue
+        bool [h, w], the whole image at any scale: tiles elsewhere are left out. None for none.
     """
 
     image: np.ndarray
@@ -47,17 +50,25 @@ class Tiling:
     scale: float
     ys: tuple[int, ...]
     xs: tuple[int, ...]
+    tissue: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.ys) * len(self.xs)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Tile]:
-        for y in self.ys:
-            for x in self.xs:
-                yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
+        for y, x in self._places:
+            yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        height, width = self.image.shape[:2]
+        wanted = touched(height, width, self.tissue)
+        return [(self.ys[i], self.xs[j]) for i, j in np.argwhere(wanted)]
 
 
-def tiling(image: np.ndarray, mpp: float, target: float) -> Tiling:
+def tiling(
+    image: np.ndarray, mpp: float, target: float, tissue: np.ndarray | None = None
+) -> Tiling:
     """Check an image, resample it to the network's scale and lay out its tiles.
 
     Parameters
@@ -68,6 +79,8 @@ def tiling(image: np.ndarray, mpp: float, target: float) -> Tiling:
         Micrometres per pixel of `image`.
     target
         Micrometres per pixel of the network.
+    tissue
+        bool [h, w], the whole image at any scale, or None for everywhere.
 
     Raises
     ------
@@ -78,7 +91,7 @@ def tiling(image: np.ndarray, mpp: float, target: float) -> Tiling:
     grid = Grid(image.shape[0], image.shape[1], mpp, target)
     height, width = grid.shape
     pixels = resample(image, mpp, target)
-    return Tiling(pixels, target, 1 / grid.step, starts(height), starts(width))
+    return Tiling(pixels, target, 1 / grid.step, starts(height), starts(width), tissue)
 
 
 def _check(image: np.ndarray, mpp: float | None) -> None:
@@ -100,6 +113,40 @@ def _check(image: np.ndarray, mpp: float | None) -> None:
     if image.size == 0:
         raise ImageError(f"The image is empty {image.shape}.")
     check_mpp(mpp)
+
+
+def touched(height: int, width: int, tissue: np.ndarray | None) -> np.ndarray:
+    """Which tiles of an image hold tissue.
+
+    Parameters
+    ----------
+    height, width
+        Of the image, pixels at the network's scale.
+    tissue
+        bool [h, w], the whole image at any scale, or None for everywhere.
+
+    Returns
+    -------
+    bool [rows, columns]
+    """
+    ys, xs = starts(height), starts(width)
+    if tissue is None:
+        return np.ones((len(ys), len(xs)), bool)
+    # Sums over rectangles, from the sums over all that lies above and left.
+    sums = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
+    sums[1:, 1:] = tissue.cumsum(axis=0).cumsum(axis=1)
+    tops, bottoms = _cells(ys, height, tissue.shape[0])
+    lefts, rights = _cells(xs, width, tissue.shape[1])
+    held = sums[bottoms][:, rights] - sums[tops][:, rights] - sums[bottoms][:, lefts]
+    holds: np.ndarray = held + sums[tops][:, lefts] > 0
+    return holds
+
+
+def _cells(edges: tuple[int, ...], length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last cell (exclusive) that the tiles touch along one axis."""
+    first = np.array(edges) * cells // length
+    last = -(-np.minimum(np.array(edges) + TILE, length) * cells // length)
+    return first, np.maximum(last, first + 1)
 
 
 def starts(length: int) -> tuple[int, ...]:

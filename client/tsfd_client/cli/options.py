@@ -106,16 +106,19 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="TOML", help="file with any of these options"
     )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--tissue",
+        type=Path,
+        metavar="GEOJSON",
+        help="polygons to segment; else tissue is found, but small pictures are taken whole",
+    )
+    where.add_argument("--no-tissue", action="store_true", help="segment everything, glass too")
 
     slides = parser.add_argument_group("slides")
     slides.add_argument(
         "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
     )
-    where = slides.add_mutually_exclusive_group()
-    where.add_argument(
-        "--tissue", type=Path, metavar="GEOJSON", help="polygons to segment; else tissue is found"
-    )
-    where.add_argument("--no-tissue", action="store_true", help="segment everything, glass too")
     slides.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only every N-th slide from the I-th on"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from tqdm import tqdm
 
 from tsfd_client.cli import options
@@ -19,14 +20,18 @@ from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.image import read_image
 from tsfd_client.plausibility import scale_warning
 from tsfd_client.release import Release
+from tsfd_client.resample import check_mpp
 from tsfd_client.save import save
 from tsfd_client.settings import Settings
 from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import LockedError
-from tsfd_client.slides.reader import is_slide
+from tsfd_client.slides.reader import Slide, is_slide
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
+from tsfd_client.slides.tissue import MPP as TISSUE_MPP
+from tsfd_client.slides.whole import Whole
 
 _PICTURE: Final[options.Server] = {"retry_for": 30.0, "max_in_flight": 4}
+_SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
 _SLIDE: Final[options.Server] = {"retry_for": 300.0, "max_in_flight": 32}
 _PAUSE: Final = 1.0  # seconds
 
@@ -92,6 +97,7 @@ class Job:
                 f"{self.path} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
                 "assumed. Give another with --mpp."
             )
+        tissue = self._tissue(image, mpp)
         with (
             Client(**(_PICTURE | self.server)) as client,
             tqdm(desc=self.path.name, unit="tile", disable=None) as bar,
@@ -101,11 +107,23 @@ class Job:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            nuclei = client.segment(image, mpp=mpp, settings=self.how.settings, progress=progress)
-        if warning := scale_warning(nuclei):
+            nuclei = client.segment(
+                image, mpp=mpp, tissue=tissue, settings=self.how.settings, progress=progress
+            )
+        area = None if tissue is None else float(tissue.mean()) * nuclei.area_mm2
+        if warning := scale_warning(nuclei, tissue_mm2=area):
             _say(f"{self.path}: {warning} Give the scale with --mpp.")
-        save(nuclei, image, self.folder, parquet=self.parquet, source=self.path)
+        save(nuclei, image, self.folder, parquet=self.parquet, source=self.path, tissue=tissue)
         return self._line(len(nuclei), nuclei.counts())
+
+    def _tissue(self, image: np.ndarray, mpp: float) -> np.ndarray | None:
+        """Where to segment a picture, None for everywhere: a small one is taken whole."""
+        check_mpp(mpp)
+        area = image.shape[0] * image.shape[1] * mpp**2 / 1e6
+        if self.how.everywhere or (self.how.tissue is None and area <= _SMALL):
+            return None
+        picture = Slide(self.path, Whole(image, mpp), mpp)
+        return self.how.tissue_of(picture, picture.thumbnail(TISSUE_MPP))
 
     def _line(self, number: int, counts: dict[str, int]) -> str:
         named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"

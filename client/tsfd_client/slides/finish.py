@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from tsfd_client.contract import USE
@@ -26,7 +27,8 @@ from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.seams import from_table, join_seams
 from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
-from tsfd_client.slides.tissue import to_geojson
+from tsfd_client.slides.tissue import FILE as TISSUE
+from tsfd_client.slides.tissue import find_tissue, lies_on, to_geojson
 from tsfd_client.versions import Version
 
 _AT_A_TIME: Final = 4_096  # nuclei of the seams in a row group: as many as a dense block has
@@ -70,7 +72,7 @@ def finish(
     """
     slide, names = scaled.slide, release.class_names
     parquet = run.folder / "nuclei.parquet"
-    _write_nuclei(run, scaled, plan, release, parquet)
+    _write_nuclei(run, scaled, plan, tissue, release, parquet)
     geojson.write(parquet, run.folder / "nuclei.geojson.gz")
 
     overview = Overview(thumbnail, tissue, slide.width, slide.height, release)
@@ -84,10 +86,12 @@ def finish(
     picture = overview.draw(area)
     with replacing(run.folder / "overview.png") as partial:
         Image.fromarray(picture).save(partial, "PNG")
-    with replacing(run.folder / "tissue.geojson") as partial:
+    with replacing(run.folder / TISSUE) as partial:
         partial.write_text(json.dumps(to_geojson(tissue, slide.height, slide.width)) + "\n")
 
     counts = overview.counts()
+    # What was segmented despite being glass has no nuclei.
+    stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
     summary = {
         "slide": slide.path.name,
         "width": slide.width,
@@ -104,7 +108,9 @@ def finish(
             }
             for index, (name, number) in enumerate(counts.items(), start=1)
         },
-        "scale_warning": warning_of(np.concatenate([np.empty(0), *all_areas]), slide.mpp),
+        "scale_warning": warning_of(
+            np.concatenate([np.empty(0), *all_areas]), slide.mpp, min(area, stained)
+        ),
         "release": release.name,
         "served": release.to_dict(),
         "client": version("tsfd-client"),
@@ -121,20 +127,30 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
-def _write_nuclei(run: Run, scaled: Scaled, plan: Plan, release: Release, path: Path) -> None:
-    """A row group per block, then those of the seams from top to bottom."""
+def _write_nuclei(
+    run: Run, scaled: Scaled, plan: Plan, tissue: np.ndarray, release: Release, path: Path
+) -> None:
+    """A row group per block, then those of the seams from top to bottom.
+
+    Tiles reach beyond the tissue; what has its centroid there is left out.
+    """
     slide, names = scaled.slide, release.class_names
+
+    def on_tissue(table: pa.Table) -> pa.Table:
+        x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
+        return table.filter(pa.array(lies_on(tissue, x, y, slide.height, slide.width)))
+
     info = Info(
         *(slide.path.name, slide.width, slide.height, slide.mpp, scaled.scale, release),
         dicom_uids=slide.dicom_uids,
     )
     with Writer(path, info) as writer:
         for block in plan.blocks:
-            writer.write(run.closed(block))
+            writer.write(on_tissue(run.closed(block)))
         seams = join_seams(_open_rows(run, plan))
         while nuclei := list(islice(seams, _AT_A_TIME)):
             table = from_nuclei(nuclei, scale=scaled.scale, mpp=slide.mpp, classes=names)
-            writer.write(table)
+            writer.write(on_tissue(table))
 
 
 def _open_rows(run: Run, plan: Plan) -> Iterator[tuple[Iterator[Version], int]]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from tsfd_client.errors import ImageError
 from tsfd_client.settings import Settings
+from tsfd_client.slides.reader import Slide
+from tsfd_client.slides.tissue import find_tissue, read_tissue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +33,23 @@ class How:
     mpp: float | None = None
     tissue: Path | None = None
     everywhere: bool = False
+
+    def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> np.ndarray:
+        """Where to segment, bool [h, w]; `thumbnail` is the slide at the scale of the masks.
+
+        Raises
+        ------
+        ImageError
+            If no tissue is found, or its outline cannot be used.
+        """
+        if self.everywhere:
+            return np.ones(thumbnail.shape[:2], bool)
+        if self.tissue is not None:
+            return read_tissue(self.tissue, slide.height, slide.width, slide.mpp)
+        tissue = find_tissue(thumbnail)
+        if not tissue.any():
+            raise ImageError(
+                f"{slide.path} has no tissue that stands out from the glass: outline it with "
+                "--tissue, or segment everything with --no-tissue."
+            )
+        return tissue

@@ -1,7 +1,11 @@
-"""A picture of a whole slide: where it was segmented, and how dense each class is."""
+"""A picture of a whole slide: where it was segmented, and how dense each class is.
+
+Densities are nuclei per mm² of tissue, and all classes are drawn on one scale.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
@@ -12,8 +16,12 @@ from tsfd_client.release import Release
 
 _SIDE: Final = 720  # pixels of a panel's longer side
 _CELL: Final = 6  # pixels of a panel in which nuclei are counted together
-_SMOOTH: Final = 1.5  # cells
+_SMOOTH: Final = 1.5  # cells, at least
+_SMOOTH_MM: Final = 0.03
+_SPARSE: Final = 1000  # nuclei per mm²: fewer never have the full colour
 _TITLE: Final = 30
+_LEGEND: Final = 38
+_RAMP: Final = 160  # pixels of a legend's length
 _COLUMNS: Final = 3
 _INK: Final = (40, 40, 40)
 _OUTLINE: Final = (0, 150, 60)
@@ -68,39 +76,84 @@ class Overview:
 
     def draw(self, area: float) -> np.ndarray:
         """The picture; `area` is that of the tissue in mm². uint8 [H, W, 3]."""
+        densities, most = self._densities(area)
         outlined = self._slide.copy()
         contours, _ = cv2.findContours(self._tissue, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(outlined, contours, -1, _OUTLINE, 2, cv2.LINE_AA)
         total = sum(self.counts().values())
         title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
         panels = [_titled(outlined, title, _OUTLINE)]
+        paper = self._paper()
         for index, kind in enumerate(self._classes, start=1):
             number = self.counts()[kind.name]
-            title = f"{kind.name}: {number:,}, {number / area:,.0f} per mm2"
-            panels.append(_titled(self._density(index, kind.colour), title, kind.colour))
+            title = f"{kind.name}: {number:,}, {number / area:,.0f} per mm2 of tissue"
+            density = cv2.resize(densities[index], None, fx=_CELL, fy=_CELL)
+            share = density[: len(paper), : paper.shape[1]] / most * self._tissue
+            panel = _titled(_tinted(paper, share, kind.colour), title, kind.colour)
+            _draw_legend(panel, most, kind.colour)
+            panels.append(panel)
         rows = [panels[first : first + _COLUMNS] for first in range(0, len(panels), _COLUMNS)]
         return np.vstack([np.hstack(row) for row in rows])
 
-    def _density(self, index: int, colour: tuple[int, int, int]) -> np.ndarray:
-        """A class over the paled slide: the more of its nuclei, the more of its colour."""
-        height, width = self._slide.shape[:2]
-        smooth = cv2.GaussianBlur(self._numbers[index].astype(np.float32), (0, 0), _SMOOTH)
-        most = float(smooth.max())
-        share = cv2.resize(smooth / (most or 1.0), None, fx=_CELL, fy=_CELL)[:height, :width, None]
-        grey = self._slide.mean(axis=2, keepdims=True)
-        paper = 255 - _PALE * (255 - grey)
-        # The root shows what is sparse beside what is dense.
-        ink = np.sqrt(share)
-        drawn: np.ndarray = paper * (1 - ink) + np.array(colour) * ink
-        return drawn.astype(np.uint8)
+    def _densities(self, area: float) -> tuple[np.ndarray, int]:
+        """Nuclei per mm² of tissue by class and cell, float32 [n + 1, rows, columns]; the most."""
+        _, rows, columns = self._numbers.shape
+        padded: np.ndarray = np.zeros((rows * _CELL, columns * _CELL), np.float32)
+        padded[: len(self._tissue), : self._tissue.shape[1]] = self._tissue
+        # Shares of the cells, so that their areas add up to that of the tissue.
+        shares = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
+        cell = area / max(float(shares.sum()), 1e-6)
+        sigma = max(_SMOOTH, _SMOOTH_MM / np.sqrt(cell))
+        # Numbers and areas alike: what lies beside glass is not the paler for it.
+        areas = np.maximum(cv2.GaussianBlur(shares * cell, (0, 0), sigma), 1e-6)
+        numbers = self._numbers.astype(np.float32)
+        densities = np.stack([cv2.GaussianBlur(each, (0, 0), sigma) / areas for each in numbers])
+        # A nucleus on a scrap of tissue makes no density.
+        most = densities[:, shares >= shares.max() / 2].max()
+        return densities, _round_up(max(_SPARSE, float(most)))
+
+    def _paper(self) -> np.ndarray:
+        """The paled slide, float64 [h, w, 1]."""
+        paper: np.ndarray = 255 - _PALE * (255 - self._slide.mean(axis=2, keepdims=True))
+        return paper
+
+
+def _tinted(paper: np.ndarray, share: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """The more of a class, a share of the most [h, w], the more of its colour."""
+    # The root shows what is sparse beside what is dense.
+    ink = np.sqrt(np.minimum(1, share))[..., None]
+    drawn: np.ndarray = paper * (1 - ink) + np.array(colour) * ink
+    return drawn.astype(np.uint8)
+
+
+def _round_up(number: float) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, ..."""
+    power: int = 10 ** int(math.log10(number))
+    return next(times * power for times in (1, 2, 5, 10) if times * power >= number)
 
 
 def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np.ndarray:
     """A picture under its title, with a margin on the right."""
     height, width = picture.shape[:2]
-    panel = np.full((_TITLE + height + 12, max(width, _SIDE // 2) + 12, 3), 255, np.uint8)
+    panel = np.full((_TITLE + height + _LEGEND, max(width, _SIDE // 2) + 12, 3), 255, np.uint8)
     panel[_TITLE : _TITLE + height, :width] = picture
     cv2.rectangle(panel, (2, 8), (16, 22), colour, -1)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(panel, title, (24, 21), font, 0.5, _INK, 1, cv2.LINE_AA)
+    _write(panel, title, 24, 21)
     return panel
+
+
+def _draw_legend(panel: np.ndarray, most: int, colour: tuple[int, int, int]) -> None:
+    """Which colour is which density, below a panel's picture."""
+    top = len(panel) - _LEGEND + 6
+    paper: np.ndarray = np.full((10, _RAMP, 1), 255.0)
+    ramp = np.broadcast_to(np.linspace(0, 1, _RAMP), paper.shape[:2])
+    panel[top : top + 10, 2 : 2 + _RAMP] = _tinted(paper, ramp, colour)
+    for share in (0.0, 0.25, 1.0):
+        at = 2 + round(share * (_RAMP - 1))
+        panel[top : top + 14, at] = _INK
+        unit = " per mm2 of tissue" if share == 1 else ""
+        _write(panel, f"{share * most:,.0f}{unit}", at - 2, top + 27)
+
+
+def _write(panel: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(panel, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.resample import Box
-from tsfd_client.tiling import starts
+from tsfd_client.tiling import starts, touched
 from tsfd_client.versions import Edges, inner_edges
 
 SIDE = 16
@@ -137,23 +137,7 @@ def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
     tissue
         bool [h, w], the whole slide at any scale, or None for everywhere.
     """
-    ys, xs = starts(height), starts(width)
-    if tissue is None:
-        return Plan(height, width, np.ones((len(ys), len(xs)), bool))
-    # Sums over rectangles, from the sums over all that lies above and left.
-    sums = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
-    sums[1:, 1:] = tissue.cumsum(axis=0).cumsum(axis=1)
-    tops, bottoms = _cells(ys, height, tissue.shape[0])
-    lefts, rights = _cells(xs, width, tissue.shape[1])
-    held = sums[bottoms][:, rights] - sums[tops][:, rights] - sums[bottoms][:, lefts]
-    return Plan(height, width, held + sums[tops][:, lefts] > 0)
-
-
-def _cells(edges: tuple[int, ...], length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last cell (exclusive) that the tiles touch along one axis."""
-    first = np.array(edges) * cells // length
-    last = -(-np.minimum(np.array(edges) + TILE, length) * cells // length)
-    return first, np.maximum(last, first + 1)
+    return Plan(height, width, touched(height, width, tissue))
 
 
 def _own(edges: tuple[int, ...], first: int, length: int) -> tuple[int, int]:

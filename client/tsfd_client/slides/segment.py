@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tsfd_client.aio import AsyncClient
 from tsfd_client.connection import TRACER
 from tsfd_client.errors import ImageError, OutputError, TsfdError
@@ -29,7 +27,6 @@ from tsfd_client.slides.reader import Scaled, Slide, open_slide
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.status import LOCK, note_failure
 from tsfd_client.slides.tissue import MPP as TISSUE_MPP
-from tsfd_client.slides.tissue import find_tissue, read_tissue
 from tsfd_client.tiling import OVERLAP
 
 
@@ -99,7 +96,7 @@ def _segment(
     with Events(run.folder) as events:
         try:
             thumbnail = slide.thumbnail(TISSUE_MPP)
-            tissue = _tissue(slide, thumbnail, how)
+            tissue = how.tissue_of(slide, thumbnail)
             scaled = slide.at(release.mpp)
             plan = make_plan(*scaled.grid.shape, None if how.everywhere else tissue)
             area = float(tissue.mean()) * slide.area_mm2
@@ -163,18 +160,3 @@ def _facts(slide: Slide, how: How, release: Release) -> dict[str, Any]:
         "block": SIDE,
         **release.settings.given(),
     }
-
-
-def _tissue(slide: Slide, thumbnail: np.ndarray, how: How) -> np.ndarray:
-    """Where to segment, bool [h, w]."""
-    if how.everywhere:
-        return np.ones(thumbnail.shape[:2], bool)
-    if how.tissue is not None:
-        return read_tissue(how.tissue, slide.height, slide.width, slide.mpp)
-    tissue = find_tissue(thumbnail)
-    if not tissue.any():
-        raise ImageError(
-            f"{slide.path} has no tissue that stands out from the glass: outline it with --tissue, "
-            "or segment everything with --no-tissue."
-        )
-    return tissue

@@ -1,4 +1,4 @@
-"""Where a slide has tissue: found on a thumbnail, or read from the polygons of a GeoJSON file.
+"""Where an image has tissue: found on a thumbnail, or read from the polygons of a GeoJSON file.
 
 Stained tissue has a colour and glass has none, so saturation tells them apart.
 """
@@ -17,6 +17,8 @@ from tsfd_client.errors import ImageError
 
 MPP = 8.0
 """Scale of the masks, micrometres per pixel."""
+FILE = "tissue.geojson"
+"""Name of the mask in a result's folder."""
 
 _SIGMA_UM = 8.0  # noise of the scanner and dust are smaller
 _SATURATION = (6.0, 12.0)  # of 255: glass, tinted glass; pale tissue begins at once above
@@ -116,7 +118,7 @@ def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
         raise ImageError(f"{path} has no polygon: outline the tissue by polygons.")
     if not mask.any():
         raise ImageError(
-            f"{path} has no polygon on the slide, which is {width} x {height} pixels: its "
+            f"{path} has no polygon on the image, which is {width} x {height} pixels: its "
             "coordinates must be pixels of the full resolution."
         )
     return mask > 0
@@ -140,6 +142,40 @@ def to_geojson(tissue: np.ndarray, height: int, width: int) -> dict[str, Any]:
         for rings in polygons.values()
     ]
     return {"type": "FeatureCollection", "features": features}
+
+
+def lies_on(
+    tissue: np.ndarray, x: np.ndarray, y: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """Which places lie on the tissue.
+
+    Parameters
+    ----------
+    tissue
+        bool [h, w], the whole image.
+    x, y
+        Float [n], pixels of the image.
+    height, width
+        Of the image, pixels.
+
+    Returns
+    -------
+    bool [n]
+    """
+    rows, columns = tissue.shape
+    row = np.clip(y * (rows / height), 0, rows - 1).astype(np.intp)
+    column = np.clip(x * (columns / width), 0, columns - 1).astype(np.intp)
+    on: np.ndarray = tissue[row, column]
+    return on
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """A mask bool [h, w], row by row: how many pixels are outside, inside, outside, ..."""
+    flat = mask.ravel()
+    turns = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate([[0], turns, [flat.size]])
+    lengths: list[int] = np.diff(edges).tolist()
+    return [0, *lengths] if flat[0] else lengths
 
 
 def _polygons(node: Any) -> Iterator[Any]:

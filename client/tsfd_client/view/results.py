@@ -13,14 +13,19 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
+import numpy as np
+
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
 from tsfd_client.image import read_image
 from tsfd_client.origin import Origin
+from tsfd_client.plausibility import warning_of
 from tsfd_client.slides.reader import Slide, is_slide, open_slide
 from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.slides.table import count, read_info
+from tsfd_client.slides.table import Info, count, read_batches, read_info
+from tsfd_client.slides.tissue import FILE as TISSUE
+from tsfd_client.slides.tissue import read_tissue, run_lengths
 from tsfd_client.slides.whole import Whole
 from tsfd_client.view import outlines, pictures, pixels, points
 from tsfd_client.view.zooms import Zooms
@@ -78,16 +83,33 @@ class Result:
             If it is not finished or damaged.
         """
         facts = self._facts()
+        facts["warning"] = self._warning(facts)
         try:
             self.slide.fingerprint()
         except ImageError as error:
             return facts | {"pixels": None, "problem": str(error)}
         return facts | {"pixels": "tiles", "problem": None}
 
+    def _tissue(self, info: Info) -> np.ndarray | None:
+        """Where it has tissue, bool [h, w]; None where that is not known: then everywhere."""
+        try:
+            return read_tissue(self.folder / TISSUE, info.height, info.width, info.mpp)
+        except ImageError:
+            return None
+
+    def _warning(self, facts: dict[str, Any]) -> str | None:
+        """What was said of its scale when it was segmented."""
+        if not self._is_picture():
+            return _read(self.folder / "summary.json").get("scale_warning")
+        areas = [table["area_um2"].to_numpy() for table in read_batches(self.nuclei, ["area_um2"])]
+        mm2 = facts["mm2"] if facts["mask"] else None
+        return warning_of(np.concatenate([np.empty(0), *areas]), facts["mpp"], mm2)
+
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
         zooms = Zooms(info.width, info.height, info.mpp)
-        summary, compared = (_read(self.folder / name) for name in ("summary.json", COMPARISON))
+        tissue = self._tissue(info)
+        compared = _read(self.folder / COMPARISON)
         release = info.release
         scores = json.loads(_SCORES.read_text()).get(release.digests.get("weights_sha256"), {})
         return {
@@ -98,14 +120,22 @@ class Result:
             "full": zooms.full,
             "fine": zooms.fine,
             "nuclei": nuclei,
-            "mm2": summary.get("segmented_mm2", info.width * info.height * info.mpp**2 / 1e6),
+            "mm2": (1.0 if tissue is None else float(tissue.mean()))
+            * (info.width * info.height * info.mpp**2 / 1e6),
+            "mask": None
+            if tissue is None
+            else {
+                "rows": tissue.shape[0],
+                "columns": tissue.shape[1],
+                "runs": run_lengths(tissue),
+            },
             "classes": [
                 {"id": number, **asdict(kind), "f1": scores.get(kind.name)}
                 for number, kind in enumerate(release.classes, 1)
             ],
             "tissue": [
                 ring
-                for feature in _read(self.folder / "tissue.geojson").get("features", [])
+                for feature in _read(self.folder / TISSUE).get("features", [])
                 for ring in feature["geometry"]["coordinates"]
             ],
             "release": release.name,

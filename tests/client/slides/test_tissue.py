@@ -12,7 +12,13 @@ import pytest
 from samples.synthetic import generate
 from tsfd_client import ImageError
 from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.tissue import find_tissue, is_glass, read_tissue
+from tsfd_client.slides.tissue import (
+    find_tissue,
+    is_glass,
+    read_tissue,
+    run_lengths,
+    to_geojson,
+)
 
 DATA = Path(__file__).parents[4] / "shared/data"
 GLASS = {"white": (250, 250, 250), "usual": (243, 241, 244), "tinted": (235, 228, 238)}
@@ -183,8 +189,8 @@ def test_a_polygon_may_reach_beyond_the_slide(tmp_path: Path) -> None:
         (feature("Polygon", [[[None, 2]] * 4]), "is not GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "has no polygon"),
         (feature("Point", [1, 2]), "has no polygon"),
-        (feature("Polygon", [[[x + 2000, y] for x, y in SQUARE]]), "on the slide, which is 1000"),
-        (feature("Polygon", [[[x - 2000, y] for x, y in SQUARE]]), "on the slide, which is 1000"),
+        (feature("Polygon", [[[x + 2000, y] for x, y in SQUARE]]), "on the image, which is 1000"),
+        (feature("Polygon", [[[x - 2000, y] for x, y in SQUARE]]), "on the image, which is 1000"),
     ],
 )
 def test_an_outline_that_cannot_be_used(tmp_path: Path, content: object, says: str) -> None:
@@ -202,3 +208,18 @@ def test_an_outline_that_is_not_there(tmp_path: Path) -> None:
         read_tissue(tmp_path / "tissue.geojson", 800, 1000, mpp=1.0)
     with pytest.raises(ImageError, match="cannot be read: Is a directory"):
         read_tissue(tmp_path, 800, 1000, mpp=1.0)
+
+
+def test_a_mask_comes_back_from_its_outline(tmp_path: Path) -> None:
+    """To the pixel: densities are per area of it, wherever they are counted."""
+    noise = np.random.default_rng(2).random((90, 120)).astype(np.float32)
+    spots = (cv2.GaussianBlur(noise, (0, 0), 3) > 0.5).astype(np.uint8)
+    mask = cv2.morphologyEx(spots, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+    path = outlined(tmp_path, to_geojson(mask, 1440, 1921))
+
+    assert np.array_equal(read_tissue(path, 1440, 1921, mpp=0.5), mask)
+
+
+def test_run_lengths() -> None:
+    assert run_lengths(np.array([[False, True], [True, False]])) == [1, 2, 1]
+    assert run_lengths(np.ones((2, 3), bool)) == [0, 6]

@@ -3,6 +3,7 @@
 import { checked } from "./answer.js";
 
 const BYTES = 12; // of a nucleus
+const MOST_OPAQUE = 0.6; // of the densities: the tissue shines through
 
 export class Nuclei {
   constructor(buffer) {
@@ -43,33 +44,56 @@ export class Nuclei {
     return counts;
   }
 
-  // A picture of the densities of the classes shown: each square of `cell` pixels in the mixture
-  // of their colours, the denser the more opaque.
-  density(width, height, cell, shown, colours, least) {
-    const columns = Math.ceil(width / cell), rows = Math.ceil(height / cell);
-    const numbers = new Uint32Array(columns * rows * 6);
+  // A picture of the densities of the classes shown, nuclei per area of tissue: each square of
+  // `cell` pixels in the mixture of their colours, the denser the more opaque. `most` is the
+  // density, per pixel of level 0, from which on it gets no more opaque: that of the densest
+  // hundredth, but not less than `floor`.
+  density({ rows, columns, areas }, cell, shown, colours, least, floor) {
+    const numbers = new Map();
     for (let i = 0; i < this.length; i++) {
-      if (this.prob[i] < least || !shown[this.class[i]]) continue;
-      const place = Math.floor(this.y[i] / cell) * columns + Math.floor(this.x[i] / cell);
-      numbers[6 * place + this.class[i]]++;
+      const kind = this.class[i];
+      if (this.prob[i] < least || !shown[kind]) continue;
+      if (!numbers.has(kind)) numbers.set(kind, new Float32Array(columns * rows));
+      numbers.get(kind)[Math.floor(this.y[i] / cell) * columns + Math.floor(this.x[i] / cell)]++;
     }
-    const sums = new Float32Array(columns * rows);
-    for (let place = 0; place < sums.length; place++) {
-      for (let c = 1; c < 6; c++) sums[place] += numbers[6 * place + c];
-    }
-    const most = sums.filter((sum) => sum > 0).sort().at(-1 - Math.floor(sums.length / 100)) || 1;
+    // Numbers and areas alike: what lies beside glass is not the paler for it.
+    for (const [kind, each] of numbers) numbers.set(kind, smooth(each, rows, columns));
+    const densities = smooth(areas, rows, columns).map((area, place) => {
+      let sum = 0;
+      for (const each of numbers.values()) sum += each[place];
+      return area && sum / area;
+    });
+    const found = densities.filter((density) => density > 0).sort();
+    const most = Math.max(floor, found.at(Math.floor(0.99 * found.length)) ?? 0);
     const image = new ImageData(columns, rows);
-    for (let place = 0; place < sums.length; place++) {
-      if (!sums[place]) continue;
-      for (let channel = 0; channel < 3; channel++) {
-        let value = 0;
-        for (let c = 1; c < 6; c++) value += numbers[6 * place + c] * (colours[c]?.[channel] ?? 0);
-        image.data[4 * place + channel] = value / sums[place];
+    for (let place = 0; place < densities.length; place++) {
+      if (!densities[place]) continue;
+      const mixed = [0, 0, 0];
+      let sum = 0;
+      for (const [kind, each] of numbers) {
+        sum += each[place];
+        for (let c = 0; c < 3; c++) mixed[c] += each[place] * colours[kind][c];
       }
-      image.data[4 * place + 3] = 255 * Math.min(1, 0.15 + (0.85 * sums[place]) / most);
+      const strength = 0.15 + 0.85 * Math.min(1, densities[place] / most);
+      image.data.set([...mixed.map((value) => value / sum), 255 * MOST_OPAQUE * strength], 4 * place);
     }
-    return image;
+    return { image, most };
   }
+}
+
+// Each square with its eight neighbours, which weigh less.
+function smooth(values, rows, columns) {
+  const across = new Float32Array(values.length), result = new Float32Array(values.length);
+  for (let place = 0; place < values.length; place++) {
+    const column = place % columns;
+    across[place] = 2 * values[place] + (column > 0 ? values[place - 1] : 0)
+      + (column < columns - 1 ? values[place + 1] : 0);
+  }
+  for (let place = 0; place < values.length; place++) {
+    result[place] = 2 * across[place] + (across[place - columns] ?? 0)
+      + (across[place + columns] ?? 0);
+  }
+  return result;
 }
 
 export function isWithin(x, y, ring) {

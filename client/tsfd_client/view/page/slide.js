@@ -4,11 +4,14 @@ import * as maplibre from "./vendor/maplibre-gl.js";
 import { checked } from "./answer.js";
 import { Nuclei, isWithin } from "./nuclei.js";
 import { Scale } from "./scale.js";
+import { Tissue } from "./tissue.js";
 
 const element = (id) => document.getElementById(id);
 const number = (value) => Math.round(value).toLocaleString("en");
 const UNRELIABLE = 0.4; // F1 of a class
 const CELL_UM = 60; // of the densities
+const FINEST = 2000; // pixels of their picture's longer side
+const SPARSE = 1000; // nuclei per mm²: fewer never have the full colour
 const REACH_UM = 30; // of a nucleus, from any place within it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -17,7 +20,10 @@ maplibre.addProtocol("pmtiles", new pmtiles.Protocol().tile);
 
 export class Slide {
   constructor(view, folder) {
-    Object.assign(this, { view, folder, name: view.name, scale: new Scale(view) });
+    Object.assign(this, { view, folder, name: view.name, scale: new Scale(view), tissue: new Tissue(view) });
+    this.cell = Math.max(CELL_UM / view.mpp, Math.max(view.width, view.height) / 1000);
+    this.cells = this.tissue.areas(this.cell);
+    this.mask = pictureOf(this.tissue.image());
     this.shown = Object.fromEntries(view.classes.map(({ id }) => [id, true]));
     this.colours = Object.fromEntries(view.classes.map(({ id, colour }) => [id, colour]));
     this.ending = new AbortController();
@@ -80,7 +86,7 @@ export class Slide {
       : { tiles: [`${here}tiles/{z}/{x}/{y}.jpg`] };
     const everywhere = this.scale.corners([0, 0, view.width, view.height]);
     const sources = {
-      density: { type: "image", url: blank(), coordinates: everywhere },
+      density: { type: "image", url: canvasOf(1, 1).toDataURL(), coordinates: everywhere },
       tissue: { type: "geojson", data: this.toMap(view.tissue ?? []) },
       region: { type: "geojson", data: this.toMap([]) },
     };
@@ -147,9 +153,13 @@ export class Slide {
     const { view } = this;
     document.title = `${view.name}: nuclei`;
     element("name").textContent = view.name;
-    element("problem").textContent = view.problem ?? "";
-    element("problem").hidden = !view.problem;
+    for (const name of ["problem", "warning"]) {
+      element(name).textContent = view[name] ?? "";
+      element(name).hidden = !view[name];
+    }
     element("classes").tBodies[0].replaceChildren(...view.classes.map((kind) => this.row(kind)));
+    element("per").textContent = this.tissue.isKnown
+      ? "tissue" : "the whole image, whose tissue is not outlined";
     define(element("about"), [
       ["nuclei", number(view.nuclei)],
       ["scale", `${view.mpp.toFixed(4).replace(/0+$/, "")} µm per pixel`],
@@ -263,16 +273,21 @@ export class Slide {
   }
 
   drawDensity() {
-    const { view } = this;
-    const cell = Math.max(CELL_UM / view.mpp, Math.max(view.width, view.height) / 1000);
-    const image = this.nuclei.density(
-      view.width, view.height, cell, this.shown, this.colours, this.least());
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.width, image.height];
-    canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
-    const box = [0, 0, image.width * cell, image.height * cell];
+    const { cell, cells } = this;
+    const perMm2 = 1e6 / this.view.mpp ** 2; // of what is per pixel
+    const { image, most } = this.nuclei.density(
+      cells, cell, this.shown, this.colours, this.least(), SPARSE / perMm2);
+    const zoom = Math.min(1, FINEST / Math.max(this.view.width, this.view.height));
+    const clipped = canvasOf(Math.ceil(this.view.width * zoom), Math.ceil(this.view.height * zoom));
+    const [width, height] = [image.width * cell * zoom, image.height * cell * zoom];
+    const context = clipped.getContext("2d");
+    context.drawImage(pictureOf(image), 0, 0, width, height);
+    context.globalCompositeOperation = "destination-in";
+    context.drawImage(this.mask, 0, 0, this.view.width * zoom, this.view.height * zoom);
+    const box = [0, 0, clipped.width / zoom, clipped.height / zoom];
     this.map.getSource("density").updateImage(
-      { url: canvas.toDataURL(), coordinates: this.scale.corners(box) });
+      { url: clipped.toDataURL(), coordinates: this.scale.corners(box) });
+    element("most").textContent = number(most * perMm2);
   }
 
   soon() {
@@ -286,8 +301,7 @@ export class Slide {
   count() {
     if (!this.nuclei || this.ending.signal.aborted) return;
     const box = this.scale.inView(this.map);
-    const [width, height] = [box[2] - box[0], box[3] - box[1]];
-    const mm2 = (Math.max(0, width) * Math.max(0, height) * this.view.mpp ** 2) / 1e6;
+    const mm2 = box[0] < box[2] && box[1] < box[3] && this.mm2(this.tissue.area(box));
     const counts = this.nuclei.count(box, this.least());
     let all = 0;
     for (const { id } of this.view.classes) {
@@ -297,6 +311,11 @@ export class Slide {
     }
     element("count").textContent = number(all);
     element("density").textContent = mm2 ? number(all / mm2) : "";
+    element("area").textContent = (mm2 || 0).toPrecision(3);
+  }
+
+  mm2(pixels) {
+    return (pixels * this.view.mpp ** 2) / 1e6;
   }
 
   scaleBar() {
@@ -368,7 +387,7 @@ export class Slide {
     this.ring = ring;
     this.map.getSource("region").setData(this.toMap([[...ring, ring[0]]]));
     const counts = this.nuclei.countWithin(ring, this.least());
-    const mm2 = (areaOf(ring) * this.view.mpp ** 2) / 1e6;
+    const mm2 = this.mm2(areaOf(ring));
     const named = this.view.classes.map(({ id, name }) => [name, counts[id]]);
     this.region = { mm2, counts: Object.fromEntries(named) };
     const list = document.createElement("dl");
@@ -411,10 +430,14 @@ function define(list, pairs) {
     }));
 }
 
-function blank() {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 1;
-  return canvas.toDataURL();
+function canvasOf(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height });
+}
+
+function pictureOf(image) {
+  const canvas = canvasOf(image.width, image.height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
 }
 
 function areaOf(ring) {

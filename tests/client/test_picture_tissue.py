@@ -1,0 +1,112 @@
+"""Where pictures are segmented: in an outline, and on large ones where tissue is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from deploy.server import TritonServer
+from samples.synthetic import generate
+from tests.client.slides.commands import answered
+from tsfd_client.cli import main
+from tsfd_client.view.results import Result
+
+GLASS = 244
+
+
+def centroids(folder: Path) -> np.ndarray:
+    """Of the nuclei in a picture's result, float64 [n, 2]."""
+    features = json.loads((folder / "nuclei.geojson").read_text())["features"]
+    measured = [feature["properties"]["measurements"] for feature in features]
+    return np.array([(m["Centroid X px"], m["Centroid Y px"]) for m in measured])
+
+
+def test_an_outline_holds_for_a_picture(server: TritonServer, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), generate(300, 900, nuclei=120, seed=6).image[..., ::-1])
+    corners = [[64, 0], [320, 0], [320, 300], [64, 300], [64, 0]]
+    outline = {"type": "Polygon", "coordinates": [corners]}
+    (tmp_path / "outline.geojson").write_text(json.dumps(outline))
+    command = ["segment", str(tmp_path / "a.png"), "--mpp=0.25", f"--server={server.grpc_url}"]
+    before = answered(server)
+    outlined = [*command, f"--tissue={tmp_path / 'outline.geojson'}", f"--out={tmp_path / 'part'}"]
+    assert main(outlined) == 0
+    asked = answered(server) - before - 1  # the patch that asks whether it is there
+    assert main([*command, f"--out={tmp_path / 'whole'}"]) == 0
+
+    assert asked == 4  # of ten
+    everything, inside = centroids(tmp_path / "whole/a"), centroids(tmp_path / "part/a")
+    x = everything[:, 0]
+    far = everything[(x >= 64) & (x < 224)]  # whose tiles are asked of in both
+    kept = inside[inside[:, 0] < 224]
+    assert len(kept) == len(far) > 10
+    assert np.allclose(np.sort(kept, axis=0), np.sort(far, axis=0))
+    assert inside[:, 0].min() >= 64
+    assert inside[:, 0].max() < 352  # the mask's pixels have 8 µm
+    labels = cv2.imread(str(tmp_path / "part/a/labels.png"), cv2.IMREAD_UNCHANGED)
+    assert sorted(np.unique(labels)) == list(range(len(inside) + 1))
+    # The page knows what it is per.
+    view = Result(tmp_path / "part/a").view()
+    assert view["mm2"] == pytest.approx(300 * 256 * 0.25**2 / 1e6, rel=0.05)
+    assert view["mask"] is not None
+    assert Result(tmp_path / "whole/a").view()["mask"] is None
+    # Another run into the same folder leaves no outline behind.
+    assert main([*command, f"--out={tmp_path / 'part'}"]) == 0
+    assert np.array_equal(centroids(tmp_path / "part/a"), everything)
+    assert not (tmp_path / "part/a/tissue.geojson").exists()
+
+
+def test_glass_of_a_large_picture_costs_nothing(
+    server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.full((2100, 2100, 3), GLASS, np.uint8)
+    blank = tmp_path / "blank.tif"
+    tifffile.imwrite(blank, image, photometric="rgb", tile=(256, 256), resolution=(40_000, 40_000))
+    image[800:1000, 800:1000] = generate(200, 200, nuclei=20, seed=3).image
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, image, photometric="rgb", tile=(256, 256))
+    command = [f"--out={tmp_path}", "--mpp=0.25", f"--server={server.grpc_url}"]
+    before = answered(server)
+    assert main(["segment", str(path), *command]) == 0
+    assert answered(server) - before <= 16 + 1  # of a hundred
+    assert len(centroids(tmp_path / "large")) > 5
+    assert Result(tmp_path / "large").view()["mm2"] < 0.02
+
+    capsys.readouterr()
+    before = answered(server)
+    assert main(["segment", str(blank), *command]) == 1
+    assert answered(server) - before == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"tsfd: {blank} has no tissue that stands out from the glass: outline it with --tissue, or "
+        "segment everything with --no-tissue."
+    )
+
+
+def test_slides_leave_out_what_lies_beyond_the_outline(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "slide.svs"
+    image = generate(300, 600, nuclei=90, seed=6).image
+    tifffile.imwrite(
+        *(path, image),
+        photometric="rgb",
+        tile=(128, 128),
+        description="Aperio Image Library |AppMag = 40|MPP = 0.25",
+        metadata=None,
+    )
+    corners = [[64, 0], [320, 0], [320, 300], [64, 300], [64, 0]]
+    (tmp_path / "outline.geojson").write_text(
+        json.dumps({"type": "Polygon", "coordinates": [corners]})
+    )
+    command = ["segment", str(path), f"--out={tmp_path}", f"--server={server.grpc_url}"]
+    assert main([*command, f"--tissue={tmp_path / 'outline.geojson'}"]) == 0
+    found = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "slide/nuclei.parquet")
+    assert len(found) > 20
+    assert min(found["centroid_x"].to_pylist()) >= 64
+    assert max(found["centroid_x"].to_pylist()) < 352
+    summary = json.loads((tmp_path / "slide/summary.json").read_text())
+    assert summary["nuclei"] == len(found)
