@@ -6,7 +6,9 @@ const BYTES = 12; // of a nucleus
 const MOST_OPAQUE = 0.6; // of the densities: the tissue shines through
 
 export class Nuclei {
-  constructor(buffer) {
+  // `classes` is how many there are; their numbers begin with 1.
+  constructor(buffer, classes) {
+    this.classes = classes;
     this.length = buffer.byteLength / BYTES;
     const n = this.length;
     this.x = new Float32Array(buffer, 0, n);
@@ -16,13 +18,13 @@ export class Nuclei {
     this.prob = new Uint8Array(buffer, 11 * n, n); // per cent
   }
 
-  static async read(url) {
-    return new Nuclei(await (await checked(await fetch(url))).arrayBuffer());
+  static async read(url, classes) {
+    return new Nuclei(await (await checked(await fetch(url))).arrayBuffer(), classes);
   }
 
   // How many of each class have their centroid in a box and are as sure as wanted.
   count([x0, y0, x1, y1], least) {
-    const counts = new Array(6).fill(0);
+    const counts = new Array(1 + this.classes).fill(0);
     for (let i = 0; i < this.length; i++) {
       if (this.x[i] >= x0 && this.x[i] < x1 && this.y[i] >= y0 && this.y[i] < y1
           && this.prob[i] >= least) counts[this.class[i]]++;
@@ -32,7 +34,7 @@ export class Nuclei {
 
   // The same for a polygon, an open ring of pairs.
   countWithin(ring, least) {
-    const counts = new Array(6).fill(0);
+    const counts = new Array(1 + this.classes).fill(0);
     const xs = ring.map(([x]) => x), ys = ring.map(([, y]) => y);
     const [x0, y0, x1, y1] = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
     for (let i = 0; i < this.length; i++) {

@@ -54,7 +54,7 @@ export class Slide {
     this.scaleBar();
     element("wait").hidden = false; // the server makes what follows at the first look
     const [nuclei] = await Promise.all([
-      Nuclei.read(`${this.folder}/nuclei.bin`),
+      Nuclei.read(`${this.folder}/nuclei.bin`, this.view.classes.length),
       fetch(`${this.folder}/nuclei.pmtiles`, { headers: { Range: "bytes=0-126" } }).then(checked),
       new Promise((resolve) => this.map.once("load", resolve)),
     ]);
