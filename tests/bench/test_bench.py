@@ -91,7 +91,7 @@ def test_serving(server: TritonServer, tmp_path: Path) -> None:
             "nuclei_postprocess",
         }
     (turn,) = serving.compare(
-        server, ROOT / "model_repository" / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1
+        server, server.repository / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1
     )
     assert turn.keys() == {"bare", "grpc"}
     assert min(turn.values()) > 0
