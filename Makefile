@@ -24,22 +24,22 @@ OUT     ?= runs/$(PRESET)
 # Long tests of parts that `make faults` runs beside the faults themselves.
 LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
 
-.PHONY: help setup triton ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
+.PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
 	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
 	calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# What follows is made at the same time; each command's output stays in one piece.
-TOGETHER := @$(MAKE) --no-print-directory --jobs=2 --output-sync=line
+# What follows is made at the same time; whatever runs in it prints whole lines.
+TOGETHER := @$(MAKE) --no-print-directory --jobs=2
 
 setup:  ## create .venv and the embedded server's environment
 	+$(TOGETHER) triton $(VENV)/.serve
 
 ready:
-	@$(if $(wildcard $(CHOSEN) $(word 1,$(BUILT))),,echo "Making everything that is needed, which takes about two minutes the first time.")
-	+$(TOGETHER) triton $(READY)
+	@test -e $(VENV)/.serve || echo "The first time, everything is installed and converted: about two minutes."
+	+$(TOGETHER) triton $(READY) kernels
 
 tested: | $(VENV)/.made
 	+$(TOGETHER) triton $(VENV)/.test
@@ -47,6 +47,10 @@ tested: | $(VENV)/.made
 
 triton: | $(VENV)/.made
 	@$(RUN) -m deploy.setup
+
+# The proof of a conversion finds nuclei, too; compiled now, its kernels do not keep it waiting.
+kernels: $(VENV)/.serve
+	@$(RUN) -c "import instances; instances.warm_up()"
 
 $(VENV)/.made:
 	@echo "Creating $(VENV) ..."
@@ -58,7 +62,7 @@ $(VENV)/.made:
 # Each command asks for the packages it needs: .serve for those of all, others for an extra of
 # pyproject.toml on top.
 $(VENV)/.serve: pyproject.toml client/pyproject.toml constraints.txt | $(VENV)/.made
-	@echo "Installing packages into $(VENV) (700 MB to download) ..."
+	@echo "Installing packages into $(VENV) (600 MB to download) ..."
 	@$(RUN) -m deploy.packages -c constraints.txt -e ./client -e .
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
 	@$(RUN) -m deploy.packages -c constraints.txt --no-deps \
@@ -91,7 +95,7 @@ test: tested  ## all tests, with the real server
 test-fast: $(VENV)/.test  ## the tests that need neither a server nor a converted network
 	@$(RUN) -m pytest $(WORKERS) -m "not slow and not long" $(TESTS)
 
-faults: tested  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
+faults: ready tested  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
 	@$(RUN) -m pytest tests/faults tests/deploy/test_monitoring.py --reliability docs/reliability.md
 	@$(RUN) -m pytest -m long $(LONG)
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round"; \

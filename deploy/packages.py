@@ -6,7 +6,6 @@ because it reads none of pip's settings. Needs nothing but Python and its pip.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path

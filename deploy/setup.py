@@ -3,9 +3,9 @@
 NVIDIA ships the ``tritonserver`` binary inside the ``nvidia-pytriton`` wheel. It runs straight from
 there, with a Python environment of its own for the Python backend: that version of the backend
 needs numpy 1.x, while training and conversion need numpy 2. The environment lies in
-``build/triton-env``; nothing else is touched. The kernels of the post-processing are compiled there,
-too, so that the first server starts as fast as the next. A second run finds the stamp of the first
-and returns at once; changed pins or another Python version create the environment anew.
+``build/triton-env``; nothing else is touched. The post-processing's kernels are compiled there too:
+the first server starts as fast as the next. A second run finds the stamp of the first and returns
+at once; changed pins or another Python version create the environment anew.
 
 Needs nothing but Python, so that it can run while the project's own packages are installed.
 """

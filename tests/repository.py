@@ -20,7 +20,7 @@ from training.export import main as export
 _BUILT: Final = {*INSTALLED.values(), "model.plan.json", ENGINE_SOURCE, EXPECTED, "release.json"}
 
 
-def make(source: Path, folder: Path, *weights: str) -> int:
+def make(source: Path, folder: Path) -> int:
     """Convert the shipped weights into a copy of a model repository.
 
     Parameters
@@ -29,8 +29,6 @@ def make(source: Path, folder: Path, *weights: str) -> int:
         The repository; what is converted in it plays no part.
     folder
         Gets ``model_repository``, and what that is made of.
-    weights
-        Options of `training.export` that name others.
 
     Returns
     -------
@@ -39,11 +37,19 @@ def make(source: Path, folder: Path, *weights: str) -> int:
     """
     copy = folder / "model_repository"
     _copy(source, copy)
-    places = {"--saved-model": folder / "saved_model", "--out": folder / "conversion"}
-    options = [str(word) for pair in places.items() for word in pair]
-    return export([*weights, "--out", options[1]]) or convert(
-        [*options, "--repository", str(copy), "--targets", "cpu"]
-    )
+    saved_model, out = str(folder / "saved_model"), str(folder / "conversion")
+    options = [
+        "--saved-model",
+        saved_model,
+        "--out",
+        out,
+        "--repository",
+        str(copy),
+        "--targets",
+        "cpu",
+    ]
+    weights = str(ROOT / "weights" / "lite.npz")
+    return export(["--weights", weights, "--out", saved_model]) or convert(options)
 
 
 def _copy(source: Path, copy: Path) -> None:

@@ -14,7 +14,6 @@ from bench import gpu, network, postprocess, serving, stitching, view
 from bench.authors import split
 from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
-from deploy.setup import ROOT
 from samples import histology
 from tsfd_client import Client, read_image
 from tsfd_client.slides.table import count

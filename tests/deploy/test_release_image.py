@@ -61,6 +61,8 @@ def test_it_fetches_what_is_signed_and_nothing_else(tmp_path: Path) -> None:
 
     for path in (other / "release/model_repository").rglob("*"):
         if path.is_file():
-            served = ROOT / "model_repository" / path.relative_to(other / "release/model_repository")
+            served = (
+                ROOT / "model_repository" / path.relative_to(other / "release/model_repository")
+            )
             assert path.read_bytes() == served.read_bytes()
     assert (other / "release/model_repository/tsfd_net/1/model.onnx").is_file()
