@@ -17,7 +17,15 @@ from conversion.contract import ENGINE_SOURCE, EXPECTED
 from deploy.setup import ROOT
 from training.export import main as export
 
-_BUILT: Final = {*INSTALLED.values(), "model.plan.json", ENGINE_SOURCE, EXPECTED, "release.json"}
+_BUILT: Final = {
+    *INSTALLED.values(),
+    "model.plan.json",
+    ENGINE_SOURCE,
+    EXPECTED,
+    "release.json",
+    "config.pbtxt",
+    "cpu.pbtxt",
+}
 
 
 def make(source: Path, folder: Path) -> int:

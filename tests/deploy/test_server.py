@@ -35,9 +35,9 @@ FREE_PORTS = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health
 
 
 @pytest.fixture
-def network_only(tmp_path: Path) -> Path:
+def network_only(repository: Path, tmp_path: Path) -> Path:
     """A repository that holds the network alone, without its artefact."""
-    source = ROOT / "model_repository/tsfd_net"
+    source = repository / "tsfd_net"
     folder = tmp_path / "repository/tsfd_net"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("model.*x", "model.plan*"))
     return folder.parent
