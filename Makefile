@@ -2,15 +2,16 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV   := .venv
-PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
+# Python compiles packages when they are first imported: TensorFlow's take ten seconds, once.
+unexport PYTHONDONTWRITEBYTECODE
 BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/,model.onnx model.plan \
 	model.plan.json engine.onnx engine.parity.npz) nuclei_postprocess/1/release.json)
 # What is served; a command makes it anew when and only when its content has changed. What
 # `make convert` was told to make otherwise is served until a plain `make convert`.
 CHOSEN := build/chosen
 CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter command,$(origin $v)),$v)))
-READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),setup,convert))
+READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),$(VENV)/.serve,convert))
 # Whoever has an engine built for a GPU wants the network that needs one.
 WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
 PRESET ?= lite
@@ -23,59 +24,90 @@ OUT     ?= runs/$(PRESET)
 # Long tests of parts that `make faults` runs beside the faults themselves.
 LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
 
-.PHONY: help setup export convert serve demo test test-fast faults loadtest soak bench bench-peers \
+.PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
 	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
 	calibrate evaluate tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.ready  ## create .venv and the embedded server's environment
+# What follows is made at the same time; whatever runs in it prints whole lines.
+TOGETHER := @$(MAKE) --no-print-directory --jobs=2
+
+setup:  ## create .venv and the embedded server's environment
+	+$(TOGETHER) triton $(VENV)/.serve
+
+ready:
+	@test -e $(VENV)/.serve || echo "The first time, everything is installed and converted: about two minutes."
+	+$(TOGETHER) triton $(READY) kernels
+
+tested: | $(VENV)/.made
+	+$(TOGETHER) triton $(VENV)/.test
+	@$(RUN) -m tests.repository
+
+triton: | $(VENV)/.made
 	@$(RUN) -m deploy.setup
 
-$(VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
-	@echo "Installing packages into $(VENV) ..."
+# The proof of a conversion finds nuclei, too; compiled now, its kernels do not keep it waiting.
+kernels: $(VENV)/.serve
+	@$(RUN) -c "import instances; instances.warm_up()"
+
+$(VENV)/.made:
+	@echo "Creating $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
-	@{ $(PIP) -e './client[slides,export,dask,view]' -e '.[lint,load,test,train]' && $(PIP) --no-deps \
-		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs; } 2> $(VENV)/pip.log \
-		|| { cat $(VENV)/pip.log >&2; exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt uv 2> $(VENV)/uv.log \
+		|| echo "uv cannot be installed here ($(VENV)/uv.log): pip is used, which takes minutes longer."
 	@touch $@
 
-export: | $(VENV)/.ready  ## WEIGHTS -> build/saved_model
+# Each command asks for the packages it needs: .serve for those of all, others for an extra of
+# pyproject.toml on top.
+$(VENV)/.serve: pyproject.toml client/pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing packages into $(VENV) (600 MB to download) ..."
+	@$(RUN) -m deploy.packages -c constraints.txt -e ./client -e .
+	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
+	@$(RUN) -m deploy.packages -c constraints.txt --no-deps \
+		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
+	@touch $@
+
+$(VENV)/.bench $(VENV)/.lint $(VENV)/.load $(VENV)/.test $(VENV)/.train: $(VENV)/.%: $(VENV)/.serve
+	@echo "Installing packages for $* ..."
+	@$(RUN) -m deploy.packages -c constraints.txt -e ./client -e '.[$*]'
+	@touch $@
+
+export: $(VENV)/.serve  ## WEIGHTS -> build/saved_model
 	@$(RUN) -m training.export --weights "$(WEIGHTS)" --out build/saved_model
 
-convert: export | setup  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
+convert: export  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
 	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) \
 		$(if $(INT8),--int8 "$(INT8)") $(if $(TENSORRT),--tensorrt "$(TENSORRT)")
 	@$(if $(CHOICE),touch,rm -f) $(CHOSEN)
 
-serve: $(READY)  ## serve on this machine's CPU until Ctrl-C
+serve: ready  ## serve on this machine's CPU until Ctrl-C
 	@$(RUN) -m deploy.serve
 
-demo: $(READY)  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
+demo: ready  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
-test: convert  ## all tests, with the real server
+test: tested  ## all tests, with the real server
 	@$(RUN) -m pytest $(WORKERS) -m "not long" \
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
-test-fast: | $(VENV)/.ready  ## the tests that need neither a server nor a converted network
+test-fast: $(VENV)/.test  ## the tests that need neither a server nor a converted network
 	@$(RUN) -m pytest $(WORKERS) -m "not slow and not long" $(TESTS)
 
-faults: convert  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
+faults: ready tested  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
 	@$(RUN) -m pytest tests/faults tests/deploy/test_monitoring.py --reliability docs/reliability.md
 	@$(RUN) -m pytest -m long $(LONG)
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round"; \
 		$(RUN) -m pytest $(FAULTS) || exit 1; done
 
-loadtest: $(READY)  ## Locust's load in many profiles, judged by loadtest/load.toml: build/loadtest
+loadtest: ready $(VENV)/.load  ## Locust's load in many profiles, judged by loadtest/load.toml: build/loadtest
 	@$(RUN) -m loadtest $(LOADTEST)
 
-soak: $(READY)  ## an hour of load: what grows; writes docs/reliability.md and build/soak
+soak: ready $(VENV)/.load  ## an hour of load: what grows; writes docs/reliability.md and build/soak
 	@$(RUN) -m loadtest.soak --document docs/reliability.md
 
-bench: $(READY)  ## time post-processing, stitching, network and serving: build/bench
+bench: ready $(VENV)/.bench  ## time post-processing, stitching, network and serving: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.stitching
 	@$(RUN) -m bench.replay
@@ -84,10 +116,11 @@ bench: $(READY)  ## time post-processing, stitching, network and serving: build/
 	@$(RUN) -m bench.slides
 	@$(RUN) -m bench.view
 
-bench-peers: | $(VENV)/.ready  ## time other nucleus networks beside both presets: build/bench
+bench-peers bench-gpu: $(VENV)/.bench
+bench-peers:  ## time other nucleus networks beside both presets: build/bench
 	@$(RUN) -m bench.peers
 
-bench-gpu: | $(VENV)/.ready  ## time a Triton server on a GPU host: URL=host:8001
+bench-gpu:  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)
 
 # Tools that get along with no other package have an environment of their own.
@@ -101,16 +134,16 @@ build/%-env/.ready:
 	@build/$*-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-gpu-check: $(READY)  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
+gpu-check: ready $(VENV)/.load  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
 
-image: | $(VENV)/.ready  ## the images for the CPU, with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu
+image: $(VENV)/.serve  ## the images for the CPU, with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu
 	@$(RUN) -m deploy.image.build
 
-image-test: convert image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
+image-test: ready tested image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
 	@$(RUN) -m pytest -s tests/deploy/test_container_image.py tests/deploy/test_release_image.py
 
-chart-test: convert image  ## run the chart's pod of it by podman; wants helm
+chart-test: tested image  ## run the chart's pod of it by podman; wants helm
 	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
 
 image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
@@ -119,26 +152,26 @@ image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
 		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile deploy/release/Dockerfile
 
-manifests: build/validate-env/.ready | $(VENV)/.ready  ## compose, chart and KServe without a cluster; CRDS=folder
+manifests: build/validate-env/.ready $(VENV)/.test  ## compose, chart and KServe without a cluster; CRDS=folder
 	@PYTHONPATH=. build/validate-env/bin/python -m deploy.manifests.validate $(if $(CRDS),--crds "$(CRDS)")
 	@$(RUN) -m pytest tests/deploy/test_chart.py
 
-release: $(READY)  ## one archive of what is served, the same bytes for the same content: build/release
+release: ready  ## one archive of what is served, the same bytes for the same content: build/release
 	@$(RUN) -m deploy.release make --out build/release
 
-release-test: $(READY) build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
+release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
 	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
 	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py
 
-check: | $(VENV)/.ready  ## what DATA holds, and what is broken in it
+check: $(VENV)/.train  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
 
-train: | $(VENV)/.ready  ## DATA=folder PRESET=lite|full|paper EPOCHS=n OUT=runs/lite RESUME=1
+train: $(VENV)/.train  ## DATA=folder PRESET=lite|full|paper EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
 		--recipe $(PRESET) --out "$(OUT)" $(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(RESUME),--resume)
 
-evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3
+evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3
 	@$(RUN) -m training.evaluate \
 		$(if $(FOLD),--pannuke,--manifest) \
 		"$(or $(DATA),$(error Name the data: make evaluate DATA=folder))" \
@@ -146,26 +179,26 @@ evaluate: | $(VENV)/.ready  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HEL
 		$(if $(HELD),--held-back $(HELD)) \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
 
-calibrate: | $(VENV)/.ready  ## fit the classes of WEIGHTS to nuclei of DATA held back to choose by; WRITE=1
+calibrate: $(VENV)/.train  ## fit the classes of WEIGHTS to nuclei of DATA held back to choose by; WRITE=1
 	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make calibrate DATA=folder))"
 
-tune: | $(VENV)/.ready  ## try thresholds on what DATA holds back to choose by; WRITE=1 keeps the best
+tune: $(VENV)/.train  ## try thresholds on what DATA holds back to choose by; WRITE=1 keeps the best
 	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
-protocol: | $(VENV)/.ready  ## PROTOCOL=rotation|random on PanNuke in DATA, by the recipe PRESET
+protocol: $(VENV)/.train  ## PROTOCOL=rotation|random on PanNuke in DATA, by the recipe PRESET
 	@$(RUN) -m training.protocol $(or $(PROTOCOL),rotation) \
 		--pannuke "$(or $(DATA),$(error Name the data: make protocol DATA=PanNuke))" \
 		--recipe $(PRESET) --out "runs/$(or $(PROTOCOL),rotation)-$(PRESET)"
 
-lint: | $(VENV)/.ready  ## ruff, types of the client, who may import whom
+lint: $(VENV)/.lint  ## ruff, types of the client, who may import whom
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
 
-dist: | $(VENV)/.ready  ## the client as wheel and source archive: build/dist
+dist: $(VENV)/.test  ## the client as wheel and source archive: build/dist
 	@$(VENV)/bin/python -m build --outdir build/dist client
 
 sbom: setup build/sbom-env/.ready  ## bills of materials of client, server and container: build/sbom

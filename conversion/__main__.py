@@ -60,11 +60,11 @@ def _run(arguments: argparse.Namespace) -> None:
     origin = release.Origin.of(network, precision)
 
     files: dict[Path, bytes] = {}
+    remarks: list[str] = []
     check_wanted = arguments.targets is not None and "check" in targets
     if check_wanted or not _is_current(folder, targets, origin):
         from conversion.convert import convert  # what it imports takes seconds
 
-        print("".join(f"Left out {name}: {why}.\n" for name, why in left_out.items()), end="")
         made = convert(
             arguments.saved_model,
             targets,
@@ -73,17 +73,30 @@ def _run(arguments: argparse.Namespace) -> None:
             command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
             out=_output_folder(arguments.out),
         )
-        files = {folder / name: content for name, content in made.items()}
-    if INSTALLED.keys().isdisjoint(targets):
-        return
+        files = {folder / name: content for name, content in made.files.items()}
+        remarks = [made.check] if made.check else []
+        remarks += [f"Left out {name}: {why}." for name, why in left_out.items()]
+    if not INSTALLED.keys().isdisjoint(targets):
+        _install(arguments.repository, files, described, record, origin)
+    if remarks:
+        print(*remarks)
+
+
+def _install(
+    repository: Path,
+    files: dict[Path, bytes],
+    described: dict[Path, bytes],
+    record: release.Release,
+    origin: release.Origin,
+) -> None:
     if not files and all(_holds(path, content) for path, content in described.items()):
-        print(f"{arguments.repository} is up to date with release {record.release}.")
+        print(f"{repository} is up to date with release {record.release}.")
         return
     install.write(files | described)
     for path in files:
         print(f"Installed {path} ({len(files[path]) / 1e6:.1f} MB).")
-    _remove_others(folder, origin)
-    print(f"{arguments.repository} holds release {record.release}.")
+    _remove_others(install.version_folder(repository), origin)
+    print(f"{repository} holds release {record.release}.")
 
 
 def _parser() -> argparse.ArgumentParser:

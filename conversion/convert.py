@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +32,22 @@ class Forms:
     float32: Path
     cpu: Path
     tensorrt: Path
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a conversion.
+
+    Attributes
+    ----------
+    files
+        Content by name of the files to install.
+    check
+        What TensorRT-RTX said of the graph, if it was asked.
+    """
+
+    files: dict[str, bytes]
+    check: str | None
 
 
 class Gate:
@@ -78,7 +95,7 @@ def convert(
     patches: np.ndarray | None,
     command: Sequence[str],
     out: Path,
-) -> dict[str, bytes]:
+) -> Made:
     """Make the targets of a SavedModel.
 
     Parameters
@@ -96,33 +113,18 @@ def convert(
     out
         Folder for ONNX files and the report.
 
-    Returns
-    -------
-    dict
-        Content by name of the files to install.
-
     Raises
     ------
     ConversionError
         If a form differs from the SavedModel or a target cannot be made.
     """
     forms = _write_onnx(saved_model, origin, patches, out)
-    tiles = parity.tiles()
-    reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
-    gate = Gate(reference, out / "parity.json")
-    for name, load, path, tolerance in (
-        ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
-        (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
-        ("CPU target (OpenVINO)", runtimes.openvino, forms.cpu, forms.tolerance),
-    ):
-        result = gate.compare(name, runtimes.infer(load(path), tiles), tolerance)
-    if result.nuclei_reference <= len(tiles):
-        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
-    gate.check()
+    with ThreadPoolExecutor(1) as beside:  # the builder keeps one core busy, and Python free
+        check = beside.submit(_build_check, forms) if "check" in targets else None
+        tiles, reference, gate = _compare(saved_model, forms, out)
+        accepted = check.result() if check else None
 
     files: dict[str, bytes] = {}
-    if "check" in targets:
-        _build_check(forms)
     if "tensorrt" in targets:
         built = out / "model.plan"
         try:
@@ -141,10 +143,30 @@ def convert(
     if files:  # what a host without a plan of its own builds one from, and proves it by
         files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
         files[EXPECTED] = Expected(tiles, reference, forms.tolerance).to_bytes()
-    return files
+    return Made(files, accepted)
+
+
+def _compare(
+    saved_model: Path, forms: Forms, out: Path
+) -> tuple[np.ndarray, runtimes.Outputs, Gate]:
+    """Tiles, the SavedModel's outputs on them, and the gate that all ONNX files came through."""
+    tiles = parity.tiles()
+    reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
+    gate = Gate(reference, out / "parity.json")
+    for name, load, path, tolerance in (
+        ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
+        (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
+        ("CPU target (OpenVINO)", runtimes.openvino, forms.cpu, forms.tolerance),
+    ):
+        result = gate.compare(name, runtimes.infer(load(path), tiles), tolerance)
+    if result.nuclei_reference <= len(tiles):
+        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
+    gate.check()
+    return tiles, reference, gate
 
 
 def _write_onnx(saved_model: Path, origin: Origin, patches: np.ndarray | None, out: Path) -> Forms:
+    print(f"Converting {saved_model} and comparing every form with it ...", flush=True)
     with quiet_tensorflow():
         from conversion.to_onnx import convert as to_onnx
     start = time.perf_counter()
@@ -169,10 +191,10 @@ def _write(path: Path, model: onnx.ModelProto, origin: Origin) -> None:
     install.write({path: model.SerializeToString()})
 
 
-def _build_check(forms: Forms) -> None:
+def _build_check(forms: Forms) -> str:
     start = time.perf_counter()
     built = engine.build(engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
-    print(
+    return (
         f"TensorRT-RTX accepts the {forms.precision} graph: engine of {len(built) / 1e6:.1f} MB in "
         f"{time.perf_counter() - start:.0f} s."
     )

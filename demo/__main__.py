@@ -51,9 +51,9 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
     synthetic = out / "synthetic" / "image.png"
     synthetic.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(field.image).save(synthetic)
+    print("Starting Triton on this machine's CPU ...", flush=True)
     with TritonServer() as server, Client(server.grpc_url) as client:
         client.check()
-        print(f"Triton is ready at {server.grpc_url}.")
         if mpp is None:
             mpp = client.release().mpp
             print(
@@ -68,9 +68,11 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
             "use": USE,
         }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    tsfd = os.path.relpath(Path(sys.executable).with_name("tsfd"))
     print(f"\nAll figures are in {out / 'summary.json'} ({USE}).")
-    tsfd = Path(sys.executable).with_name("tsfd")
-    print(f"Look at them in a browser: {os.path.relpath(tsfd)} view {out}")
+    print(f"Look at the nuclei in a browser:  {tsfd} view {out}")
+    print("Segment a picture of your own:    make demo IMAGE=biopsy.png MPP=0.25")
+    print("Keep a server running for many:   make serve")
 
 
 def _segment(
@@ -108,7 +110,7 @@ def _segment(
             f"  against the {truth.max()} known nuclei: PQ {quality.pq:.3f} "
             f"(DQ {quality.dq:.3f}, SQ {quality.sq:.3f})"
         )
-    print(f"  pictures and tables: {out / name}")
+    print(f"  picture: {out / name / 'overlay.png'}; tables and outlines beside it")
     return result
 
 

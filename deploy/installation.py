@@ -91,8 +91,7 @@ def _embedded(environment: TritonEnvironment) -> Installation:
             # The backend embeds the Python that it finds first on PATH.
             "PATH": f"{environment.bin}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": f"{environment.library_directory}:{search_path}".rstrip(":"),
-            # Kernels compiled under this numpy stay apart from those of the main environment.
-            "NUMBA_CACHE_DIR": str(Path(environment.path) / "numba-cache"),
+            "NUMBA_CACHE_DIR": str(environment.kernels),
             "TRITON_SERVER_VERSION": _EMBEDDED,  # as NVIDIA's container has it
         },
     )

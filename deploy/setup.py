@@ -3,8 +3,11 @@
 NVIDIA ships the ``tritonserver`` binary inside the ``nvidia-pytriton`` wheel. It runs straight from
 there, with a Python environment of its own for the Python backend: that version of the backend
 needs numpy 1.x, while training and conversion need numpy 2. The environment lies in
-``build/triton-env``; nothing else is touched. A second run finds the stamp of the first and returns
+``build/triton-env``; nothing else is touched. The post-processing's kernels are compiled there too:
+the first server starts as fast as the next. A second run finds the stamp of the first and returns
 at once; changed pins or another Python version create the environment anew.
+
+Needs nothing but Python, so that it can run while the project's own packages are installed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 ENVIRONMENT: Final = ROOT / "build" / "triton-env"
 REQUIREMENTS: Final = Path(__file__).with_name("embedded-requirements.txt")
+POSTPROCESSING: Final = ROOT / "model_repository" / "nuclei_postprocess" / "1"
 PYTHON_VERSIONS: Final = ((3, 11), (3, 12))
 """The wheel holds backend stubs for Python 3.8 to 3.13, but numpy 1.26 ends at 3.12."""
 
@@ -68,6 +72,11 @@ class TritonEnvironment:
         packages = Path(self.path) / "lib" / f"python{self.python}" / "site-packages"
         return packages / "pytriton" / "tritonserver"
 
+    @property
+    def kernels(self) -> Path:
+        """Folder that keeps compiled kernels, apart from those of an environment with numpy 2."""
+        return Path(self.path) / "numba-cache"
+
 
 def find_environment(path: Path = ENVIRONMENT) -> TritonEnvironment | None:
     """Return the finished environment at ``path``, or None where it is missing or out of date."""
@@ -100,13 +109,14 @@ def create_environment(path: Path = ENVIRONMENT) -> TritonEnvironment:
     library_directory = _check_machine()
     if path.exists():
         shutil.rmtree(path)
-    logger.info("Creating %s", path)
-    venv.create(path, with_pip=True, symlinks=True)
-    logger.info("Installing Triton and what its models import (about 150 MB to download)")
+    logger.info("Installing Triton into %s (150 MB to download) ...", os.path.relpath(path))
+    venv.create(path, symlinks=True)
     _install(path)
     environment = TritonEnvironment(str(path), python, str(library_directory))
     _link_stub(environment)
     _check_numpy(environment)
+    logger.info("Compiling the post-processing for it (20 s) ...")
+    _compile_kernels(environment)
     stamp = {**asdict(environment), "pins": _pins_hash()}
     (path / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
     return environment
@@ -149,13 +159,14 @@ def _check_machine() -> Path:
 
 
 def _install(path: Path) -> None:
-    command = [path / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS]
-    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if result.returncode:
-        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-        reason = (errors or result.stderr.splitlines() or ["pip gave no reason"])[-1]
-        raise SetupError(f"The packages of {REQUIREMENTS.name} could not be installed: {reason}")
+    from deploy.packages import PackagesError, install  # not in a container, which has this module
+
+    try:
+        install(path, "--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS)
+    except PackagesError as error:
+        raise SetupError(
+            f"The packages of {REQUIREMENTS.name} could not be installed: {error}"
+        ) from error
 
 
 def _link_stub(environment: TritonEnvironment) -> None:
@@ -182,15 +193,22 @@ def _check_numpy(environment: TritonEnvironment) -> None:
         )
 
 
+def _compile_kernels(environment: TritonEnvironment) -> None:
+    command = [environment.bin / "python", "-c", "import instances; instances.warm_up()"]
+    variables = {"PYTHONPATH": str(POSTPROCESSING), "NUMBA_CACHE_DIR": str(environment.kernels)}
+    result = subprocess.run(
+        command, env=os.environ | variables, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if result.returncode:
+        reason = (result.stderr.splitlines() or ["no reason given"])[-1]
+        raise SetupError(f"The kernels of {POSTPROCESSING} do not compile: {reason}")
+
+
 def main() -> int:
     """Run the command line; return the exit code."""
-    from rich.console import Console  # not in a container, which imports this module
-
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        with Console().status("Setting up the embedded Triton server"):
-            # From in here lines appear above the status, which only a terminal shows.
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-            environment = create_environment()
+        environment = create_environment()
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1

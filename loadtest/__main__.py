@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.server import ServerError
 from loadtest import profiles
-from loadtest.plan import prepared
+from loadtest.plan import REPOSITORY, prepared
 from loadtest.profiles import ORDER, Load, Profile, ProfileError
 from loadtest.run import LoadError
 from tsfd_client import TsfdError
@@ -34,6 +34,13 @@ def main(argv: list[str] | None = None) -> int:
         nargs="*",
         metavar="PROFILE",
         help=f"{', '.join(ORDER)}; default: all but soak",
+    )
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help="what is served; default: model_repository",
     )
     parser.add_argument(
         "--server", metavar="HOST:PORT", help="a running server; without it one is started"
@@ -56,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         with prepared(
             load,
             arguments.out,
+            repository=arguments.repository,
             server=arguments.server,
             bare=arguments.bare,
             processes=arguments.processes,

@@ -23,7 +23,7 @@ from loadtest.run import Outcome, Target, closed_loop, open_loop
 from loadtest.server_times import Reading
 from tsfd_client import Client
 
-_MODEL = ROOT / "model_repository" / ARTEFACT
+REPOSITORY = ROOT / "model_repository"
 _BARE_SECONDS = 3.0
 
 
@@ -39,6 +39,8 @@ class LoadTest:
         Profiles and mix.
     out
         Folder for all files.
+    model
+        Network that the bare runtime is given.
     processes
         Of the generator.
     way
@@ -55,6 +57,7 @@ class LoadTest:
     target: Target
     load: Load
     out: Path
+    model: Path
     processes: int = 1
     way: tuple[str, int] | None = None
     bare: list[float] = field(default_factory=list)
@@ -66,7 +69,7 @@ class LoadTest:
     def measure_bare(self, given: float | None = None) -> None:
         """Measure the bare runtime once more; the server is idle meanwhile."""
         if self.way:
-            given = rate(_MODEL, *self.way, seconds=_BARE_SECONDS)
+            given = rate(self.model, *self.way, seconds=_BARE_SECONDS)
         self.bare.append(given or self.bare[-1])
 
     def run(self, profile: Profile) -> None:
@@ -146,6 +149,7 @@ def prepared(
     load: Load,
     out: Path,
     *,
+    repository: Path = REPOSITORY,
     server: str | None = None,
     bare: float | None = None,
     processes: int = 1,
@@ -154,6 +158,8 @@ def prepared(
 
     Parameters
     ----------
+    repository
+        What is served.
     server
         ``host:port`` of a running one; None starts one.
     bare
@@ -164,19 +170,20 @@ def prepared(
     deploy.server.ServerError, tsfd_client.TsfdError
         If there is no network, or the server cannot start or be used.
     """
-    if not _MODEL.is_file():
-        raise ServerError(f"{_MODEL} is missing: run `make convert`.")
+    model = repository / ARTEFACT
+    if not model.is_file():
+        raise ServerError(f"{model} is missing: run `make convert`.")
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        own = None if server else stack.enter_context(TritonServer())
+        own = None if server else stack.enter_context(TritonServer(repository))
         url = server or own.grpc_url
-        asked = answers.compute()
+        asked = answers.compute(repository)
         if _is_on_gpu(url):
             asked.accept_rounding()
         asked.save(out / "answers.pickle")
         pid = own.pid if own else None
         target = Target(url, asked.release, out / "answers.pickle", pid)
-        test = LoadTest(target, load, out, processes, None if bare else best_way(_MODEL))
+        test = LoadTest(target, load, out, model, processes, None if bare else best_way(model))
         test.measure_bare(bare)
         yield test
 

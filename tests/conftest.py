@@ -67,10 +67,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The project's model repository with the converted network in place."""
-    path = ROOT / "model_repository"
+    """A model repository of the tests' own with the shipped network in place."""
+    path = ROOT / "build" / "tests" / "model_repository"
     if not (path / ARTEFACT).is_file():
-        pytest.fail(f"model_repository/{ARTEFACT} is missing: run `make convert` first.")
+        pytest.fail(f"{path / ARTEFACT} is missing: run `python -m tests.repository` first.")
     return path
 
 

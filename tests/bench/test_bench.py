@@ -14,7 +14,6 @@ from bench import gpu, network, postprocess, serving, stitching, view
 from bench.authors import split
 from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
-from deploy.setup import ROOT
 from samples import histology
 from tsfd_client import Client, read_image
 from tsfd_client.slides.table import count
@@ -91,7 +90,7 @@ def test_serving(server: TritonServer, tmp_path: Path) -> None:
             "nuclei_postprocess",
         }
     (turn,) = serving.compare(
-        server, ROOT / "model_repository" / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1
+        server, server.repository / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1
     )
     assert turn.keys() == {"bare", "grpc"}
     assert min(turn.values()) > 0

@@ -21,6 +21,7 @@ from conversion.errors import ConversionError
 from conversion.expected import Expected
 from conversion.runtimes import Outputs
 from deploy.setup import ROOT
+from tests.repository import make
 from training.exported import Exported, file_sha256, source_sha256
 
 LITE = ROOT / "weights" / "lite.npz"
@@ -135,7 +136,7 @@ def test_make_compares_contents_whatever_the_times(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
 
-    for goal in ("convert", "demo", "serve", "test"):
+    for goal in ("convert", "demo", "serve"):
         shown = subprocess.run(
             ["make", "--dry-run", goal, f"WEIGHTS={old}"],
             capture_output=True,
@@ -172,6 +173,30 @@ def test_what_make_was_told_to_convert_is_served_until_a_plain_convert(tmp_path:
     assert "-m conversion" not in shown("serve")
     assert "-m conversion" in shown("serve", "WEIGHTS=others.npz")
     assert "rm -f build/chosen" in shown("convert")
+    assert "build/chosen" not in shown("test")
+    assert "-m conversion" not in shown("test")
+
+
+@pytest.mark.usefixtures("converted_once")
+def test_what_a_user_has_converted_survives_tests(
+    saved_model: Path, repository: Path, tmp_path: Path
+) -> None:
+    theirs = {"tsfd_net/1/model.onnx": "theirs", "nuclei_postprocess/1/release.json": "theirs"}
+    install.version_folder(repository)
+    for name, content in theirs.items():
+        (repository / name).write_text(content)
+    own = tmp_path / "tests"
+    shutil.copytree(saved_model, own / "saved_model")
+    stale = own / "model_repository" / "nuclei_postprocess" / "1" / "gone.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+
+    assert make(repository, own) == 0
+
+    for name, content in theirs.items():
+        assert (repository / name).read_text() == content
+        assert (own / "model_repository" / name).read_bytes() != content.encode()
+    assert not stale.exists()
 
 
 @pytest.mark.usefixtures("converted_once", "rtx")

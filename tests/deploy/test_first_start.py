@@ -386,11 +386,14 @@ def test_nothing_is_built_on_a_host_that_is_not_supported(
 
 
 @pytest.fixture
-def complete(small: Path, tmp_path: Path) -> Path:
+def complete(repository: Path, small: Path, tmp_path: Path) -> Path:
     """A whole repository of the small network, whose server serves the plan."""
+    models = repository
     repository = Path(shutil.copytree(small, tmp_path / "repository", symlinks=True))
-    models, network = ROOT / "model_repository", repository / "tsfd_net"
-    (repository / "nuclei_segmentation").symlink_to(models / "nuclei_segmentation")
+    network = repository / "tsfd_net"
+    (repository / "nuclei_postprocess").unlink()
+    for name in ("nuclei_postprocess", "nuclei_segmentation"):
+        (repository / name).symlink_to(models / name)
     for name in ("config.pbtxt", "configs"):
         (network / name).symlink_to(models / "tsfd_net" / name)
     (network / "1/model.py").symlink_to(Path(__file__).with_name("plan_model.py"))

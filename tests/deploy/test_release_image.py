@@ -27,7 +27,7 @@ def _container(*arguments: str, models: Path, keys: Path) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_fetches_what_is_signed_and_nothing_else(repository: Path, tmp_path: Path) -> None:
+def test_it_fetches_what_is_signed_and_nothing_else(tmp_path: Path) -> None:
     need_image(RELEASE_IMAGE)
     models, other, keys = (tmp_path / name for name in ("models", "other", "keys"))
     for folder in (models, other, keys):
@@ -61,6 +61,8 @@ def test_it_fetches_what_is_signed_and_nothing_else(repository: Path, tmp_path: 
 
     for path in (other / "release/model_repository").rglob("*"):
         if path.is_file():
-            served = repository / path.relative_to(other / "release/model_repository")
+            served = (
+                ROOT / "model_repository" / path.relative_to(other / "release/model_repository")
+            )
             assert path.read_bytes() == served.read_bytes()
     assert (other / "release/model_repository/tsfd_net/1/model.onnx").is_file()

@@ -35,9 +35,9 @@ FREE_PORTS = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health
 
 
 @pytest.fixture
-def network_only(tmp_path: Path) -> Path:
+def network_only(repository: Path, tmp_path: Path) -> Path:
     """A repository that holds the network alone, without its artefact."""
-    source = ROOT / "model_repository/tsfd_net"
+    source = repository / "tsfd_net"
     folder = tmp_path / "repository/tsfd_net"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("model.*x", "model.plan*"))
     return folder.parent
@@ -287,10 +287,10 @@ def test_a_server_that_dies_is_reported(empty: Path, tmp_path: Path) -> None:
 def test_a_container_s_first_process_keeps_no_dead_backends(repository: Path) -> None:
     """Orphans become its children."""
     script = """
-import ctypes, os
+import ctypes, os, sys
 from deploy.server import TritonServer
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
-server = TritonServer()
+server = TritonServer(sys.argv[1])
 server.start()
 server.stop(drain=False)
 try:
@@ -298,6 +298,6 @@ try:
 except ChildProcessError:
     print("none")
 """
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-c", script, str(repository)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("none\n", "")

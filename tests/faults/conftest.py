@@ -36,5 +36,5 @@ def rows() -> list[Row]:
 
 @pytest.fixture
 def serving(repository: Path) -> Iterator[Serving]:
-    with Serving() as running:
+    with Serving(["--repository", str(repository)]) as running:
         yield running

@@ -164,7 +164,8 @@ def test_memory_runs_out(
 ) -> None:
     """The kernel kills the group's largest process, as in a container that reaches its limit."""
     join = f'echo $$ > {limit}/cgroup.procs && exec "$@"'
-    with Serving(wrapper=["sh", "-c", join, "sh"]) as serving:
+    wrapper = ["sh", "-c", join, "sh"]
+    with Serving(["--repository", str(repository)], wrapper) as serving:
         most = limit / "memory.limit_in_bytes"
         with Load(serving.url, patches[:4]) as load, Client(serving.url) as client:
             used = int((limit / "memory.usage_in_bytes").read_text())

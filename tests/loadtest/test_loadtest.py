@@ -45,7 +45,16 @@ def test_short_run_has_no_wrong_answers(server: TritonServer, tmp_path: Path) ->
     """By two processes of the generator; the bare rate is given, so that little is asked."""
     config = tmp_path / "load.toml"
     config.write_text(SHORT)
-    options = ["--server", server.grpc_url, "--bare", "2", "--processes", "2"]
+    options = [
+        "--server",
+        server.grpc_url,
+        "--repository",
+        str(server.repository),
+        "--bare",
+        "2",
+        "--processes",
+        "2",
+    ]
 
     code = main(["smoke", "closed", *options, "--config", str(config), "--out", str(tmp_path)])
 
