@@ -92,6 +92,8 @@ class Overview:
             panel = _titled(_tinted(paper, share, kind.colour), title, kind.colour)
             _draw_legend(panel, most, kind.colour)
             panels.append(panel)
+        # The last row is filled up with white.
+        panels += [np.full_like(panels[0], 255)] * (-len(panels) % _COLUMNS)
         rows = [panels[first : first + _COLUMNS] for first in range(0, len(panels), _COLUMNS)]
         return np.vstack([np.hstack(row) for row in rows])
 
