@@ -13,13 +13,14 @@ import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 
 from bench.machine import machine
-from bench.stitching import STEP, answers
+from bench.stitching import answers
 from samples.slide import write_slide
 from tsfd_client.assemble import TileResult
 from tsfd_client.contract import TISSUES
@@ -27,9 +28,9 @@ from tsfd_client.slides import segment
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.how import How
 from tsfd_client.slides.pipeline import Pipeline
-from tsfd_client.slides.plan import SIDE, PlannedTile
 from tsfd_client.slides.status import status_of
-from tsfd_client.tiling import OVERLAP
+from tsfd_client.tiling import OVERLAP, SIDE, STEP
+from tsfd_client.versions import Corner
 
 _RELEASE = "replay"
 _WHITE = np.full((256, 256, 3), 243, np.uint8)
@@ -38,8 +39,8 @@ _WHITE = np.full((256, 256, 3), 243, np.uint8)
 class _Replay(Pipeline):
     """Answers tiles from the recorded block, which repeats over the slide."""
 
-    async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
-        return [_RECORDED[tile.y // STEP % SIDE, tile.x // STEP % SIDE] for tile in tiles]
+    async def _answers(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileResult]:
+        return [_RECORDED[y // STEP % SIDE, x // STEP % SIDE] for y, x in corners]
 
 
 _RECORDED: dict[tuple[int, int], TileResult] = {}

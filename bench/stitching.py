@@ -23,15 +23,13 @@ from scipy import ndimage
 from bench.machine import machine
 from samples.synthetic import generate
 from tsfd_client.contract import TILE
-from tsfd_client.slides.plan import SIDE
 from tsfd_client.slides.seams import from_table, join_seams, split, to_table
-from tsfd_client.tiling import OVERLAP
+from tsfd_client.tiling import OVERLAP, SIDE, STEP
 from tsfd_client.versions import Edges, TileNuclei, Version, versions
 
-STEP = TILE - OVERLAP
 _PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile
 _PATTERN = 1024  # pixels; the field repeats it
-_INNER = Edges(True, True, True, True)
+_INNER = Edges(OVERLAP, OVERLAP, OVERLAP, OVERLAP)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -120,7 +118,8 @@ def measure(nuclei: int) -> dict[str, object]:
 
 def _own(y: int, x: int) -> tuple[int, int, int, int]:
     side = SIDE * STEP
-    return y + OVERLAP, x + OVERLAP, y + side, x + side
+    reach = (TILE + OVERLAP) // 2  # of the tiles that the blocks before ask for between theirs
+    return y + reach, x + reach, y + side, x + side
 
 
 def main(argv: list[str] | None = None) -> int:

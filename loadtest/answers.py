@@ -21,7 +21,7 @@ from deploy.setup import ROOT
 from samples.patches import patches
 from samples.synthetic import generate
 from training.evaluation.panoptic_quality import panoptic_quality
-from tsfd_client.assemble import TileResult, assemble
+from tsfd_client.assemble import TileResult, assemble, between
 from tsfd_client.client import Client
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.release import Release
@@ -119,7 +119,10 @@ def compute(repository: Path = ROOT / "model_repository") -> Asked:
     for image in _images():
         cut = tiling(image, release.mpp, release.mpp)
         results = [(tile, result(tile.image)) for tile in cut]
-        images.append(_of_image(assemble(cut, results, image.shape[:2], release.mpp, release)))
+        more = [(tile, result(tile.image)) for tile in between(cut, results)]
+        images.append(
+            _of_image(assemble(cut, results, image.shape[:2], release.mpp, release, more))
+        )
     return Asked([_of_tile(result(t)) for t in patches()], images, release.name)
 
 

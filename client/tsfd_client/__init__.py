@@ -5,7 +5,8 @@ with Client("localhost:8001") as client:
 
 image, tiff, source       files and their scale
 tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined, with
-                          versions (what a tile says of them) and join (those that share pixels)
+                          versions (what a tile says of them), join (those that share pixels) and
+                          between (what tiles cut is asked for again)
 client, aio, connection   requests, with wire (the protocol), shm and shm_aio (shared
                           memory), retry
 assemble, nuclei, save    answers become nuclei, and nuclei files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 
 from tsfd_client import wire
-from tsfd_client.assemble import TileResult, assemble, batches
+from tsfd_client.assemble import Results, TileResult, assemble, batches, between
 from tsfd_client.connection import TRACER, Connection
 from tsfd_client.contract import MODEL
 from tsfd_client.nuclei import Nuclei
@@ -91,7 +91,23 @@ class AsyncClient(Connection):
         release = await self.release()
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
-        results: list[tuple[Tile, TileResult]] = []
+        results = await self._ask(list(cut), settings, progress)
+        wanted = await asyncio.to_thread(between, cut, results)
+        more = await self._ask(wanted, settings, progress, len(results))
+        if any(result.release != release.name for _, result in results + more):
+            self._release = None  # it serves another one since it was asked
+        answered = (await self.release()).with_settings(settings)
+        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp, answered, more)
+
+    async def _ask(
+        self,
+        tiles: Sequence[Tile],
+        settings: Settings | None,
+        progress: Callable[[int, int], None] | None,
+        before: int = 0,
+    ) -> Results:
+        """The answers for tiles of an image, of which `before` others are answered."""
+        results: Results = []
 
         async def request(batch: list[Tile]) -> None:
             async with self._in_flight:
@@ -99,19 +115,16 @@ class AsyncClient(Connection):
                 answers = await self.segment_tiles(pixels, settings=settings)
             results.extend(zip(batch, answers, strict=True))
             if progress:
-                progress(len(results), len(cut))
+                progress(before + len(results), before + len(tiles))
 
-        pending = [asyncio.create_task(request(batch)) for batch in batches(cut, self.batch_size)]
+        pending = [asyncio.create_task(request(batch)) for batch in batches(tiles, self.batch_size)]
         try:
             await asyncio.gather(*pending)
         finally:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        if any(result.release != release.name for _, result in results):
-            self._release = None  # it serves another one since it was asked
-        answered = (await self.release()).with_settings(settings)
-        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp, answered)
+        return results
 
     async def segment_tiles(
         self,

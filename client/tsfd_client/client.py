@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client import wire
-from tsfd_client.assemble import TileResult, assemble, batches
+from tsfd_client.assemble import Results, TileResult, assemble, batches, between
 from tsfd_client.connection import TRACER, Connection
 from tsfd_client.contract import MODEL
 from tsfd_client.nuclei import Nuclei
@@ -119,7 +119,7 @@ class Client(Connection):
         settings
             Thresholds other than the server's.
         progress
-            Called with the tiles done and the tiles in all.
+            Called with the tiles done and the tiles in all: more of them once nuclei were cut.
 
         Raises
         ------
@@ -132,8 +132,23 @@ class Client(Connection):
         release = self.release()
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
-        requests = batches(cut, self.batch_size)
-        results: list[tuple[Tile, TileResult]] = []
+        results = self._ask(list(cut), settings, progress)
+        more = self._ask(between(cut, results), settings, progress, len(results))
+        if any(result.release != release.name for _, result in results + more):
+            self._release = None  # it serves another one since it was asked
+        answered = self.release().with_settings(settings)
+        return assemble(cut, results, image.shape[:2], mpp, answered, more)
+
+    def _ask(
+        self,
+        tiles: Sequence[Tile],
+        settings: Settings | None,
+        progress: Callable[[int, int], None] | None,
+        before: int = 0,
+    ) -> Results:
+        """The answers for tiles of an image, of which `before` others are answered."""
+        requests = batches(tiles, self.batch_size)
+        results: Results = []
         waiting: dict[Future[list[TileResult]], list[Tile]] = {}
         pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="tsfd")
         try:
@@ -148,13 +163,10 @@ class Client(Connection):
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     results.extend(zip(waiting.pop(future), future.result(), strict=True))
                     if progress:
-                        progress(len(results), len(cut))
+                        progress(before + len(results), before + len(tiles))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        if any(result.release != release.name for _, result in results):
-            self._release = None  # it serves another one since it was asked
-        answered = self.release().with_settings(settings)
-        return assemble(cut, results, image.shape[:2], mpp, answered)
+        return results
 
     def segment_tiles(
         self, tiles: np.ndarray, *, settings: Settings | None = None

@@ -10,14 +10,17 @@ image can be joined part by part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from tsfd_client.between import replace, wanted
 from tsfd_client.join import Nucleus, settle
-from tsfd_client.versions import TileNuclei, inner_edges, versions
+from tsfd_client.tiling import SIDE, place
+from tsfd_client.versions import Corner, Edges, TileNuclei, Version, inner_edges, versions
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,24 @@ class Stitched:
         return np.array([n.class_prob for n in self.nuclei], np.float32)
 
 
-def stitch(tiles: Iterable[TileNuclei], height: int, width: int) -> Stitched:
-    """Join the nuclei of all tiles of an image of `height` x `width` pixels."""
-    # Where the image is smaller than a tile, the rest of the tile is padding.
-    tiles = [
-        TileNuclei(t.y, t.x, t.instance_map[: height - t.y, : width - t.x], t.nuclei) for t in tiles
-    ]
-    edges = inner_edges((tile.y, tile.x) for tile in tiles)
-    found = [version for tile in tiles for version in versions(tile, edges[tile.y, tile.x])]
+def stitch(
+    tiles: Iterable[TileNuclei], height: int, width: int, between: Iterable[TileNuclei] = ()
+) -> Stitched:
+    """Join the nuclei of all tiles of an image of `height` x `width` pixels.
+
+    Parameters
+    ----------
+    tiles
+        Of a grid, of which some may be missing.
+    between
+        Those that are `still_wanted`, or none of them.
+    """
+    inner, blocks = _blocks(tiles, height, width)
+    more = {(tile.y, tile.x): tile for tile in _without_padding(between, height, width)}
+    found: list[Version] = []
+    for block in blocks:
+        asked = [more[corner] for corner in wanted(block, inner)] if more else []
+        found += replace(block, inner, asked, height, width)
     nuclei, _ = settle(found)
     instance_map = np.zeros((height, width), np.int32)
     for number, nucleus in enumerate(nuclei, start=1):
@@ -69,3 +82,29 @@ def stitch(tiles: Iterable[TileNuclei], height: int, width: int) -> Stitched:
         under = instance_map[nucleus.y : nucleus.y + rows, nucleus.x : nucleus.x + columns]
         under[nucleus.mask] = number
     return Stitched(instance_map, nuclei)
+
+
+def still_wanted(tiles: Sequence[TileNuclei], height: int, width: int) -> list[Corner]:
+    """The corners of further tiles, between those of an image, that hold whole what those cut."""
+    inner, blocks = _blocks(tiles, height, width)
+    return sorted({corner for block in blocks for corner in wanted(block, inner)})
+
+
+def _blocks(
+    tiles: Iterable[TileNuclei], height: int, width: int
+) -> tuple[dict[Corner, Edges], list[list[Version]]]:
+    """The edges of all tiles, and the versions of each block."""
+    tiles = _without_padding(tiles, height, width)
+    inner = inner_edges((tile.y, tile.x) for tile in tiles)
+    blocks: dict[Corner, list[Version]] = defaultdict(list)
+    for tile in tiles:
+        block = place(tile.y) // SIDE, place(tile.x) // SIDE
+        blocks[block] += versions(tile, inner[tile.y, tile.x])
+    return inner, list(blocks.values())
+
+
+def _without_padding(tiles: Iterable[TileNuclei], height: int, width: int) -> list[TileNuclei]:
+    """Where the image is smaller than a tile, the rest of the tile is padding."""
+    return [
+        TileNuclei(t.y, t.x, t.instance_map[: height - t.y, : width - t.x], t.nuclei) for t in tiles
+    ]

@@ -17,6 +17,13 @@ OVERLAP = 32
 """Pixels that neighbouring tiles share: context for what lies at a border (8 micrometres at 40x);
 nuclei of any size are joined. Twice as much costs a third more tiles and finds hardly more."""
 
+STEP = TILE - OVERLAP
+"""Pixels from one tile of the grid to the next; the last tile of an axis is nearer."""
+
+SIDE = 16
+"""Tiles of the grid along a block's side. What is joined, and asked for again, in one block knows
+nothing of the others."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -57,7 +64,11 @@ class Tiling:
 
     def __iter__(self) -> Iterator[Tile]:
         for y, x in self._places:
-            yield Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
+            yield self.tile(y, x)
+
+    def tile(self, y: int, x: int) -> Tile:
+        """The tile whose upper left corner is given, wherever it lies in the image."""
+        return Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
@@ -152,7 +163,12 @@ def _cells(edges: tuple[int, ...], length: int, cells: int) -> tuple[np.ndarray,
 def starts(length: int) -> tuple[int, ...]:
     """Edges of the tiles along one axis; the last tile ends where the image ends."""
     last = max(0, length - TILE)
-    return (*range(0, last, TILE - OVERLAP), last)
+    return (*range(0, last, STEP), last)
+
+
+def place(start: int) -> int:
+    """Which tile of the grid, along one axis, starts there."""
+    return -(-start // STEP)
 
 
 def pad(pixels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What each tile says of its nuclei: versions, of which neighbouring tiles hold several each.
 
-A nucleus that ends at a tile's inner edge is cut there, and a neighbouring tile usually holds it
-whole: what reaches less than three quarters of the overlap into the tile begins where both tiles
-see, and is left to that neighbour.
+A nucleus that ends at a tile's inner edge is cut there. What reaches less than seven eighths of the
+overlap into the tile lies where both tiles see, and is left to the neighbour, which holds it whole.
+What reaches further is cut there, too: see `tsfd_client.between`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy as np
 
 from tsfd_client.contract import CLASS, CLASS_PROB, TILE, X_MIN, Y_MAX
 from tsfd_client.outline import Box, solid_piece
-from tsfd_client.tiling import OVERLAP
 
-_EDGE = 2  # pixels; a mask seldom fills a nucleus to the very edge of its tile
-_STUB = 3 * OVERLAP // 4
+STUB = 0.875
+"""Share of the pixels that two tiles share: what reaches no further is left to the neighbour."""
+EDGE = 2
+"""Pixels from a tile's edge at which a nucleus ends there: few masks fill it to the very edge."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,20 @@ class TileNuclei:
     nuclei: np.ndarray
 
 
-class Edges(NamedTuple):
-    """Which edges of a tile are inner: another tile goes on there."""
+Corner = tuple[int, int]
+"""Upper left corner of a tile in the image: y, x."""
 
-    top: bool
-    left: bool
-    bottom: bool
-    right: bool
+
+class Edges(NamedTuple):
+    """Pixels that a tile shares with the one that goes on beyond each edge; 0 where none does.
+
+    An edge is inner where another tile goes on.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Version:
         0..1.
     """
 
-    tile: tuple[int, int]
+    tile: Corner
     number: int
     y: int
     x: int
@@ -91,7 +99,7 @@ class Version:
     @property
     def cut(self) -> bool:
         """Whether it ends at an inner edge of its tile."""
-        return self.margin <= _EDGE
+        return self.margin <= EDGE
 
     @property
     def rank(self) -> tuple[int, ...]:
@@ -100,7 +108,7 @@ class Version:
         return (self.cut, -order, self.y, self.x, *self.tile, self.number)
 
 
-def inner_edges(corners: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Edges]:
+def inner_edges(corners: Iterable[Corner]) -> dict[Corner, Edges]:
     """The inner edges of the tiles of a grid, of which some may be missing.
 
     Parameters
@@ -113,8 +121,13 @@ def inner_edges(corners: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Edg
     # Of each tile the one that goes on below it, and the one to its right.
     below = {a: b for a, b in pairwise(by_column) if a[1] == b[1] and b[0] - a[0] < TILE}
     beside = {a: b for a, b in pairwise(by_row) if a[0] == b[0] and b[1] - a[1] < TILE}
-    lower, righter = set(below.values()), set(beside.values())
-    return {c: Edges(c in lower, c in righter, c in below, c in beside) for c in by_row}
+    above, before = ({b: a for a, b in pairs.items()} for pairs in (below, beside))
+    neighbours = (above, before, below, beside)
+    return {c: Edges(*(_shared(c, others.get(c)) for others in neighbours)) for c in by_row}
+
+
+def _shared(corner: Corner, other: Corner | None) -> int:
+    return 0 if other is None else TILE - abs(other[0] - corner[0]) - abs(other[1] - corner[1])
 
 
 def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
@@ -122,9 +135,11 @@ def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
     boxes = tile.nuclei[:, X_MIN : Y_MAX + 1].astype(np.int32)
     x0, y0, x1, y1 = boxes.T
     # How far from each inner edge each nucleus begins and ends.
-    begins = np.array([y0, x0, TILE - y1, TILE - x1])[list(inner)]
-    ends = np.array([y1, x1, TILE - y0, TILE - x0])[list(inner)]
-    stubs = ((begins <= _EDGE) & (ends < _STUB)).any(axis=0)
+    shared = np.array(inner, int)[:, None]
+    is_inner = shared[:, 0] > 0
+    begins = np.array([y0, x0, TILE - y1, TILE - x1])[is_inner]
+    ends = np.array([y1, x1, TILE - y0, TILE - x0])[is_inner]
+    stubs = ((begins <= EDGE) & (ends < STUB * shared[is_inner])).any(axis=0)
     margins = begins.min(axis=0, initial=TILE).tolist()
     classes = tile.nuclei[:, CLASS].astype(int).tolist()
     class_probs = tile.nuclei[:, CLASS_PROB].tolist()

@@ -33,7 +33,7 @@ from training.model import weights
 from training.target import CLASSES
 from tsfd_client import Client
 from tsfd_client.nuclei import Nuclei
-from tsfd_client.tiling import tiling
+from tsfd_client.tiling import Tile, tiling
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("built_once")]
 
@@ -169,13 +169,15 @@ def test_process_and_server_agree(
     compiled = openvino.compile_model(form, "CPU", settings)
     suited = weights.parameters(LITE)
 
+    def ask(tiles: list[Tile]) -> list[dict[str, np.ndarray]]:
+        found = [compiled({"image": tile.image[None]}) for tile in tiles]
+        return [{name: one[name][0].copy() for name in OUTPUTS} for one in found]
+
     def in_the_served_precision(images: Iterable[np.ndarray]) -> Iterator[Nuclei]:
         for image in images:
             cut = tiling(image, MPP, MPP)
             tiles = list(cut)
-            found = [compiled({"image": tile.image[None]}) for tile in tiles]
-            answers = [{name: one[name][0].copy() for name in OUTPUTS} for one in found]
-            yield Probabilities(cut, tiles, answers, image.shape[:2]).nuclei(suited)
+            yield Probabilities(cut, tiles, ask(tiles), image.shape[:2]).nuclei(suited, ask)
 
     float32 = partial(segment_all, network, parameters=suited)
     in_float32 = evaluate(data, float32, by_tissue=False)

@@ -9,9 +9,9 @@ the same weights returns the same nuclei.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import instances
 import keras
@@ -21,7 +21,7 @@ from training.data.annotated import MPP
 from training.model.preprocess import TILE
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
-from tsfd_client.assemble import TileResult, assemble
+from tsfd_client.assemble import Results, TileResult, assemble, between
 from tsfd_client.nuclei import Nuclei
 from tsfd_client.release import NucleusClass, Release
 from tsfd_client.settings import Settings
@@ -29,6 +29,10 @@ from tsfd_client.tiling import Tile, Tiling, tiling
 
 BATCH = 8
 """Tiles that go through the network at once."""
+
+Answers = list[dict[str, np.ndarray]]
+"""Of each tile ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256] and
+``tissue_probs`` float32 [19]."""
 
 _DEFAULTS = instances.Parameters()
 _RELEASE = "in process"
@@ -43,8 +47,7 @@ class Probabilities:
     tiling, tiles
         How the image was cut.
     answers
-        Of each tile ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256]
-        and ``tissue_probs`` float32 [19].
+        Of each tile.
     shape
         Height and width of the image, pixels at 0.25 mpp.
     target
@@ -53,19 +56,28 @@ class Probabilities:
 
     tiling: Tiling
     tiles: list[Tile]
-    answers: list[dict[str, np.ndarray]]
+    answers: Answers
     shape: tuple[int, int]
     target: Target = PANNUKE
 
-    def nuclei(self, parameters: instances.Parameters = _DEFAULTS) -> Nuclei:
-        """Find the nuclei of each tile and put them together."""
-        results = []
-        for tile, answer in zip(self.tiles, self.answers, strict=True):
-            found = instances.extract(
-                answer["class_probs"], answer["boundary_prob"], parameters, with_contours=False
-            )
-            result = TileResult(found.instance_map, found.nuclei, answer["tissue_probs"], _RELEASE)
-            results.append((tile, result))
+    def nuclei(
+        self,
+        parameters: instances.Parameters = _DEFAULTS,
+        ask: Callable[[list[Tile]], Answers] | None = None,
+    ) -> Nuclei:
+        """Find the nuclei of each tile and put them together.
+
+        Parameters
+        ----------
+        parameters
+            Thresholds, smallest nucleus and method.
+        ask
+            The network, for the tiles between that hold what these cut. Without it that stays cut,
+            which is near enough to compare thresholds.
+        """
+        results = _results(self.tiles, self.answers, parameters)
+        tiles = between(self.tiling, results) if ask else []
+        more = _results(tiles, ask(tiles), parameters) if ask and tiles else []
         release = Release(
             name=_RELEASE,
             mpp=self.target.mpp,
@@ -74,7 +86,7 @@ class Probabilities:
             preset="",
             precision="float",
         )
-        return assemble(self.tiling, results, self.shape, MPP, release)
+        return assemble(self.tiling, results, self.shape, MPP, release, more)
 
 
 def segment(
@@ -115,8 +127,9 @@ def segment_all(
     tsfd_client.errors.ImageError
         If an image cannot be used.
     """
+    ask = partial(_answer_all, _serving(network))
     for found in run(network, images, target):
-        yield found.nuclei(parameters)
+        yield found.nuclei(parameters, ask)
 
 
 def run(
@@ -133,7 +146,7 @@ def run(
     """
     serve = _serving(network)
     waiting: list[tuple[Tiling, list[Tile], tuple[int, int]]] = []
-    answers: list[dict[str, np.ndarray]] = []
+    answers: Answers = []
     tiles: list[np.ndarray] = []
 
     def finished() -> Iterator[Probabilities]:
@@ -165,7 +178,24 @@ def _serving(network: keras.Model) -> keras.Model:
     return serving
 
 
-def _answers(serve: keras.Model, tiles: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+def _results(tiles: list[Tile], answers: Answers, parameters: instances.Parameters) -> Results:
+    results = []
+    for tile, answer in zip(tiles, answers, strict=True):
+        found = instances.extract(
+            answer["class_probs"], answer["boundary_prob"], parameters, with_contours=False
+        )
+        result = TileResult(found.instance_map, found.nuclei, answer["tissue_probs"], _RELEASE)
+        results.append((tile, result))
+    return results
+
+
+def _answer_all(serve: keras.Model, tiles: list[Tile]) -> Answers:
+    images = [tile.image for tile in tiles]
+    batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
+    return [answer for batch in batches for answer in _answers(serve, batch)]
+
+
+def _answers(serve: keras.Model, tiles: list[np.ndarray]) -> Answers:
     # Always a full batch: each other size would be compiled anew.
     batch = np.zeros((BATCH, TILE, TILE, 3), np.uint8)
     batch[: len(tiles)] = tiles

@@ -1,13 +1,15 @@
 """The blocks of a slide, several at a time: read, segmented, stitched, kept.
 
 While the server works on the tiles of one block, the next is read and the one before is stitched.
-In memory are three blocks, whatever the size of the slide.
+In memory are three blocks, whatever the size of the slide. What a block's tiles cut is asked for in
+tiles between them, once they are all answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from tsfd_client.aio import AsyncClient
 from tsfd_client.assemble import TileResult
+from tsfd_client.between import replace, wanted
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
 from tsfd_client.release import Release
@@ -28,7 +31,7 @@ from tsfd_client.slides.seams import split, to_table
 from tsfd_client.slides.table import from_nuclei
 from tsfd_client.slides.tissue import is_glass
 from tsfd_client.tiling import pad
-from tsfd_client.versions import TileNuclei, Version, versions
+from tsfd_client.versions import Corner, TileNuclei, Version, versions
 
 _IN_MEMORY: Final = 3  # blocks
 
@@ -103,9 +106,18 @@ class Pipeline:
                 for first in range(0, len(tiles), size)
             ]
         del pixels
-        nuclei = await asyncio.to_thread(self._keep, block, [task.result() for task in tasks])
-        asked, seconds = len(tiles), time.monotonic() - began
-        self.progress.kept(block, asked, nuclei, seconds)
+        found = [version for task in tasks for version in task.result()]
+        corners = await asyncio.to_thread(wanted, found, block.inner)
+        self.progress.between(len(corners))
+        async with asyncio.TaskGroup() as group:
+            more = [
+                group.create_task(self._ask_between(corners[first : first + size]))
+                for first in range(0, len(corners), size)
+            ]
+        between = [tile for task in more for tile in task.result()]
+        nuclei = await asyncio.to_thread(self._keep, block, found, between)
+        seconds = time.monotonic() - began
+        self.progress.kept(block, len(tiles), len(corners), nuclei, seconds)
 
     def _read(self, block: Block) -> tuple[np.ndarray, tuple[PlannedTile, ...]]:
         """The pixels of a block, and the tiles to ask of."""
@@ -125,13 +137,33 @@ class Pipeline:
         # Within its slot to the end: no more answers are held than requests may be under way.
         async with self.limit.slot():
             batch = np.stack([_cut(block, tile, pixels) for tile in tiles])
-            answers = await self._answers(tiles, batch)
-            self._check(answers)
-            self.progress.answered(len(answers))
-            return await asyncio.to_thread(self._take, tiles, answers)
+            said = await self._nuclei([tile.corner for tile in tiles], batch)
+            return await asyncio.to_thread(_versions, tiles, said)
 
-    async def _answers(self, tiles: tuple[PlannedTile, ...], batch: np.ndarray) -> list[TileResult]:
+    async def _ask_between(self, corners: Sequence[Corner]) -> list[TileNuclei]:
+        async with self.limit.slot():
+            batch = await asyncio.to_thread(self._read_between, corners)
+            return await self._nuclei(corners, batch)
+
+    def _read_between(self, corners: Sequence[Corner]) -> np.ndarray:
+        """The pixels of a few tiles, read again: they lie anywhere in the block."""
+        height, width = self.plan.height, self.plan.width
+        boxes = [(y, x, min(y + TILE, height), min(x + TILE, width)) for y, x in corners]
+        return np.stack([pad(self.scaled.read(box)) for box in boxes])
+
+    async def _nuclei(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileNuclei]:
         """What the server says of some tiles, of which `batch` holds the pixels."""
+        answers = await self._answers(corners, batch)
+        self._check(answers)
+        self.progress.answered(len(answers))
+        # Where the slide is smaller than a tile, the rest of the tile is padding.
+        height, width = self.plan.height, self.plan.width
+        return [
+            TileNuclei(y, x, answer.instance_map[: height - y, : width - x], answer.nuclei)
+            for (y, x), answer in zip(corners, answers, strict=True)
+        ]
+
+    async def _answers(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileResult]:
         return await self.client.segment_tiles(
             batch, settings=self.release.settings, refused=self.limit.refused
         )
@@ -145,19 +177,10 @@ class Pipeline:
                     "the first again to go on."
                 )
 
-    def _take(self, tiles: tuple[PlannedTile, ...], answers: list[TileResult]) -> list[Version]:
-        """Keep of the answers what is needed: their instance maps are large."""
-        found: list[Version] = []
-        for tile, answer in zip(tiles, answers, strict=True):
-            # Where the slide is smaller than a tile, the rest of the tile is padding.
-            inside = np.s_[: self.plan.height - tile.y, : self.plan.width - tile.x]
-            nuclei = TileNuclei(tile.y, tile.x, answer.instance_map[inside], answer.nuclei)
-            found += versions(nuclei, tile.inner)
-        return found
-
-    def _keep(self, block: Block, parts: list[list[Version]]) -> int:
+    def _keep(self, block: Block, found: list[Version], between: list[TileNuclei]) -> int:
         """Stitch a block and write it; returns the number of its closed nuclei."""
-        closed, left_open = split([v for found in parts for v in found], block.own)
+        found = replace(found, block.inner, between, self.plan.height, self.plan.width)
+        closed, left_open = split(found, block.own)
         table = from_nuclei(
             closed,
             scale=self.scaled.scale,
@@ -172,6 +195,13 @@ class Pipeline:
 def _cut(block: Block, tile: PlannedTile, pixels: np.ndarray) -> np.ndarray:
     y, x = tile.y - block.box[0], tile.x - block.box[1]
     return pad(pixels[y : y + TILE, x : x + TILE])
+
+
+def _versions(tiles: Sequence[PlannedTile], said: list[TileNuclei]) -> list[Version]:
+    """What is kept of the answers: their instance maps are large."""
+    return [
+        v for tile, nuclei in zip(tiles, said, strict=True) for v in versions(nuclei, tile.inner)
+    ]
 
 
 def _first(failed: BaseException) -> BaseException:

@@ -1,7 +1,9 @@
 """Which tiles of a slide are segmented, and in which blocks.
 
 The tiles lie on one grid over the whole slide, as for an image in memory; those without tissue are
-left out. A block is a square of 16 x 16 places of the grid, read, stitched and written as one.
+left out. A block is a square of 16 x 16 places of the grid, read, stitched and written as one. What
+its tiles cut is asked for again in tiles between them (`tsfd_client.between`), which reach into the
+blocks on the right and below.
 """
 
 from __future__ import annotations
@@ -14,11 +16,8 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.resample import Box
-from tsfd_client.tiling import starts, touched
-from tsfd_client.versions import Edges, inner_edges
-
-SIDE = 16
-"""Tiles along a block's side."""
+from tsfd_client.tiling import SIDE, starts, touched
+from tsfd_client.versions import Corner, Edges, inner_edges
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,17 @@ class PlannedTile:
     y, x
         Upper left corner, pixels at the network's scale.
     inner
-        Beyond which of its edges another tile goes on.
+        Where another tile goes on.
     """
 
     y: int
     x: int
     inner: Edges
+
+    @property
+    def corner(self) -> Corner:
+        """Its place in the image."""
+        return self.y, self.x
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Block:
     tiles
         Those of its places that have tissue, row by row.
     own
-        The part of the slide that no tile of another block covers.
+        The part of the slide that no tile of another block covers, nor one between its tiles.
     """
 
     row: int
@@ -61,6 +65,11 @@ class Block:
     def name(self) -> str:
         """Such as ``r003_c012``."""
         return f"r{self.row:03}_c{self.column:03}"
+
+    @property
+    def inner(self) -> dict[Corner, Edges]:
+        """The edges of its tiles."""
+        return {tile.corner: tile.inner for tile in self.tiles}
 
     @property
     def box(self) -> Box:
@@ -142,6 +151,7 @@ def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
 
 def _own(edges: tuple[int, ...], first: int, length: int) -> tuple[int, int]:
     """Where the pixels begin and end that no tile before or after this block's covers."""
-    begin = edges[first - 1] + TILE if first else 0
+    # The block before may ask for a tile midway to this block's first.
+    begin = (edges[first - 1] + edges[first]) // 2 + TILE if first else 0
     end = edges[first + SIDE] if first + SIDE < len(edges) else length
     return begin, end

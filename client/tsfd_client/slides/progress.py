@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, name: str, plan: Plan, run: Run, area: float, events: Events) -> None:
         self._name = name
         self._plan = plan
-        self._area_of_a_tile = area / len(plan)
+        self._area = area
         self._events = events
         self._done = [block for block in plan.blocks if run.has(block)]
         self._nuclei = 0
@@ -58,20 +58,27 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
+    def between(self, tiles: int) -> None:
+        """So many tiles are asked for beside the plan's."""
+        self._bar.total += tiles
+
     def answered(self, tiles: int) -> None:
         """Tiles have been answered, or need no answer."""
         self._tiles += tiles
-        speed = self._tiles * self._area_of_a_tile / (time.monotonic() - self._began)
+        area = self._area * self._tiles / self._bar.total
+        speed = area / (time.monotonic() - self._began)
         self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
         self._bar.update(tiles)
 
-    def kept(self, block: Block, asked: int, nuclei: int, seconds: float) -> None:
+    def kept(self, block: Block, asked: int, between: int, nuclei: int, seconds: float) -> None:
         """A block has been kept.
 
         Parameters
         ----------
         asked
             How many of its tiles the server was asked of; the others are glass.
+        between
+            How many tiles were asked for between them.
         nuclei
             Without those that its neighbours may change.
         seconds
@@ -83,6 +90,7 @@ class Progress:
             name=block.name,
             tiles=len(block.tiles),
             asked=asked,
+            between=between,
             nuclei=nuclei,
             seconds=round(seconds, 2),
         )

@@ -21,13 +21,13 @@ from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
-from tsfd_client.slides.plan import SIDE, Plan, make_plan
+from tsfd_client.slides.plan import Plan, make_plan
 from tsfd_client.slides.progress import Progress
 from tsfd_client.slides.reader import Scaled, Slide, open_slide
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.status import LOCK, note_failure
 from tsfd_client.slides.tissue import MPP as TISSUE_MPP
-from tsfd_client.tiling import OVERLAP
+from tsfd_client.tiling import OVERLAP, SIDE
 
 
 @TRACER.start_as_current_span("segment_slide")

@@ -33,6 +33,8 @@ class Status:
         ``"done"``, ``"running"``, ``"failed"``, or ``"stopped"``: to go on with.
     tiles, tiles_done
         To be segmented, and of blocks that are kept.
+    between
+        Tiles asked for between those of the blocks that are kept.
     nuclei
         All of them when it is done, else those in the blocks that are kept but for their borders.
     mm2
@@ -47,6 +49,7 @@ class Status:
     state: str
     tiles: int
     tiles_done: int
+    between: int
     nuclei: int
     mm2: float
     seconds: float
@@ -87,6 +90,7 @@ def _read(folder: Path, *, done: bool) -> Status:
         state=state,
         tiles=begun.get("tiles", 0),
         tiles_done=begun.get("tiles_done", 0) + sum(block["tiles"] for block in since),
+        between=sum(block["between"] for block in kept.values()),
         nuclei=finished.get("nuclei", sum(block["nuclei"] for block in kept.values())),
         mm2=begun.get("mm2", 0.0),
         seconds=_seconds(events),

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samples.synthetic import generate
+from tsfd_client.between import replace, wanted
 from tsfd_client.join import Nucleus
 from tsfd_client.outline import outline
+from tsfd_client.slides.plan import make_plan
 from tsfd_client.slides.seams import from_table, join_seams, split, to_table
-from tsfd_client.stitch import stitch
-from tsfd_client.tiling import OVERLAP
+from tsfd_client.stitch import still_wanted, stitch
+from tsfd_client.tiling import OVERLAP, SIDE, STEP, starts
 from tsfd_client.versions import TileNuclei, Version, inner_edges, versions
 
 _TILE = 256
@@ -161,6 +163,47 @@ def test_blocks_and_seams_give_what_the_whole_image_gives(
     parts = _by_parts(slide, random.Random(seed))
 
     assert len(parts) == len(whole)
+    assert all(map(_same, parts, whole))
+
+
+def test_tiles_between_give_blocks_what_they_give_the_whole_image() -> None:
+    height, width = 480, 4100  # two blocks
+    truth = np.zeros((height, width), np.int32)
+    rng = np.random.default_rng(2)
+    for number in range(1, 121):  # many at the tiles' edges, some where the blocks meet
+        at = int(rng.choice([*starts(width)[1:], *3 * [SIDE * STEP]]))
+        centre = at + int(rng.integers(-20, 60)), int(rng.integers(height))
+        axes = int(rng.integers(10, 45)), int(rng.integers(8, 30))
+        cv2.ellipse(truth, centre, axes, float(rng.uniform(0, 180)), 0, 360, number, -1)
+
+    def said(y: int, x: int) -> TileNuclei:
+        seen = truth[y : y + _TILE, x : x + _TILE]
+        missed = np.random.default_rng((y, x)).random(truth.max() + 1) < 0.4
+        found = _exact((seen > 0) & ~missed[seen])
+        return TileNuclei(y, x, found.instance_map, found.nuclei)
+
+    plan = make_plan(height, width, None)
+    tiles = [said(*tile.corner) for block in plan.blocks for tile in block.tiles]
+    corners = still_wanted(tiles, height, width)
+    between = [said(*corner) for corner in corners]
+    whole = stitch(tiles, height, width, between).nuclei
+
+    closed: list[Nucleus] = []
+    left_open: list[Version] = []
+    asked = []
+    for block in plan.blocks:
+        found = [v for t in block.tiles for v in versions(said(*t.corner), t.inner)]
+        asked.append(wanted(found, block.inner))
+        more = [said(*corner) for corner in asked[-1]]
+        final, rest = split(replace(found, block.inner, more, height, width), block.own)
+        closed += final
+        left_open += from_table(to_table(rest))
+    seams = join_seams([(left_open, height)])
+    parts = sorted([*closed, *seams], key=lambda nucleus: nucleus.place)
+
+    assert sorted(asked[0] + asked[1]) == corners
+    assert any(x == SIDE * STEP - STEP // 2 for _, x in corners)  # where the blocks meet
+    assert len(parts) == len(whole) > len(corners) > 10
     assert all(map(_same, parts, whole))
 
 

@@ -99,7 +99,9 @@ def test_glass_costs_nothing_and_is_outlined(
     # Within the margin of the tissue, too, lie tiles of nothing but glass.
     asked = sum(event["asked"] for event in events if event["event"] == "block")
     assert asked == everywhere - 2 * 4
-    assert answered(server) - before == asked + 1  # and the patch that asks whether it is there
+    between = sum(event["between"] for event in events if event["event"] == "block")
+    # And the patch that asks whether it is there.
+    assert answered(server) - before == asked + between + 1
     summary = json.loads((tmp_path / "strip" / "summary.json").read_text())
     whole = LONG[0] * LONG[1] * 0.25**2 / 1e6
     assert 0.7 * whole < summary["segmented_mm2"] < 0.8 * whole
@@ -109,6 +111,7 @@ def test_glass_costs_nothing_and_is_outlined(
     with (tmp_path / "summary.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["slide"], row["state"], row["error"]) == ("strip", "done", "")
+    assert int(row["between"]) == between
     assert int(row["nuclei"]) == summary["nuclei"]
     assert float(row["mm2"]) == summary["segmented_mm2"]
 

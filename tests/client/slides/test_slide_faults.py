@@ -128,7 +128,9 @@ def test_a_killed_client_goes_on(
     (*_, begun) = (e for e in read_events(folder) if e["event"] == "begun")
     assert begun["blocks_done"] == len(before)
     missing = begun["tiles"] - begun["tiles_done"]
-    assert answered(server) - asked == missing + 1  # and the patch that asks whether it is there
+    between = sum(e["between"] for e in read_events(folder) if e["event"] == "block")
+    # And the patch that asks whether it is there.
+    assert answered(server) - asked == missing + between + 1
     assert outputs(folder) == uninterrupted
     assert status_of(folder).tiles_done == TILES
     assert not (folder / "blocks").exists()
