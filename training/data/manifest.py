@@ -258,7 +258,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
-    grid = Grid(*masks.instances.shape, entry["mpp"])
+    grid = Grid(*masks.instances.shape, entry["mpp"], MPP)
     instances = _nearest(masks.instances.astype(np.uint16), grid)
     ignore = None if masks.ignore is None else _nearest(masks.ignore, grid)
     if entry.get("partial"):
@@ -267,7 +267,7 @@ def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
     sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in masks.labels.tolist()]
     return Annotated(
         # As the client does before it sends an image: the network learns what it will be asked.
-        image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"]),
+        image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], MPP),
         instances=instances,
         allowed=np.array(sets, np.uint8),
         tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,

@@ -83,8 +83,8 @@ def test_masks_stay_where_the_image_has_them(folder: Path, mpp: float) -> None:
 
     (read,) = read_manifest(folder, "train")
 
-    assert np.array_equal(read.image, resample(image, mpp))  # as the client sends it
-    step = Grid(120, 100, mpp).step
+    assert np.array_equal(read.image, resample(image, mpp, 0.25))  # as the client sends it
+    step = Grid(120, 100, mpp, 0.25).step
     for instance, place in enumerate(places, start=1):
         centroid = np.argwhere(read.instances == instance).mean(axis=0) + 0.5
         assert centroid == pytest.approx((np.array(place) + 0.5) / step, abs=0.2)
