@@ -24,6 +24,7 @@ from training.data.annotated import Annotated, DataError
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.evaluation.in_process import Probabilities, run
+from training.evaluation.trusted import trusted_instances
 from training.model import weights
 from training.table import Table, show
 from training.target import CLASSES
@@ -79,7 +80,7 @@ def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nucl
     shares, allowed = [np.empty((0, _CLASSES))], [np.empty((0, _CLASSES), bool)]
     numbers = [np.empty(0, np.int64)]
     for number, (annotated, answer) in enumerate(zip(images, found, strict=True)):
-        inside = annotated.instances.ravel()
+        inside = trusted_instances(annotated.instances, annotated.ignore).ravel()
         area = np.maximum(np.bincount(inside, minlength=len(annotated.allowed)), 1)
         means = np.stack(
             [

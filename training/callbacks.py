@@ -17,6 +17,7 @@ from training.data.annotated import Annotated
 from training.data.batches import Batches
 from training.evaluation.in_process import segment_all
 from training.evaluation.panoptic_quality import panoptic_quality
+from training.evaluation.trusted import trusted_instances
 from training.model import weights
 from training.model.statistics import fit_statistics
 from training.pictures import draw_curves, draw_examples
@@ -202,7 +203,10 @@ class Validate(keras.callbacks.Callback):
         pixels = (image.image for image in self._images)
         found = [nuclei.instance_map for nuclei in segment_all(self.model, pixels)]
         scores = [
-            panoptic_quality(image.instances, instances).pq
+            panoptic_quality(
+                trusted_instances(image.instances, image.ignore),
+                trusted_instances(instances, image.ignore),
+            ).pq
             for image, instances in zip(self._images, found, strict=True)
         ]
         logs["val_pq"] = float(np.nanmean(scores))

@@ -33,6 +33,10 @@ def table(title: str, tallies: dict[str, Tally]) -> Table:
         rows.append((name, *(f"{counter.total():,}" for counter in counters)))
         for key in sorted(set().union(*counters)):
             rows.append((f"  {key}", *(f"{counter[key]:,}" for counter in counters)))
+    for name, key in (("partial images", "partial"), ("images with ignored pixels", "ignore")):
+        counts = [tally.left_out[key] for tally in columns]
+        if any(counts):
+            rows.append((name, *(f"{count:,}" for count in counts)))
     return Table(title, ("", *tallies), tuple(rows))
 
 

@@ -4,7 +4,8 @@ Every nucleus pixel carries the set of classes it may have, not one class: a set
 "epithelial, benign or malignant" and one annotated "a nucleus" train the same network. There are
 two families, of which a recipe names one: ``marginal``, in which a pixel costs the negative log of
 the probability the network gives to its whole set, and ``paper``, the losses of TSFD-Net (Ilyas et
-al. 2022), which with one class allowed per pixel are as published.
+al. 2022), which with one class allowed per pixel are as published. Pixels that may be anything,
+background included, are left out of either.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ import keras
 from keras import ops
 
 from training.target import CLASSES
+
+ANYTHING = 2 ** len(CLASSES) - 1
+"""Set of classes of a pixel to leave out."""
+
+NO_BOUNDARY = 3
+"""Stands in the outlines where a pixel is to be left out."""
 
 _EPSILON = 1e-6
 _BETWEEN_NUCLEI = 4.0
@@ -30,7 +37,8 @@ _TISSUE_GAMMA = 5.0
 def marginal_cross_entropy(allowed: keras.KerasTensor, logits: keras.KerasTensor):
     """Mean negative log probability of each pixel's allowed set.
 
-    With one class allowed everywhere this is the ordinary cross-entropy.
+    With one class allowed everywhere this is the ordinary cross-entropy. A pixel that may be
+    anything costs nothing; the mean is over all pixels, so that each known one weighs the same.
 
     Parameters
     ----------
@@ -75,9 +83,11 @@ def _bits(allowed: keras.KerasTensor):
 
 def class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
     """Marginal cross-entropy plus focal Tversky loss of nucleus against background, float32 [N]."""
+    known = ops.cast(ops.not_equal(allowed, ANYTHING), "float32")
     nucleus = ops.cast(ops.not_equal(allowed, 1), "float32")
     probability = 1.0 - ops.softmax(logits, axis=-1)[..., :1]
-    return marginal_cross_entropy(allowed, logits) + focal_tversky(nucleus, probability)
+    overlap = focal_tversky(known * nucleus, known * probability)
+    return marginal_cross_entropy(allowed, logits) + overlap
 
 
 def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
@@ -87,14 +97,16 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     ----------
     boundary
         [N, H, W, 1], as `data.batches.boundaries` makes it: pixels that part two nuclei (2) weigh
-        more, for they are few and decide how many nuclei there are.
+        more, for they are few and decide how many nuclei there are. `NO_BOUNDARY` leaves one out.
     logits
         float32 [N, H, W, 1].
     """
-    truth = ops.cast(ops.not_equal(boundary, 0), "float32")
-    weight = ops.where(ops.equal(boundary, 2), _BETWEEN_NUCLEI, 1.0)
+    known = ops.cast(ops.not_equal(boundary, NO_BOUNDARY), "float32")
+    truth = known * ops.cast(ops.not_equal(boundary, 0), "float32")
+    weight = known * ops.where(ops.equal(boundary, 2), _BETWEEN_NUCLEI, 1.0)
     entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
-    return ops.mean(weight * entropy, axis=(1, 2, 3)) + focal_tversky(truth, ops.sigmoid(logits))
+    overlap = focal_tversky(truth, known * ops.sigmoid(logits))
+    return ops.mean(weight * entropy, axis=(1, 2, 3)) + overlap
 
 
 def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
@@ -105,22 +117,25 @@ def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
     border = ops.logical_and(near > 0.005, near < 0.995)
     weight = ops.where(border, _BORDER_WEIGHT, 1.0)
     weight = weight / ops.mean(weight)
+    known = ops.cast(ops.not_equal(allowed, ANYTHING), "float32")
+    weight = known * weight
     clipped = ops.clip(probability, _EPSILON, 1.0 - _EPSILON)
     entropy = -(truth * ops.log(clipped) + (1.0 - truth) * ops.log(1.0 - clipped))
     overlap = ops.sum(weight * truth * probability)
     dice = 1.0 - 2.0 * overlap / (ops.sum(weight * (truth + probability)) + _EPSILON)
     bce_dice = ops.mean(weight * entropy, axis=(1, 2, 3)) + dice
-    return focal_tversky(truth, probability) + _AUXILIARY * bce_dice
+    return focal_tversky(known * truth, known * probability) + _AUXILIARY * bce_dice
 
 
 def paper_boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     """The paper's: focal Tversky plus 0.4 times focal loss of the outlines, float32 [N]."""
-    truth = ops.cast(ops.not_equal(boundary, 0), "float32")
+    known = ops.cast(ops.not_equal(boundary, NO_BOUNDARY), "float32")
+    truth = known * ops.cast(ops.not_equal(boundary, 0), "float32")
     probability = ops.sigmoid(logits)
     of_truth = truth * probability + (1.0 - truth) * (1.0 - probability)
     entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
-    focal = ops.mean((1.0 - of_truth) ** _FOCAL_GAMMA * entropy, axis=(1, 2, 3))
-    return focal_tversky(truth, probability) + _AUXILIARY * focal
+    focal = ops.mean(known * (1.0 - of_truth) ** _FOCAL_GAMMA * entropy, axis=(1, 2, 3))
+    return focal_tversky(truth, known * probability) + _AUXILIARY * focal
 
 
 def focal_tversky(truth: keras.KerasTensor, probability: keras.KerasTensor):
@@ -138,7 +153,11 @@ def focal_tversky(truth: keras.KerasTensor, probability: keras.KerasTensor):
 
 
 def tissue_loss(tissue: keras.KerasTensor, logits: keras.KerasTensor):
-    """Focal binary cross-entropy of the tissue, nothing where it is not known.
+    """Focal binary cross-entropy of the tissue's softmax, nothing where it is not known.
+
+    A patch is of one tissue, and a softmax is what the paper has and what is served. The shipped
+    weights learned by sigmoids: what a softmax makes of theirs is each tissue's odds, normalised,
+    in the same order, but no probability. Sigmoids served instead would not add up to 1.
 
     Parameters
     ----------
@@ -152,10 +171,10 @@ def tissue_loss(tissue: keras.KerasTensor, logits: keras.KerasTensor):
     float32 [N]
     """
     truth = ops.cast(tissue, "float32")
-    probability = ops.sigmoid(logits)
+    probability = ops.softmax(logits, axis=-1)
     of_truth = truth * probability + (1.0 - truth) * (1.0 - probability)
     weight = truth * _TISSUE_ALPHA + (1.0 - truth) * (1.0 - _TISSUE_ALPHA)
-    entropy = ops.binary_crossentropy(truth, logits, from_logits=True)
+    entropy = -ops.log(ops.clip(of_truth, _EPSILON, 1.0))
     focal = weight * (1.0 - of_truth) ** _TISSUE_GAMMA * entropy
     return ops.sum(truth, axis=-1) * ops.sum(focal, axis=-1)
 

@@ -2,8 +2,8 @@
 
     python -m training.train --data DATA --recipe lite --out runs/lite
 
-DATA is a folder with a ``manifest.json``, of which the train split is used (an eighth of its
-patients or slides is held back to validate), or PanNuke as released. The run folder receives
+DATA is a folder with a ``manifest.json``, of which the train split is used (but for what
+`training.data.hold_back` holds back), or PanNuke as released. The run folder receives
 ``weights.npz`` (the network as it is to be used: the moving average where the recipe keeps one),
 ``checkpoint.npz`` (everything, to go on with --resume), ``log.csv``, ``curves.png``,
 ``examples.png``, TensorBoard's files and ``settings.json``. Runs on Keras' TensorFlow and JAX

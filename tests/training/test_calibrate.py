@@ -12,9 +12,12 @@ import tiny
 from fields import write_manifest
 
 from training import calibrate
-from training.calibrate import Calibration, Nuclei, fit, probabilities, surprise
+from training.calibrate import Calibration, Nuclei, collect, fit, probabilities, surprise
+from training.data.annotated import Annotated
+from training.evaluation.in_process import Probabilities
 from training.model import weights
 from training.model.network import build
+from tsfd_client.tiling import tiling
 
 NONE = Calibration(1.0, np.zeros(5))
 
@@ -67,6 +70,33 @@ def test_the_fold_does_what_was_fitted(tmp_path: Path) -> None:
     after = np.array(weights.load(path)[0](tile, training=False)["class_logits"])
     expected = 1.5 * before + [0, *bias]
     np.testing.assert_allclose(after, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_what_is_left_out_says_nothing_of_a_nucleus() -> None:
+    # Half a nucleus is to be left out, another wholly; there the network is sure of another class.
+    instances = np.zeros((256, 256), np.uint16)
+    instances[40:60, 40:60], instances[100:120, 100:120] = 1, 2
+    ignore = np.zeros(instances.shape, bool)
+    ignore[50:] = True
+    image = Annotated(
+        image=np.zeros((256, 256, 3), np.uint8),
+        instances=instances,
+        allowed=np.array([1, 2, 4], np.uint8),
+        tissue=None,
+        source="made",
+        group="a",
+        name="a",
+        ignore=ignore,
+    )
+    said = np.zeros((256, 256, 6), np.uint8)
+    said[:50, :, 1], said[50:, :, 2] = 255, 255
+    cut = tiling(image.image, 0.25, 0.25)
+    found = Probabilities(cut, list(cut), [{"class_probs": said}], (256, 256))
+
+    nuclei = collect([image], [found])
+
+    assert nuclei.shares.tolist() == [[1, 0, 0, 0, 0]]
+    assert nuclei.allowed.tolist() == [[True, False, False, False, False]]
 
 
 @pytest.mark.slow

@@ -64,6 +64,22 @@ def test_a_manifest_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
 
 
+def test_images_that_are_not_fully_marked_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = _manifest(tmp_path)
+    entries[0]["partial"] = True
+    (tmp_path / "manifest.json").write_text(json.dumps(entries))
+    masks = dict(np.load(tmp_path / "2.npz"))
+    np.savez(tmp_path / "2.npz", **masks, ignore=np.ones(masks["instances"].shape, bool))
+
+    assert main([str(tmp_path)]) == 0
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["partial", "images", "0", "1"] in lines
+    assert ["images", "with", "ignored", "pixels", "1", "0"] in lines
+
+
 def test_every_problem_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entries = _manifest(tmp_path)
     del entries[0]["group"]

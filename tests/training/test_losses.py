@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from training.losses import (
+    ANYTHING,
     LOSSES,
+    NO_BOUNDARY,
     boundary_loss,
     marginal_cross_entropy,
     soft_targets,
@@ -108,3 +110,36 @@ def test_unknown_tissue_costs_nothing() -> None:
 
     assert loss[0] == 0
     assert loss[1] > 0
+
+
+@pytest.mark.parametrize("head", ["class", "boundary"])
+@pytest.mark.parametrize("family", LOSSES)
+def test_pixels_left_out_teach_nothing(family: str, head: str) -> None:
+    rng = np.random.default_rng(0)
+    if head == "class":
+        truth, unknown = (2 ** rng.integers(0, 6, (2, 8, 8, 1))).astype(np.uint8), ANYTHING
+        logits = _logits()
+    else:
+        truth, unknown = rng.integers(0, 3, (2, 8, 8, 1)).astype(np.uint8), NO_BOUNDARY
+        logits = _logits()[..., :1]
+    truth[:, :, 4:] = unknown
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = LOSSES[family][f"{head}_logits"](truth, variable)
+        total = tf.reduce_sum(loss)
+    gradient = tape.gradient(total, variable).numpy()
+
+    assert np.abs(gradient[:, :, 4:]).max() < 1e-7
+    assert np.abs(gradient[:, :, :4]).max() > 1e-4
+    assert np.isfinite(loss).all()
+
+
+def test_the_tissue_is_learned_as_it_is_served() -> None:
+    known = np.eye(19, dtype=np.float32)[[4]]
+    logits = np.random.default_rng(0).normal(0, 1, (1, 19)).astype(np.float32)
+
+    # What is added to all logits changes no softmax.
+    np.testing.assert_allclose(
+        tissue_loss(known, logits), tissue_loss(known, logits + 3), rtol=1e-4
+    )
+    assert tissue_loss(known, 20 * known) < 1e-6

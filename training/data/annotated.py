@@ -64,6 +64,9 @@ class Annotated:
     channels
         PanNuke only: uint16 [H, W, 5], the instance map of each class on its own, in which nuclei
         of different classes may overlap; ids 1..n per channel.
+    ignore
+        bool [H, W], pixels of which nobody says what they are: they neither train nor count in
+        scores. None if there are none.
     """
 
     image: np.ndarray
@@ -75,6 +78,7 @@ class Annotated:
     name: str
     guessed: np.ndarray | None = None
     channels: np.ndarray | None = None
+    ignore: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class Entry:
         Of image and labels, where both were read already.
     classes
         Classes of nuclei that can be of one class only, where labels were read already.
+    mpp
+        Of the scan, micrometres per pixel.
     """
 
     name: str
@@ -101,6 +107,7 @@ class Entry:
     load: Callable[[], Annotated]
     checksum: int | None = None
     classes: frozenset[int] = frozenset()
+    mpp: float = MPP
 
 
 def fingerprints(data: Dataset) -> dict[str, str]:

@@ -1,6 +1,10 @@
 """Random patches out of annotated images, by one of two augmentations.
 
-``strong`` turns by any angle, mirrors, scales and varies stains, focus and noise; now and then it
+Each gives the patch's image uint8 [256, 256, 3], its instances uint16 [256, 256] and, bool
+[256, 256], the pixels to leave out.
+
+``strong`` turns by any angle, mirrors, scales and varies stains, focus, noise and the resolution of
+the scan, so that a set scanned at 20x is not known by its blur; now and then it
 gives a patch of bare glass, which annotated images hardly have and slides are full of. ``paper`` is
 that of TSFD-Net (Ilyas et al. 2022): two of mirroring, scaling, shifting, turning, shearing and
 cropping.
@@ -14,25 +18,31 @@ import numpy as np
 from training.data.annotated import Annotated
 from training.model.preprocess import STAIN_FROM_OD, TILE
 
+Patch = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Image, instances and pixels to leave out."""
+
 _GLASS = 0.03  # of the patches of `strong`
+_COARSE = 0.2
 
 
-def strong(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a patch; image uint8 [256, 256, 3] and instances uint16 [256, 256]."""
+def strong(source: Annotated, rng: np.random.Generator) -> Patch:
+    """Cut a patch."""
     if rng.random() < _GLASS:
-        return _glass(rng), np.zeros((TILE, TILE), np.uint16)
+        return _glass(rng), np.zeros((TILE, TILE), np.uint16), np.zeros((TILE, TILE), bool)
     angle = rng.uniform(0, 2 * np.pi)
     scale = np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
     mirror = rng.choice((-1.0, 1.0))
     turn = np.array(
         [[np.cos(angle) * mirror, -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle)]]
     )
-    image, instances = _cut(source, turn / scale, _centre(source, rng))
-    return _vary_stains(image, rng), instances
+    image, instances, ignore = _cut(source, turn / scale, _centre(source, rng))
+    if rng.random() < _COARSE:
+        image = _scanned_coarsely(image, rng)
+    return _vary_stains(image, rng), instances, ignore
 
 
-def paper(source: Annotated, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a patch; image uint8 [256, 256, 3] and instances uint16 [256, 256]."""
+def paper(source: Annotated, rng: np.random.Generator) -> Patch:
+    """Cut a patch."""
     turn = np.eye(2)
     shift = np.zeros(2)
     for name in rng.choice(("mirror", "scale", "shift", "turn", "shear", "crop"), 2, replace=False):
@@ -56,21 +66,24 @@ AUGMENTATIONS = {"strong": strong, "paper": paper}
 """Augmentations by the name a recipe gives."""
 
 
-def _cut(source: Annotated, turn: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cut(source: Annotated, turn: np.ndarray, centre: np.ndarray) -> Patch:
     """Patch around `centre` (x, y), of which `turn` [2, 2] leads to the image's pixels."""
     matrix = np.column_stack([turn, centre - turn @ np.full(2, TILE / 2)])
-    maps = ((source.image, cv2.INTER_LINEAR), (source.instances, cv2.INTER_NEAREST))
-    image, instances = (
-        cv2.warpAffine(
+
+    def warp(pixels: np.ndarray, interpolation: int) -> np.ndarray:
+        return cv2.warpAffine(
             pixels,
             matrix,
             (TILE, TILE),
             flags=interpolation | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        for pixels, interpolation in maps
-    )
-    return image, instances
+
+    ignore = np.zeros((TILE, TILE), bool)
+    if source.ignore is not None:
+        ignore = warp(source.ignore.astype(np.uint8), cv2.INTER_NEAREST) > 0
+    image = warp(source.image, cv2.INTER_LINEAR)
+    return image, warp(source.instances, cv2.INTER_NEAREST), ignore
 
 
 def _centre(source: Annotated, rng: np.random.Generator) -> np.ndarray:
@@ -78,6 +91,13 @@ def _centre(source: Annotated, rng: np.random.Generator) -> np.ndarray:
     size = np.array(source.instances.shape[::-1])
     margin = np.minimum(size / 2, 0.4 * TILE)
     return rng.uniform(margin, size - margin)
+
+
+def _scanned_coarsely(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The patch as a scan at 0.3 to 0.625 µm per pixel would show it."""
+    side = round(TILE / rng.uniform(1.2, 2.5))
+    coarse = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(coarse, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
 
 
 def _vary_stains(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

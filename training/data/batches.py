@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from training.data.annotated import Dataset
+from training.data.annotated import MPP, Dataset
 from training.data.augment import AUGMENTATIONS
+from training.losses import ANYTHING, NO_BOUNDARY
 from training.model.preprocess import TILE
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
@@ -76,12 +77,30 @@ def class_weights(data: Dataset) -> np.ndarray:
     return np.where(holds, factor, 1).max(axis=1)
 
 
+def area_weights(data: Dataset) -> np.ndarray:
+    """How often to draw each image: by its area, so that small images do not drown large ones.
+
+    Of a set the square root counts: a large set is drawn more often than a small one, but does not
+    drown it either. Areas are pixels as scanned: what was enlarged shows no more for it.
+
+    Returns
+    -------
+    float64 [len(data)]
+    """
+    areas = [math.prod(entry.shape) * (MPP / entry.mpp) ** 2 for entry in data.entries]
+    of_set: Counter[str] = Counter()
+    for entry, area in zip(data.entries, areas, strict=True):
+        of_set[entry.source] += area
+    return np.array(areas) / [of_set[entry.source] ** 0.5 for entry in data.entries]
+
+
 class Batches(keras.utils.PyDataset):
     """Endless random augmented patches.
 
     A batch is ``image`` uint8 [N, 256, 256, 3] and targets by output of the network:
-    ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets), ``boundary_logits`` uint8
-    [N, 256, 256, 1], ``tissue_logits`` float32 [N, 19] (all zero where unknown).
+    ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets; `ANYTHING` at pixels to leave out),
+    ``boundary_logits`` uint8 [N, 256, 256, 1] (`boundaries`; `NO_BOUNDARY` at these pixels),
+    ``tissue_logits`` float32 [N, 19] (all zero where unknown).
 
     Parameters
     ----------
@@ -125,12 +144,7 @@ class Batches(keras.utils.PyDataset):
         # Not Keras' workers: what these prepared for one iteration may turn up in the next.
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="batches")
         self._ahead: dict[int, Future] = {}
-        # By area, so that small images do not drown large ones. Square root: a large set counts
-        # more than a small one, but does not drown it either.
-        area = Counter()
-        for entry in data.entries:
-            area[entry.source] += math.prod(entry.shape)
-        weight = np.array([math.prod(e.shape) / area[e.source] ** 0.5 for e in data.entries])
+        weight = area_weights(data)
         if balance_classes:
             weight *= class_weights(data)
         self._probability = weight / weight.sum()
@@ -155,9 +169,10 @@ class Batches(keras.utils.PyDataset):
         tissue = np.zeros((self._batch_size, len(TISSUES)), np.float32)
         for row, number in enumerate(chosen):
             annotated = self._data[number]
-            image[row], instances = self._cut(annotated, rng)
-            allowed[row, ..., 0] = annotated.allowed[instances]
-            outlines[row, ..., 0] = boundaries(instances, annotated.guessed)
+            image[row], instances, ignore = self._cut(annotated, rng)
+            allowed[row, ..., 0] = np.where(ignore, ANYTHING, annotated.allowed[instances])
+            outline = boundaries(instances, annotated.guessed)
+            outlines[row, ..., 0] = np.where(ignore, NO_BOUNDARY, outline)
             if annotated.tissue is not None:
                 tissue[row, annotated.tissue] = 1
         return image, {

@@ -35,6 +35,8 @@ class Tally:
         Number of nuclei by label.
     tissues, scales
         Number of images by tissue and by micrometres per pixel.
+    left_out
+        Number of images of which some pixels are left out, by why.
     """
 
     images: Counter[str] = field(default_factory=Counter)
@@ -42,6 +44,7 @@ class Tally:
     nuclei: Counter[str] = field(default_factory=Counter)
     tissues: Counter[str] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, annotated: Annotated, *, nuclei: Counter[str], mpp: float) -> None:
         """Count one image."""
@@ -83,6 +86,8 @@ def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
         if examined.annotated is not None:
             tally = splits.setdefault(entry["split"], Tally())
             tally.add(examined.annotated, nuclei=Counter(examined.labels), mpp=entry["mpp"])
+            tally.left_out["partial"] += entry.get("partial", False)
+            tally.left_out["ignore"] += examined.ignored
             problems += twins.problem(examined.annotated.image, str(folder / entry["image"]))
     return dict(sorted(splits.items())), problems
 

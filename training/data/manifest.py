@@ -4,7 +4,9 @@ The manifest is a list of objects, one per image, with ``image`` and ``masks`` (
 the manifest), ``set``, ``split``, ``tissue`` (one of `TISSUES`, or null), ``group`` (patient or
 slide) and ``mpp``. A masks file is an npz with ``instances`` [H, W] (0 is background, ids 1..n)
 and ``label`` [n], the name of each instance's label: one of `ALLOWED`. It may hold ``split`` bool
-[n], true where the border with a touching nucleus is a guess.
+[n], true where the border with a touching nucleus is a guess, and ``ignore`` bool [H, W], true at
+pixels to leave out. ``partial``, true or false, may say of an image that some of its nuclei are not
+marked: all but the marked nuclei and a ring around each is left out then.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ import numpy as np
 from training.data.annotated import ALLOWED, MPP, Annotated, DataError, Dataset, Entry, id_problem
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
+from tsfd_client.resample import Grid, resample
 
 MANIFEST = "manifest.json"
 
 _TEXT_KEYS = ("image", "masks", "set", "split", "group")
 _KEYS = (*_TEXT_KEYS, "tissue", "mpp")
 _MOST_INSTANCES = 65534  # one value of uint16 stays free, for `batches.boundaries`
+# Pixels around a marked nucleus that are known to be none of its own, where others are not marked.
+# Without them nothing would teach where a nucleus ends. Outlines reach one pixel out; farther out
+# may lie a neighbour that nobody marked.
+_RING = 2
 
 
 def read_manifest(folder: Path, split: str) -> Dataset:
@@ -55,11 +62,11 @@ def read_manifest(folder: Path, split: str) -> Dataset:
         examined = examine(folder, entry)
         if examined.annotated is None:
             raise DataError(examined.problems[0])
-        images.append(_in_memory(examined.annotated))
+        images.append(_in_memory(examined.annotated, entry["mpp"]))
     return Dataset(images)
 
 
-def _in_memory(annotated: Annotated) -> Entry:
+def _in_memory(annotated: Annotated, mpp: float) -> Entry:
     return Entry(
         name=annotated.name,
         source=annotated.source,
@@ -67,12 +74,18 @@ def _in_memory(annotated: Annotated) -> Entry:
         tissue=annotated.tissue,
         shape=annotated.instances.shape,
         load=lambda: annotated,
-        checksum=zlib.crc32(
-            annotated.image,
-            zlib.crc32(annotated.instances, zlib.crc32(annotated.allowed)),
-        ),
+        checksum=_checksum(annotated),
         classes=frozenset(c for c in range(1, len(CLASSES)) if 1 << c in annotated.allowed),
+        mpp=mpp,
     )
+
+
+def _checksum(annotated: Annotated) -> int:
+    checksum = zlib.crc32(annotated.allowed)
+    for pixels in (annotated.instances, annotated.image, annotated.ignore):
+        if pixels is not None:
+            checksum = zlib.crc32(pixels, checksum)
+    return checksum
 
 
 def read_entries(folder: Path) -> list:
@@ -129,6 +142,8 @@ def entry_problems(entry: object) -> Iterator[str]:
             yield f"{key!r} must be text, not {entry[key]!r}"
     if entry.get("tissue") not in (None, *TISSUES):
         yield f"the tissue {entry['tissue']!r} is unknown; known are {', '.join(TISSUES)}"
+    if not isinstance(entry.get("partial", False), bool):
+        yield f"'partial' must be true or false, not {entry['partial']!r}"
     mpp = entry.get("mpp", MPP)
     if isinstance(mpp, bool) or not isinstance(mpp, int | float) or not 0 < mpp < np.inf:
         yield f"'mpp' must be a positive number, not {mpp!r}"
@@ -146,11 +161,14 @@ class Examined:
         The image, if nothing is.
     labels
         Label of each instance, as written in the masks file.
+    ignored
+        Whether the masks file names pixels to leave out.
     """
 
     problems: tuple[str, ...]
     annotated: Annotated | None = None
     labels: tuple[str, ...] = ()
+    ignored: bool = False
 
 
 def examine(folder: Path, entry: dict) -> Examined:
@@ -161,35 +179,55 @@ def examine(folder: Path, entry: dict) -> Examined:
     if bgr is None:
         problems.append(f"{image} is {'not an image' if image.is_file() else 'missing'}.")
     try:
-        instances, labels, guessed = _load_masks(masks)
+        marked = _load_masks(masks)
     except DataError as error:
         return Examined((*problems, str(error)))
-    problems += [f"{masks}: {problem}." for problem in _mask_problems(instances, labels, guessed)]
-    if bgr is not None and instances.ndim == 2 and instances.shape != bgr.shape[:2]:
+    problems += [f"{masks}: {problem}." for problem in _mask_problems(marked)]
+    shape = marked.instances.shape
+    if bgr is not None and len(shape) == 2 and shape != bgr.shape[:2]:
         problems.append(
-            f"{masks} has {_size(instances)} pixels but its image {entry['image']} {_size(bgr)}."
+            f"{masks} has {_size(shape)} pixels but its image {entry['image']} {_size(bgr.shape)}."
         )
     if problems:
         return Examined(tuple(problems))
-    annotated = _annotated(entry, bgr, instances, labels.tolist(), guessed)
-    return Examined((), annotated, tuple(labels.tolist()))
+    return Examined(
+        problems=(),
+        annotated=_annotated(entry, bgr, marked),
+        labels=tuple(marked.labels.tolist()),
+        ignored=marked.ignore is not None and bool(marked.ignore.any()),
+    )
 
 
-def _load_masks(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Masks:
+    """A masks file as written; without ``ignore`` in it, `ignore` is None."""
+
+    instances: np.ndarray
+    labels: np.ndarray
+    guessed: np.ndarray
+    ignore: np.ndarray | None
+
+
+def _load_masks(path: Path) -> _Masks:
     if not path.is_file():
         raise DataError(f"{path} is missing.")
     try:
         with np.load(path, allow_pickle=False) as masks:
             labels = masks["label"]
-            guessed = masks["split"] if "split" in masks else np.zeros(labels.shape, bool)
-            return masks["instances"], labels, guessed
+            return _Masks(
+                instances=masks["instances"],
+                labels=labels,
+                guessed=masks["split"] if "split" in masks else np.zeros(labels.shape, bool),
+                ignore=masks.get("ignore"),
+            )
     except KeyError as error:
         raise DataError(f"{path} is an npz without 'instances' or without 'label'.") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not an npz of plain numbers and text.") from error
 
 
-def _mask_problems(instances: np.ndarray, labels: np.ndarray, guessed: np.ndarray) -> Iterator[str]:
+def _mask_problems(masks: _Masks) -> Iterator[str]:
+    instances, labels, guessed, ignore = vars(masks).values()
     if labels.ndim != 1 or (labels.size and labels.dtype.kind != "U"):
         yield f"'label' must be text [n], not {labels.dtype} {list(labels.shape)}"
     else:
@@ -197,6 +235,10 @@ def _mask_problems(instances: np.ndarray, labels: np.ndarray, guessed: np.ndarra
             yield f"the label {label!r} is unknown; known are {', '.join(ALLOWED)}"
     if guessed.shape != labels.shape or guessed.dtype != bool:
         yield f"'split' must be bool [n], not {guessed.dtype} {list(guessed.shape)}"
+    if ignore is not None and (ignore.ndim != 2 or ignore.dtype != bool):
+        yield f"'ignore' must be bool [H, W], not {ignore.dtype} {list(ignore.shape)}"
+    elif ignore is not None and instances.ndim == 2 and ignore.shape != instances.shape:
+        yield f"'ignore' has {_size(ignore.shape)} pixels but 'instances' {_size(instances.shape)}"
     if instances.ndim != 2 or instances.dtype.kind not in "uif":
         yield f"'instances' must be numbers [H, W], not {instances.dtype} {list(instances.shape)}"
         return
@@ -211,28 +253,49 @@ def _mask_problems(instances: np.ndarray, labels: np.ndarray, guessed: np.ndarra
         yield f"'instances' has the id {highest}; the highest possible is {_MOST_INSTANCES}"
 
 
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]} x {array.shape[1]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]}"
 
 
-def _annotated(
-    entry: dict, bgr: np.ndarray, instances: np.ndarray, labels: list[str], guessed: np.ndarray
-) -> Annotated:
-    instances = instances.astype(np.uint16)
-    scale = entry["mpp"] / MPP
-    if scale != 1:
-        smooth = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-        bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=smooth)
-        height, width = bgr.shape[:2]
-        instances = cv2.resize(instances, (width, height), interpolation=cv2.INTER_NEAREST)
-    sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in labels]
+def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
+    grid = Grid(*masks.instances.shape, entry["mpp"], MPP)
+    instances = _nearest(masks.instances.astype(np.uint16), grid)
+    ignore = None if masks.ignore is None else _nearest(masks.ignore, grid)
+    if entry.get("partial"):
+        unmarked = _far_from(instances)
+        ignore = unmarked if ignore is None else ignore | unmarked
+    sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in masks.labels.tolist()]
     return Annotated(
-        image=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
+        # As the client does before it sends an image: the network learns what it will be asked.
+        image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], MPP),
         instances=instances,
         allowed=np.array(sets, np.uint8),
         tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,
         source=entry["set"],
         group=entry["group"],
         name=entry["image"],
-        guessed=np.concatenate([[False], guessed]),
+        guessed=np.concatenate([[False], masks.guessed]),
+        ignore=ignore if ignore is not None and ignore.any() else None,
     )
+
+
+def _nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
+    """At each pixel of the grid, the pixel of the source that its centre lies in.
+
+    Not `cv2.resize`: its scale is that of the rounded sizes, and its INTER_NEAREST takes corners
+    for centres.
+    """
+    if grid.step == 1:
+        return pixels
+    rows, columns = (
+        np.minimum(((np.arange(length) + 0.5) * grid.step).astype(np.intp), end - 1)
+        for length, end in zip(grid.shape, pixels.shape, strict=True)
+    )
+    return pixels[rows[:, None], columns]
+
+
+def _far_from(instances: np.ndarray) -> np.ndarray:
+    """Pixels that are neither of a nucleus nor of the ring around one."""
+    size = 2 * _RING + 1
+    ring = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return cv2.dilate((instances > 0).astype(np.uint8), ring) == 0

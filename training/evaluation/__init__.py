@@ -5,6 +5,7 @@ segment_and_score              every image of a data set through it
 image_scores                   one image's scores, of which these are
   overlap, panoptic_quality, dice_and_aji          by outlines
   detection, confusion, class_groups, calibration  by centroids and classes
+  trusted                                          what of them counts where not all is known
 scores, estimates              a data set's scores with their intervals
 tables, published, files, report                   what is shown and written
 """

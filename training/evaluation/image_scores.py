@@ -28,6 +28,7 @@ from training.evaluation.panoptic_quality import (
     channels_pq,
     image_pq,
 )
+from training.evaluation.trusted import on_trusted_pixels
 from training.target import CLASSES
 from tsfd_client.nuclei import Nuclei
 
@@ -78,7 +79,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     Parameters
     ----------
     truth, found
-        Of the same image at 0.25 mpp.
+        Of the same image at 0.25 mpp. What lies on pixels to leave out does not count.
     groups
         Classes to score. An image with ``channels`` needs the five single classes.
 
@@ -87,6 +88,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     ValueError
         If the two differ in size.
     """
+    truth, found = on_trusted_pixels(truth, found)
     ids, truth_points = _centroids(truth.instances)
     allowed = truth.allowed[ids]
     truth_groups = groups.of_allowed(allowed)

@@ -17,6 +17,7 @@ from training.evaluation.image_scores import ImageScores
 from training.evaluation.overlap import matched
 from training.evaluation.segment_and_score import Evaluation
 from training.evaluation.tables import Subject
+from training.evaluation.trusted import trusted_instances
 from training.table import Table
 from training.target import CLASSES, PANNUKE
 from tsfd_client.contract import TISSUES, USE
@@ -117,17 +118,19 @@ def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -
     scores = evaluation.scores.images[index]
     size = _size(truth.image)
     image = cv2.resize(truth.image, size, interpolation=cv2.INTER_AREA)
-    true, found = (
+    maps = (truth.instances, prediction.instances)
+    judged = [trusted_instances(instances, truth.ignore) for instances in maps]
+    true, found, true_judged, found_judged = (
         cv2.resize(instances, size, interpolation=cv2.INTER_NEAREST)
-        for instances in (truth.instances, prediction.instances)
+        for instances in (*maps, *judged)
     )
-    true_pairs, found_pairs = matched(truth.instances, prediction.instances)
+    true_pairs, found_pairs = matched(*judged)
 
     difference = (image // 2 + 127).astype(np.uint8)  # pale, so that the outlines stand out
-    _draw(difference, true, _coloured(len(truth.allowed), _MISSED, true_pairs, None))
+    _draw(difference, true_judged, _coloured(len(truth.allowed), _MISSED, true_pairs, None))
     _draw(
         difference,
-        found,
+        found_judged,
         _coloured(len(prediction.classes) + 1, _SUPERFLUOUS, found_pairs, _MATCHED),
     )
     panels = {

@@ -11,8 +11,9 @@ from skimage.segmentation import find_boundaries
 from samples.synthetic import generate
 from training.data.annotated import Annotated, Dataset, Entry
 from training.data.augment import AUGMENTATIONS
-from training.data.batches import Batches, boundaries, class_weights
+from training.data.batches import Batches, area_weights, boundaries, class_weights
 from training.data.pannuke import PanNukeFold
+from training.losses import ANYTHING, NO_BOUNDARY
 
 
 def test_boundaries_are_those_of_scikit_image() -> None:
@@ -94,6 +95,47 @@ def test_batches_go_on_from_any_step(mixed: Dataset) -> None:
     found += [resumed[i][0] for i in range(len(resumed))]
 
     np.testing.assert_array_equal(found, expected[1:])
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_what_is_left_out_moves_with_the_image(augmentation: str) -> None:
+    # The left half is unknown, and grey; the right half is one nucleus, and black.
+    right = np.zeros((400, 400), bool)
+    right[:, 200:] = True
+    image = Annotated(
+        image=np.where(right[..., None], 0, 160).repeat(3, axis=-1).astype(np.uint8),
+        instances=right.astype(np.uint16),
+        allowed=np.array([1, 2], np.uint8),
+        tissue=None,
+        source="made",
+        group="a",
+        name="a",
+        ignore=~right,
+    )
+    data = Dataset([Entry("a", "made", "a", None, (400, 400), lambda: image)])
+
+    pixels, targets = Batches(data, batch_size=8, steps=1, seed=1, augmentation=augmentation)[0]
+
+    classes, outlines = (targets[f"{head}_logits"][..., 0] for head in ("class", "boundary"))
+    for row in np.flatnonzero((classes == 2).any(axis=(1, 2))):  # others are of bare glass
+        assert set(np.unique(classes[row])) <= {2, ANYTHING}
+        assert np.array_equal(classes[row] == ANYTHING, outlines[row] == NO_BOUNDARY)
+        unknown = classes[row] == ANYTHING
+        if unknown.any():
+            assert pixels[row][unknown].mean() > pixels[row][~unknown].mean() + 40
+    assert (classes == ANYTHING).any()
+
+
+def test_sets_are_drawn_by_what_was_scanned() -> None:
+    entries = [
+        Entry("a", "fine", "a", None, (256, 256), lambda: None),
+        Entry("b", "coarse", "b", None, (512, 512), lambda: None, mpp=0.5),
+        *(Entry(str(n), "large", str(n), None, (256, 256), lambda: None) for n in range(4)),
+    ]
+
+    weights = area_weights(Dataset(entries))
+
+    np.testing.assert_allclose(weights / weights[0], [1, 1, 0.5, 0.5, 0.5, 0.5])
 
 
 def test_a_guessed_border_weighs_no_more_than_an_outline() -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
 from training.data.annotated import Dataset, Entry
-from training.data.hold_back import hold_back
+from training.data.hold_back import LIST, Split, hold_back
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 def _entries(
@@ -81,3 +89,87 @@ def test_where_slides_are_unknown_neighbours_do_not_part() -> None:
             assert not {"choosing", "reporting"} & set(near)
     assert [len(part) for part in (split.reporting, split.choosing)] == [75, 54]
     assert len(split.training) == 301
+
+
+def _sides(split: Split) -> dict[str, set[tuple[str, str]]]:
+    return {
+        part: {(entry.source, entry.group) for entry in getattr(split, part).entries}
+        for part in ("training", "choosing", "reporting")
+    }
+
+
+def test_a_named_set_is_split_as_listed() -> None:
+    groups = ("train_1", "train_14", "train_2", "train_3", "other")
+    named = [Entry(g, "consep", g, None, (256, 256), lambda: None) for g in groups]
+    patients = ("10", "13", "15")
+    named += [
+        Entry(p, "lizard_glas", f"glas_patient_{p}", None, (256, 256), lambda: None)
+        for p in patients
+    ]
+    unnamed = _entries("elsewhere", groups=17, per_group=3)
+
+    sides = _sides(hold_back(Dataset([*named, *unnamed])))
+
+    # train_14 may be of the slide of train_1: it is set aside.
+    assert sides["reporting"] >= {("consep", "train_1"), ("lizard_glas", "glas_patient_13")}
+    assert sides["choosing"] >= {("lizard_glas", "glas_patient_15")}
+    assert sides["training"] >= {
+        *(("consep", group) for group in ("train_2", "train_3", "other")),
+        ("lizard_glas", "glas_patient_10"),
+    }
+    assert ("consep", "train_14") not in set.union(*sides.values())
+    alone = _sides(hold_back(Dataset(unnamed)))
+    for part, found in sides.items():
+        assert {group for group in found if group[0] == "elsewhere"} == alone[part]
+
+
+def test_the_list_names_each_group_once() -> None:
+    for source, held in tomllib.loads(LIST.read_text()).items():
+        assert set(held) <= {"choosing", "reporting", "aside"}, source
+        groups = [group for names in held.values() for group in names]
+        assert len(groups) == len(set(groups)), source
+
+
+def test_the_list_fits_the_data() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("no shared data beside the repository")
+    rows = json.loads((SHARED / "manifest.json").read_text())
+    listed = tomllib.loads(LIST.read_text())
+    shape = (256, 256)
+    data = Dataset(
+        Entry(row["image"], row["set"], row["group"], None, shape, lambda: None)
+        for row in rows
+        if row["split"] == "train"
+    )
+
+    sides = _sides(hold_back(data))
+
+    assert set(listed) == {entry.source for entry in data.entries}
+    known = {(entry.source, entry.group) for entry in data.entries}
+    aside = {(s, group) for s, held in listed.items() for group in held.get("aside", ())}
+    named = {
+        (s, group) for s, held in listed.items() for groups in held.values() for group in groups
+    }
+    assert named <= known
+    # Every group is on one side; what is set aside is on none.
+    assert sum(map(len, sides.values())) == len(known) - len(aside)
+    assert set.union(*sides.values()) == known - aside
+    # A patient of The Cancer Genome Atlas has one name, with its project before it or not.
+    of_patient: dict[str, set[str]] = {}
+    tested = {("test", row["group"]) for row in rows if row["split"] == "test"}
+    for part, (_, group) in [(p, g) for p, found in sides.items() for g in found] + [
+        (side, ("", group)) for side, group in tested
+    ]:
+        of_patient.setdefault(group.removeprefix("TCGA-"), set()).add(part)
+    assert {p: found for p, found in of_patient.items() if len(found) > 1} == {}
+    assert of_patient["G9-6356"] == {"training"}
+    grades = {
+        part: {
+            "healthy" if row["grade"] == "healthy" else "malignant"
+            for row in rows
+            if ("lizard_glas", row["group"]) in found and row["set"] == "lizard_glas"
+            if row["grade"] != "adenomatous"
+        }
+        for part, found in sides.items()
+    }
+    assert all(found == {"healthy", "malignant"} for found in grades.values())

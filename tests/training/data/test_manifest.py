@@ -14,6 +14,7 @@ from samples.synthetic import generate
 from training.data.annotated import DataError
 from training.data.manifest import read_manifest
 from training.target import CLASSES
+from tsfd_client.resample import Grid, resample
 
 KNOWN_LABELS = (
     "neoplastic, inflammatory, connective, dead, epithelial, epithelial_any, not_neoplastic, "
@@ -66,6 +67,45 @@ def test_other_scales_are_resampled(folder: Path) -> None:
     assert image.image.shape == (240, 200, 3)
     assert image.instances.shape == (240, 200)
     assert image.tissue is None
+
+
+@pytest.mark.parametrize("mpp", [0.19448, 0.31, 0.5, 0.62])
+def test_masks_stay_where_the_image_has_them(folder: Path, mpp: float) -> None:
+    discs = np.zeros((120, 100), np.uint8)
+    places = [(30, 25), (80, 60)]
+    for y, x in places:
+        cv2.circle(discs, (x, y), 9, 1, -1)
+    instances = cv2.connectedComponents(discs)[1]
+    image = np.dstack([255 - 200 * discs] * 3)
+    cv2.imwrite(str(folder / "0.png"), image)
+    _masks(instances=instances, label=["dead"] * 2, ignore=instances == 2)(folder)
+    _entry(mpp=mpp)(folder)
+
+    (read,) = read_manifest(folder, "train")
+
+    assert np.array_equal(read.image, resample(image, mpp, 0.25))  # as the client sends it
+    step = Grid(120, 100, mpp, 0.25).step
+    for instance, place in enumerate(places, start=1):
+        centroid = np.argwhere(read.instances == instance).mean(axis=0) + 0.5
+        assert centroid == pytest.approx((np.array(place) + 0.5) / step, abs=0.2)
+    assert np.array_equal(read.ignore, read.instances == 2)
+
+
+def test_of_a_partial_image_only_nuclei_and_a_ring_are_known(folder: Path) -> None:
+    instances = np.zeros((120, 100), int)
+    instances[50:60, 40:50] = 1
+    ignore = np.zeros((120, 100), bool)
+    ignore[50, 40:50] = True
+    _masks(instances=instances, ignore=ignore)(folder)
+    _entry(partial=True)(folder)
+
+    (image,) = read_manifest(folder, "train")
+
+    assert not image.ignore[51:62, 38:52].any(where=instances[51:62, 38:52] > 0)
+    assert not image.ignore[[60, 61, 55, 55], [45, 45, 39, 38]].any()  # two pixels around it
+    assert image.ignore[[62, 55], [45, 37]].all()
+    assert image.ignore[50, 40:50].all()
+    assert image.ignore.mean() > 0.97
 
 
 def _masks(**arrays: object) -> Callable[[Path], None]:
@@ -128,6 +168,22 @@ BROKEN = [
     (
         _masks(instances=np.ones((4, 5), int)),
         "{f}/0.npz has 4 x 5 pixels but its image 0.png 120 x 100.",
+    ),
+    (
+        _masks(ignore=np.ones((120, 100), int)),
+        "{f}/0.npz: 'ignore' must be bool [H, W], not int64 [120, 100].",
+    ),
+    (
+        _masks(ignore=np.ones(120, bool)),
+        "{f}/0.npz: 'ignore' must be bool [H, W], not bool [120].",
+    ),
+    (
+        _masks(ignore=np.ones((100, 120), bool)),
+        "{f}/0.npz: 'ignore' has 100 x 120 pixels but 'instances' 120 x 100.",
+    ),
+    (
+        _entry(partial="yes"),
+        "{f}/manifest.json, entry 1: 'partial' must be true or false, not 'yes'.",
     ),
     (_masks(label=["x"]), "{f}/0.npz: the label 'x' is unknown; known are " + KNOWN_LABELS + "."),
     (_masks(label=[1]), "{f}/0.npz: 'label' must be text [n], not int64 [1]."),

@@ -83,3 +83,39 @@ def test_what_is_found_in_a_set_without_classes_is_not_confused() -> None:
     scores = score_image(truth, nuclei(one, [2]), ClassGroups((4,), frozenset({"with"})))
 
     assert not scores.confusion.any()
+
+
+def test_what_is_found_where_nobody_marked_is_neither_right_nor_wrong() -> None:
+    known = annotated(squares((0, 0), (0, 20)), ["dead", "connective"])
+    ignore = np.zeros(known.instances.shape, bool)
+    ignore[20:] = True
+    # One right, one missed; one on trusted pixels that is none; two others where nobody marked, of
+    # which the second lies there by four of its six rows.
+    found = nuclei(squares((0, 0), (0, 40), (30, 10), (18, 30)), [4, 1, 2, 3])
+    groups = find_groups(dataset(known))
+
+    everywhere = score_image(known, found, groups)
+    scores = score_image(replace(known, ignore=ignore), found, groups)
+
+    assert everywhere.detection == Detection(tp=1, fp=3, fn=1)
+    assert scores.detection == Detection(tp=1, fp=1, fn=1)
+    assert scores.pq.quality.pq == pytest.approx(1 / 2)
+    assert scores.class_detection == (
+        ClassDetection(tp=0, confused_fp=0, confused_fn=0, fp=0, fn=1),
+        ClassDetection(tp=1, confused_fp=0, confused_fn=0, fp=0, fn=0),
+    )
+    assert scores.dice == pytest.approx(1 / 2)
+    assert scores.aji == pytest.approx(1 / 3)
+    assert sum(scores.found_counts) == 2
+
+
+def test_a_true_nucleus_on_pixels_to_leave_out_is_not_missed() -> None:
+    truth = annotated(squares((0, 0), (30, 10)), ["dead", "dead"])
+    ignore = np.zeros(truth.instances.shape, bool)
+    ignore[20:] = True
+    scores = score_image(
+        replace(truth, ignore=ignore), nuclei(squares((0, 0)), [4]), find_groups(dataset(truth))
+    )
+
+    assert scores.detection == Detection(tp=1, fp=0, fn=0)
+    assert scores.pq.quality.pq == 1
