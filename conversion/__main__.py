@@ -62,13 +62,16 @@ def _run(arguments: argparse.Namespace) -> None:
     files: dict[Path, bytes] = {}
     check_wanted = arguments.targets is not None and "check" in targets
     if check_wanted or not _is_current(folder, targets, origin):
-        from conversion.convert import convert  # what it imports takes seconds
+        from instances import Parameters  # what is imported takes seconds
+
+        from conversion.convert import convert
 
         print("".join(f"Left out {name}: {why}.\n" for name, why in left_out.items()), end="")
         made = convert(
             arguments.saved_model,
             targets,
             origin,
+            Parameters(**network.parameters),
             patches=patches,
             command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
             out=_output_folder(arguments.out),

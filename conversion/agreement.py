@@ -1,0 +1,148 @@
+"""Whether two answers hold the same nuclei, of the same classes: one tolerance for all who ask.
+
+A form of the network is compared with the SavedModel by it (`conversion.parity`: when it is made,
+and where an engine is built or starts), and a server on a GPU with the network in this process
+(`loadtest`). Counts add up over images: a single one holds too few nuclei to be judged.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Final, Self
+
+import numpy as np
+
+from conversion.contract import CLASSES
+from training.evaluation.overlap import MATCH, overlap
+
+LEAST_PQ: Final = 0.95
+"""Panoptic quality of 16 bits against float32 (docs/conversion.md has what is measured)."""
+LEAST_KEPT: Final = 0.80
+"""Share of the nuclei of each class that 16 bits leave in it."""
+ENOUGH: Final = 10
+"""Nuclei of a class that tell whether it is kept."""
+
+_CLASSES = len(CLASSES) + 1  # 0 where nobody knows
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the nuclei of two answers agree; ``a + b`` is that of both together.
+
+    Attributes
+    ----------
+    iou
+        Sum over the nuclei that match (IoU > 0.5).
+    matched
+        int64 [6, 6]: nuclei that match, by class in the reference (row) and in the other (column).
+    missed, superfluous
+        Nuclei of the reference alone, and of the other alone.
+    """
+
+    iou: float = 0.0
+    matched: np.ndarray = field(default_factory=lambda: np.zeros((_CLASSES, _CLASSES), np.int64))
+    missed: int = 0
+    superfluous: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        reference: np.ndarray,
+        reference_classes: np.ndarray,
+        found: np.ndarray,
+        found_classes: np.ndarray,
+    ) -> Agreement:
+        """Compare two answers about one image.
+
+        Parameters
+        ----------
+        reference, found
+            Integer instance maps [H, W], numbered from 1 without gaps.
+        reference_classes, found_classes
+            [n]: class, 1 to 5, of each instance; 0 leaves one out of what is said of classes.
+        """
+        pairs = overlap(reference, found)
+        same = pairs.iou > MATCH
+        classes = (
+            np.asarray(of, np.int64)[ids[places[same]] - 1]
+            for of, ids, places in (
+                (reference_classes, pairs.truth_ids, pairs.rows),
+                (found_classes, pairs.predicted_ids, pairs.columns),
+            )
+        )
+        matched = np.zeros((_CLASSES, _CLASSES), np.int64)
+        np.add.at(matched, tuple(classes), 1)
+        count = int(same.sum())
+        return cls(
+            float(pairs.iou[same].sum()),
+            matched,
+            pairs.truth_ids.size - count,
+            pairs.predicted_ids.size - count,
+        )
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(
+            self.iou + other.iou,
+            self.matched + other.matched,
+            self.missed + other.missed,
+            self.superfluous + other.superfluous,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The agreement that `to_json` wrote."""
+        found = json.loads(text)
+        return cls(**found | {"matched": np.array(found["matched"])})
+
+    def to_json(self) -> str:
+        """One line that `from_json` reads."""
+        return json.dumps(asdict(self) | {"matched": self.matched.tolist()})
+
+    @property
+    def nuclei(self) -> int:
+        """Of the reference."""
+        return int(self.matched.sum()) + self.missed
+
+    @property
+    def nuclei_found(self) -> int:
+        """Of the other."""
+        return int(self.matched.sum()) + self.superfluous
+
+    @property
+    def panoptic_quality(self) -> float:
+        """Over all images; 1 where neither answer holds a nucleus."""
+        nuclei = self.matched.sum() + (self.missed + self.superfluous) / 2
+        return float(self.iou / nuclei) if nuclei else 1.0
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """By name of the class: share of its nuclei, of those that match, which keep it.
+
+        Only classes of which the reference has as many nuclei as tell (`ENOUGH`).
+        """
+        return {
+            name: float(row[number] / row.sum())
+            for number, (name, row) in enumerate(zip(CLASSES, self.matched[1:], strict=True), 1)
+            if row.sum() >= ENOUGH
+        }
+
+    def lost_classes(self, kept: float) -> list[str]:
+        """Classes that too few of their nuclei keep, each as a sentence without a full stop.
+
+        Parameters
+        ----------
+        kept
+            Share of the nuclei of each class that must keep it.
+        """
+        sentences = []
+        for name, share in self.kept.items():
+            if share < kept:
+                number = CLASSES.index(name)
+                others = self.matched[number + 1, 1:].copy()
+                count, others[number] = others.sum(), 0
+                sentences.append(
+                    f"of {count} {name} nuclei {share:.0%} stay {name}, most of the others become "
+                    f"{CLASSES[others.argmax()]} (at least {kept:.0%} must stay)"
+                )
+        return sentences
