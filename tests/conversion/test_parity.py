@@ -109,7 +109,7 @@ def test_other_weights_pass_in_low_precision_and_are_told_from_broken_ones(
     assert low.failures == ()
     assert low.panoptic_quality > 0.95
     assert any("at the 99.9th percentile of the pixels" in failure for failure in broken.failures)
-    assert broken.panoptic_quality > parity.HALF.panoptic_quality, "instances alone would pass it"
+    assert broken.panoptic_quality > 0.90, "nearly all nuclei are still where they were"
 
 
 def test_the_worst_pixel_is_reported_and_judged_in_float32_alone(
