@@ -23,7 +23,7 @@ LEAST_KEPT: Final = 0.80
 ENOUGH: Final = 10
 """Nuclei of a class that tell whether it is kept."""
 
-_CLASSES = len(CLASSES) + 1  # 0 where nobody knows
+_CLASSES = len(CLASSES) + 1
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Agreement:
     ----------
     iou
         Sum over the nuclei that match (IoU > 0.5).
-    matched
-        int64 [6, 6]: nuclei that match, by class in the reference (row) and in the other (column).
-    missed, superfluous
-        Nuclei of the reference alone, and of the other alone.
+    classes
+        int64 [6, 6]: the reference's nuclei by their class (row; 0: not compared) and by that of
+        their match (column; 0: there is none).
+    superfluous
+        Nuclei of the other that match none.
     """
 
     iou: float = 0.0
-    matched: np.ndarray = field(default_factory=lambda: np.zeros((_CLASSES, _CLASSES), np.int64))
-    missed: int = 0
+    classes: np.ndarray = field(default_factory=lambda: np.zeros((_CLASSES, _CLASSES), np.int64))
     superfluous: int = 0
 
     @classmethod
@@ -64,28 +64,21 @@ class Agreement:
         """
         pairs = overlap(reference, found)
         same = pairs.iou > MATCH
-        classes = (
-            np.asarray(of, np.int64)[ids[places[same]] - 1]
-            for of, ids, places in (
-                (reference_classes, pairs.truth_ids, pairs.rows),
-                (found_classes, pairs.predicted_ids, pairs.columns),
-            )
+        partners = np.zeros(pairs.truth_ids.size, np.int64)
+        partners[pairs.rows[same]] = np.asarray(found_classes)[
+            pairs.predicted_ids[pairs.columns[same]] - 1
+        ]
+        classes = np.zeros((_CLASSES, _CLASSES), np.int64)
+        np.add.at(
+            classes, (np.asarray(reference_classes, np.int64)[pairs.truth_ids - 1], partners), 1
         )
-        matched = np.zeros((_CLASSES, _CLASSES), np.int64)
-        np.add.at(matched, tuple(classes), 1)
-        count = int(same.sum())
-        return cls(
-            float(pairs.iou[same].sum()),
-            matched,
-            pairs.truth_ids.size - count,
-            pairs.predicted_ids.size - count,
-        )
+        superfluous = pairs.predicted_ids.size - int(same.sum())
+        return cls(float(pairs.iou[same].sum()), classes, superfluous)
 
     def __add__(self, other: Agreement) -> Agreement:
         return Agreement(
             self.iou + other.iou,
-            self.matched + other.matched,
-            self.missed + other.missed,
+            self.classes + other.classes,
             self.superfluous + other.superfluous,
         )
 
@@ -93,37 +86,37 @@ class Agreement:
     def from_json(cls, text: str) -> Self:
         """The agreement that `to_json` wrote."""
         found = json.loads(text)
-        return cls(**found | {"matched": np.array(found["matched"])})
+        return cls(**found | {"classes": np.array(found["classes"])})
 
     def to_json(self) -> str:
         """One line that `from_json` reads."""
-        return json.dumps(asdict(self) | {"matched": self.matched.tolist()})
+        return json.dumps(asdict(self) | {"classes": self.classes.tolist()})
 
     @property
     def nuclei(self) -> int:
         """Of the reference."""
-        return int(self.matched.sum()) + self.missed
+        return int(self.classes.sum())
 
     @property
     def nuclei_found(self) -> int:
         """Of the other."""
-        return int(self.matched.sum()) + self.superfluous
+        return int(self.classes[:, 1:].sum()) + self.superfluous
 
     @property
     def panoptic_quality(self) -> float:
         """Over all images; 1 where neither answer holds a nucleus."""
-        nuclei = self.matched.sum() + (self.missed + self.superfluous) / 2
-        return float(self.iou / nuclei) if nuclei else 1.0
+        nuclei = (self.nuclei + self.nuclei_found) / 2
+        return self.iou / nuclei if nuclei else 1.0
 
     @property
     def kept(self) -> dict[str, float]:
-        """By name of the class: share of its nuclei, of those that match, which keep it.
+        """By name of the class: share of its nuclei that have a match of the same class.
 
         Only classes of which the reference has as many nuclei as tell (`ENOUGH`).
         """
         return {
             name: float(row[number] / row.sum())
-            for number, (name, row) in enumerate(zip(CLASSES, self.matched[1:], strict=True), 1)
+            for number, (name, row) in enumerate(zip(CLASSES, self.classes[1:], strict=True), 1)
             if row.sum() >= ENOUGH
         }
 
@@ -138,11 +131,12 @@ class Agreement:
         sentences = []
         for name, share in self.kept.items():
             if share < kept:
-                number = CLASSES.index(name)
-                others = self.matched[number + 1, 1:].copy()
+                number = CLASSES.index(name) + 1
+                others = self.classes[number].copy()
                 count, others[number] = others.sum(), 0
+                fate = ("are not found", *(f"become {other}" for other in CLASSES))
                 sentences.append(
-                    f"of {count} {name} nuclei {share:.0%} stay {name}, most of the others become "
-                    f"{CLASSES[others.argmax()]} (at least {kept:.0%} must stay)"
+                    f"of {count} {name} nuclei {share:.0%} stay {name}, most of the others "
+                    f"{fate[others.argmax()]} (at least {kept:.0%} must stay)"
                 )
         return sentences

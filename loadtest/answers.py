@@ -179,9 +179,8 @@ def _agreement(found: Answer, right: Answer) -> Agreement:
 
 def _is_alike(one: Agreement) -> bool:
     """Whether a single answer may be the right one but for rounding."""
-    changed = int(one.matched[1:].sum() - np.trace(one.matched[1:, 1:]))
-    same = int(one.matched.sum()) - changed
-    return changed + one.missed + one.superfluous <= max(same, _FEW)
+    same = int(one.classes[0, 1:].sum() + np.trace(one.classes[1:, 1:]))
+    return one.nuclei - same + one.superfluous <= max(same, _FEW)
 
 
 def _leave_out_rare(answers: list[Answer]) -> None:

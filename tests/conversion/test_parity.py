@@ -171,6 +171,21 @@ def test_a_lost_class_is_named(reference: Outputs, parameters: instances.Paramet
     )
 
 
+def test_a_class_that_is_found_no_more_is_named(
+    reference: Outputs, parameters: instances.Parameters
+) -> None:
+    class_probs = reference["class_probs"].copy()
+    class_probs[class_probs.argmax(axis=-1) == 3] = (255, 0, 0, 0, 0, 0)
+    found = reference | {"class_probs": class_probs}
+
+    failures = parity.compare("FP16 ONNX", reference, found, parity.HALF, parameters).failures
+
+    assert re.match(
+        r"of \d+ connective nuclei \d+% stay connective, most of the others are not found",
+        failures[0],
+    )
+
+
 @pytest.mark.parametrize("tolerance", [parity.HALF, parity.INT8])
 def test_classes_in_another_order_are_named(
     tolerance: parity.Tolerance, reference: Outputs, parameters: instances.Parameters
