@@ -65,13 +65,18 @@ def _run(arguments: argparse.Namespace) -> None:
         from instances import Parameters  # what is imported takes seconds
 
         from conversion.convert import convert
+        from conversion.parity import Served
 
+        names = tuple(kind["name"] for kind in network.target["classes"])
         print("".join(f"Left out {name}: {why}.\n" for name, why in left_out.items()), end="")
         made = convert(
             arguments.saved_model,
             targets,
             origin,
-            Parameters(**network.parameters),
+            Served(
+                Parameters(**network.parameters),
+                tuple(c["name"] for c in network.target["classes"]),
+            ),
             patches=patches,
             command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
             out=_output_folder(arguments.out),

@@ -8,12 +8,12 @@ and where an engine is built or starts), and a server on a GPU with the network 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
 
-from conversion.contract import CLASSES
 from training.evaluation.overlap import MATCH, overlap
 
 LEAST_PQ: Final = 0.95
@@ -22,8 +22,6 @@ LEAST_KEPT: Final = 0.80
 """Share of the nuclei of each class that 16 bits leave in it."""
 ENOUGH: Final = 10
 """Nuclei of a class that tell whether it is kept."""
-
-_CLASSES = len(CLASSES) + 1
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class Agreement:
     iou
         Sum over the nuclei that match (IoU > 0.5).
     classes
-        int64 [6, 6]: the reference's nuclei by their class (row; 0: not compared) and by that of
-        their match (column; 0: there is none).
+        How many of the reference's nuclei there are by name of their class (empty: not compared)
+        and by that of their match (empty: there is none).
     superfluous
         Nuclei of the other that match none.
     """
 
     iou: float = 0.0
-    classes: np.ndarray = field(default_factory=lambda: np.zeros((_CLASSES, _CLASSES), np.int64))
+    classes: Counter[tuple[str, str]] = field(default_factory=Counter)
     superfluous: int = 0
 
     @classmethod
@@ -60,18 +58,15 @@ class Agreement:
         reference, found
             Integer instance maps [H, W], numbered from 1 without gaps.
         reference_classes, found_classes
-            [n]: class, 1 to 5, of each instance; 0 leaves one out of what is said of classes.
+            str [n]: name of each instance's class; an empty one leaves it out of what is said of
+            classes.
         """
         pairs = overlap(reference, found)
         same = pairs.iou > MATCH
-        partners = np.zeros(pairs.truth_ids.size, np.int64)
-        partners[pairs.rows[same]] = np.asarray(found_classes)[
-            pairs.predicted_ids[pairs.columns[same]] - 1
-        ]
-        classes = np.zeros((_CLASSES, _CLASSES), np.int64)
-        np.add.at(
-            classes, (np.asarray(reference_classes, np.int64)[pairs.truth_ids - 1], partners), 1
-        )
+        partners = np.full(pairs.truth_ids.size, "", object)
+        partners[pairs.rows[same]] = found_classes[pairs.predicted_ids[pairs.columns[same]] - 1]
+        names = reference_classes[pairs.truth_ids - 1].tolist()
+        classes = Counter(zip(names, partners.tolist(), strict=True))
         superfluous = pairs.predicted_ids.size - int(same.sum())
         return cls(float(pairs.iou[same].sum()), classes, superfluous)
 
@@ -85,22 +80,23 @@ class Agreement:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The agreement that `to_json` wrote."""
-        found = json.loads(text)
-        return cls(**found | {"classes": np.array(found["classes"])})
+        iou, classes, superfluous = json.loads(text)
+        return cls(iou, Counter({(a, b): count for a, b, count in classes}), superfluous)
 
     def to_json(self) -> str:
         """One line that `from_json` reads."""
-        return json.dumps(asdict(self) | {"classes": self.classes.tolist()})
+        classes = [[*pair, count] for pair, count in self.classes.items()]
+        return json.dumps([self.iou, classes, self.superfluous])
 
     @property
     def nuclei(self) -> int:
         """Of the reference."""
-        return int(self.classes.sum())
+        return self.classes.total()
 
     @property
     def nuclei_found(self) -> int:
         """Of the other."""
-        return int(self.classes[:, 1:].sum()) + self.superfluous
+        return sum(n for (_, other), n in self.classes.items() if other) + self.superfluous
 
     @property
     def panoptic_quality(self) -> float:
@@ -115,9 +111,9 @@ class Agreement:
         Only classes of which the reference has as many nuclei as tell (`ENOUGH`).
         """
         return {
-            name: float(row[number] / row.sum())
-            for number, (name, row) in enumerate(zip(CLASSES, self.classes[1:], strict=True), 1)
-            if row.sum() >= ENOUGH
+            name: row[name] / row.total()
+            for name, row in sorted(self._rows().items())
+            if name and row.total() >= ENOUGH
         }
 
     def lost_classes(self, kept: float) -> list[str]:
@@ -131,12 +127,18 @@ class Agreement:
         sentences = []
         for name, share in self.kept.items():
             if share < kept:
-                number = CLASSES.index(name) + 1
-                others = self.classes[number].copy()
-                count, others[number] = others.sum(), 0
-                fate = ("are not found", *(f"become {other}" for other in CLASSES))
+                row = self._rows()[name]
+                other, _ = (row - Counter({name: row[name]})).most_common(1)[0]
+                fate = f"become {other}" if other else "are not found"
                 sentences.append(
-                    f"of {count} {name} nuclei {share:.0%} stay {name}, most of the others "
-                    f"{fate[others.argmax()]} (at least {kept:.0%} must stay)"
+                    f"of {row.total()} {name} nuclei {share:.0%} stay {name}, most of the others "
+                    f"{fate} (at least {kept:.0%} must stay)"
                 )
         return sentences
+
+    def _rows(self) -> dict[str, Counter[str]]:
+        """By class of the reference: its nuclei by the class of their match."""
+        rows: dict[str, Counter[str]] = {}
+        for (name, other), count in self.classes.items():
+            rows.setdefault(name, Counter())[other] += count
+        return rows

@@ -15,9 +15,6 @@ OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
 }
 """Type and shape of each output, without the batch dimension; -1 is one more than the classes."""
 
-CLASSES: Final = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
-"""Of nuclei: the channels 1 to 5 of ``class_probs``."""
-
 INPUT_SHAPE: Final = (TILE, TILE, 3)
 BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import instances
 import numpy as np
 import onnx
 
@@ -41,17 +40,15 @@ class Gate:
     ----------
     reference
         The SavedModel's outputs on `parity.tiles`.
-    parameters
-        Of the post-processing that serves.
+    served
+        How the answers become nuclei.
     report
         File for the figures of all forms.
     """
 
-    def __init__(
-        self, reference: runtimes.Outputs, parameters: instances.Parameters, report: Path
-    ) -> None:
+    def __init__(self, reference: runtimes.Outputs, served: parity.Served, report: Path) -> None:
         self._reference = reference
-        self._parameters = parameters
+        self._served = served
         self._report = report
         self._results: list[parity.Parity] = []
 
@@ -59,7 +56,7 @@ class Gate:
         self, form: str, found: runtimes.Outputs, tolerance: parity.Tolerance
     ) -> parity.Parity:
         """Compare a form's outputs, print the result and add it to the report."""
-        result = parity.compare(form, self._reference, found, tolerance, self._parameters)
+        result = parity.compare(form, self._reference, found, tolerance, self._served)
         print(result.line())
         self._results.append(result)
         figures = [asdict(r) for r in self._results]
@@ -80,7 +77,7 @@ def convert(
     saved_model: Path,
     targets: Sequence[str],
     origin: Origin,
-    parameters: instances.Parameters,
+    served: parity.Served,
     *,
     patches: np.ndarray | None,
     command: Sequence[str],
@@ -96,8 +93,8 @@ def convert(
         Some of ``cpu``, ``check`` and ``tensorrt``.
     origin
         What every form says it was made of.
-    parameters
-        Of the post-processing that serves.
+    served
+        How the answers become nuclei.
     patches
         uint8 [N, 256, 256, 3] that set the scales of INT8; None computes in floating point.
     command
@@ -118,7 +115,7 @@ def convert(
     forms = _write_onnx(saved_model, origin, patches, out)
     tiles = parity.tiles()
     reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
-    gate = Gate(reference, parameters, out / "parity.json")
+    gate = Gate(reference, served, out / "parity.json")
     for name, load, path, tolerance in (
         ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
         (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),
@@ -149,7 +146,7 @@ def convert(
         files["model.onnx"] = forms.cpu.read_bytes()
     if files:  # what a host without a plan of its own builds one from, and proves it by
         files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
-        files[EXPECTED] = Expected(tiles, reference, forms.tolerance, parameters).to_bytes()
+        files[EXPECTED] = Expected(tiles, reference, forms.tolerance, served).to_bytes()
     return files
 
 

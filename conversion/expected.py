@@ -18,7 +18,7 @@ import numpy as np
 
 from conversion.contract import OUTPUTS
 from conversion.errors import ConversionError
-from conversion.parity import Tolerance
+from conversion.parity import Served, Tolerance
 from conversion.runtimes import Outputs
 
 
@@ -34,14 +34,14 @@ class Expected:
         The SavedModel's.
     tolerance
         How far others may be from them.
-    parameters
-        Of the post-processing that serves.
+    served
+        How they become nuclei.
     """
 
     images: np.ndarray
     outputs: Outputs
     tolerance: Tolerance
-    parameters: instances.Parameters
+    served: Served
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -57,7 +57,8 @@ class Expected:
                 outputs = {name: file[name] for name in OUTPUTS}
                 tolerance = Tolerance(*file["tolerance"].tolist())
                 parameters = instances.Parameters(**json.loads(str(file["parameters"])))
-                return cls(file["images"], outputs, tolerance, parameters)
+                served = Served(parameters, tuple(file["classes"].tolist()))
+                return cls(file["images"], outputs, tolerance, served)
         except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConversionError(f"{path} cannot be read: run `make convert`.") from error
 
@@ -68,7 +69,8 @@ class Expected:
             buffer,
             images=self.images,
             tolerance=np.array(astuple(self.tolerance)),
-            parameters=np.array(json.dumps(asdict(self.parameters))),
+            parameters=np.array(json.dumps(asdict(self.served.parameters))),
+            classes=np.array(self.served.classes),
             **self.outputs,
         )
         return buffer.getvalue()

@@ -7,18 +7,18 @@ release's thresholds find.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import instances
 import numpy as np
 
 from conversion.agreement import LEAST_KEPT, LEAST_PQ, Agreement
-from conversion.contract import CLASSES, OUTPUTS, TILE
+from conversion.contract import OUTPUTS, TILE
 from conversion.errors import ConversionError
 from conversion.runtimes import Outputs
 
 _CLASS = instances.COLUMNS.index("class")
-_ROUNDING = 3  # levels: six probabilities, each rounded
 _SATURATED = ((255, 0, 0), (0, 0, 255), (255, 0, 255))
 _BLANKS = (255, 0)
 
@@ -69,6 +69,22 @@ INT8 = Tolerance(
 
 
 @dataclass(frozen=True)
+class Served:
+    """How probabilities become nuclei where they are served.
+
+    Attributes
+    ----------
+    parameters
+        Of the post-processing.
+    classes
+        Names by class id, which begins with 1.
+    """
+
+    parameters: instances.Parameters
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Parity:
     """How one form of the network differs from the SavedModel.
 
@@ -84,6 +100,8 @@ class Parity:
         Between the two sets of instances over all tiles; 1 where neither has any.
     kept
         By class, for those of which the tiles show enough: share of the nuclei that keep it.
+    untold
+        The other classes.
     failures
         Sentences; empty if within tolerance.
     """
@@ -96,18 +114,19 @@ class Parity:
     nuclei_reference: int
     panoptic_quality: float
     kept: dict[str, float]
+    untold: tuple[str, ...]
     failures: tuple[str, ...]
 
     def line(self) -> str:
         """One line for the screen."""
         worst, mean = max(self.max_difference.values()), max(self.mean_difference.values())
         shown = [f"{share:.3f} of {name}" for name, share in self.kept.items()]
-        unshown = ", ".join(name for name in CLASSES if name not in self.kept)
+        untold = ", ".join(self.untold)
         return (
             f"{self.form}: probabilities differ by {mean:.5f} on average, by {worst:.4f} at most, "
             f"{self.nuclei} nuclei against {self.nuclei_reference}, "
             f"PQ {self.panoptic_quality:.4f}, class kept by {', '.join(shown) or 'none'}"
-            f"{f' (too few to tell: {unshown})' if unshown else ''}: "
+            f"{f' (too few to tell: {untold})' if untold else ''}: "
             f"{'FAILED' if self.failures else 'ok'}"
         )
 
@@ -146,7 +165,7 @@ def compare(
     reference: Outputs,
     found: Outputs,
     tolerance: Tolerance,
-    parameters: instances.Parameters,
+    served: Served,
 ) -> Parity:
     """Compare outputs with the SavedModel's.
 
@@ -158,8 +177,8 @@ def compare(
         As `conversion.runtimes.infer` returns them.
     tolerance
         What is allowed.
-    parameters
-        Of the post-processing that serves.
+    served
+        How the answers become nuclei.
     """
     differences = {name: _difference(reference[name], found[name]) for name in OUTPUTS}
     largest = {name: float(np.max(values)) for name, values in differences.items()}
@@ -168,9 +187,7 @@ def compare(
         for name, values in differences.items()
     }
     mean = {name: float(np.mean(values)) for name, values in differences.items()}
-    nuclei = sum(
-        map(_agreement, _nuclei(reference, parameters), _nuclei(found, parameters)), Agreement()
-    )
+    nuclei = _agreement(reference, found, served)
 
     failures = _impossible(found) + nuclei.lost_classes(tolerance.kept)
     for name in OUTPUTS:
@@ -201,6 +218,7 @@ def compare(
         nuclei_reference=nuclei.nuclei,
         panoptic_quality=nuclei.panoptic_quality,
         kept=nuclei.kept,
+        untold=tuple(name for name in served.classes if name not in nuclei.kept),
         failures=tuple(failures),
     )
 
@@ -213,8 +231,9 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _impossible(found: Outputs) -> list[str]:
     """What no network may answer, as sentences that name the first tile."""
     sums = found["class_probs"].sum(axis=-1, dtype=np.int64)
+    rounding = found["class_probs"].shape[-1] / 2
     wrong = {
-        "class_probs do not sum to one": np.abs(sums - 255) > _ROUNDING,
+        "class_probs do not sum to one": np.abs(sums - 255) > rounding,
         "tissue_probs are not finite": ~np.isfinite(found["tissue_probs"]),
     }
     return [
@@ -224,20 +243,14 @@ def _impossible(found: Outputs) -> list[str]:
     ]
 
 
-def _nuclei(found: Outputs, parameters: instances.Parameters) -> list[instances.Instances]:
-    """Of each tile."""
-    return [
-        instances.extract(class_probs, boundary_prob, parameters, with_contours=False)
-        for class_probs, boundary_prob in zip(
-            found["class_probs"], found["boundary_prob"], strict=True
-        )
-    ]
+def _agreement(reference: Outputs, found: Outputs, served: Served) -> Agreement:
+    names = np.array(["background", *served.classes])
 
+    def nuclei(outputs: Outputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Instance map and names of the classes, tile by tile."""
+        for maps in zip(outputs["class_probs"], outputs["boundary_prob"], strict=True):
+            tile = instances.extract(*maps, served.parameters, with_contours=False)
+            yield tile.instance_map, names[tile.nuclei[:, _CLASS].astype(np.int64)]
 
-def _agreement(reference: instances.Instances, found: instances.Instances) -> Agreement:
-    return Agreement.of(
-        reference.instance_map,
-        reference.nuclei[:, _CLASS],
-        found.instance_map,
-        found.nuclei[:, _CLASS],
-    )
+    pairs = zip(nuclei(reference), nuclei(found), strict=True)
+    return sum((Agreement.of(*theirs, *ours) for theirs, ours in pairs), Agreement())

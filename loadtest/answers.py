@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ _TISSUE_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Answer:
-    """An instance map, the class of each nucleus (0: not compared) and a table of nuclei."""
+    """An instance map, the class of each nucleus by name (empty: not compared) and a table."""
 
     instance_map: np.ndarray
     classes: np.ndarray
@@ -62,11 +63,12 @@ class Asked:
     """
 
     def __init__(
-        self, tiles: list[Answer], images: list[Answer], release: str, *, exact: bool
+        self, tiles: list[Answer], images: list[Answer], release: Release, *, exact: bool
     ) -> None:
         self._pixels = {"tile": patches(), "image": _images()}
         self.right = {"tile": tiles, "image": images}
-        self.release = release
+        self.release = release.name
+        self._class_names = release.class_names
         self.agreement = Agreement()
         self._exact = exact
 
@@ -90,7 +92,7 @@ class Asked:
         numbers = (choice + np.arange(KINDS[kind])) % len(tiles)
         results = client.segment_tiles(tiles[numbers])
         right = [self.right["tile"][number] for number in numbers]
-        return self._is_right([_of_tile(result) for result in results], right)
+        return self._is_right([_of_tile(result, self._class_names) for result in results], right)
 
     def _is_right(self, found: Sequence[Answer], right: Sequence[Answer]) -> bool:
         pairs = list(zip(found, right, strict=True))
@@ -138,9 +140,9 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
         cut = tiling(image, release.mpp, release.mpp)
         results = [(tile, result(tile.image)) for tile in cut]
         images.append(_of_image(assemble(cut, results, image.shape[:2], release.mpp, release)))
-    tiles = [_of_tile(result(tile)) for tile in patches()]
+    tiles = [_of_tile(result(tile), release.class_names) for tile in patches()]
     _leave_out_rare(tiles + images)
-    return Asked(tiles, images, release.name, exact=exact)
+    return Asked(tiles, images, release, exact=exact)
 
 
 def load(path: Path) -> Asked:
@@ -152,17 +154,18 @@ def _images() -> list[np.ndarray]:
     return [generate(_SIDE, _SIDE, nuclei=60 * n, seed=n).image for n in range(1, _IMAGES + 1)]
 
 
-def _of_tile(result: TileResult) -> Answer:
+def _of_tile(result: TileResult, class_names: Sequence[str]) -> Answer:
     nuclei = result.nuclei
-    classes = nuclei[:, _CLASS].astype(np.int64)
+    classes = np.array(class_names)[nuclei[:, _CLASS].astype(np.int64)]
     return Answer(result.instance_map, classes, nuclei, result.tissue_probs)
 
 
 def _of_image(nuclei: Nuclei) -> Answer:
     columns = (nuclei.classes, nuclei.class_probs, nuclei.centroids, nuclei.boxes)
     table = np.column_stack([*columns, nuclei.areas_um2, [len(c) for c in nuclei.contours]])
-    classes = nuclei.classes.astype(np.int64)
-    return Answer(nuclei.instance_map, classes, table, nuclei.tissue_probs)
+    return Answer(
+        nuclei.instance_map, np.array(nuclei.class_names, str), table, nuclei.tissue_probs
+    )
 
 
 def _are_equal(found: Answer, right: Answer) -> bool:
@@ -179,7 +182,7 @@ def _agreement(found: Answer, right: Answer) -> Agreement:
 
 def _is_alike(one: Agreement) -> bool:
     """Whether a single answer may be the right one but for rounding."""
-    same = int(one.classes[0, 1:].sum() + np.trace(one.classes[1:, 1:]))
+    same = sum(count for (right, found), count in one.classes.items() if right in ("", found))
     return one.nuclei - same + one.superfluous <= max(same, _FEW)
 
 
@@ -188,6 +191,7 @@ def _leave_out_rare(answers: list[Answer]) -> None:
 
     The same answers come again and again under load, which makes no class more frequent.
     """
-    counts = sum(np.bincount(answer.classes, minlength=6) for answer in answers)
+    counts = Counter(name for answer in answers for name in answer.classes.tolist())
+    rare = [name for name, count in counts.items() if count < ENOUGH]
     for answer in answers:
-        answer.classes[counts[answer.classes] < ENOUGH] = 0
+        answer.classes[np.isin(answer.classes, rare)] = ""

@@ -57,9 +57,11 @@ def reference(saved_model: Path) -> Outputs:
 
 
 @pytest.fixture(scope="session")
-def parameters(saved_model: Path) -> instances.Parameters:
-    """Of the post-processing that the shipped weights want."""
-    return instances.Parameters(**read_network(saved_model).parameters)
+def served(saved_model: Path) -> parity.Served:
+    """As the shipped weights want it."""
+    network = read_network(saved_model)
+    names = tuple(kind["name"] for kind in network.target["classes"])
+    return parity.Served(instances.Parameters(**network.parameters), names)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import cv2
-import instances
 import numpy as np
 import onnx
 import pytest
@@ -47,14 +46,14 @@ def test_dense_convolutions_alone_are_quantised(quantised: onnx.ModelProto) -> N
 def test_int8_stays_close(
     quantised: onnx.ModelProto,
     reference: runtimes.Outputs,
-    parameters: instances.Parameters,
+    served: parity.Served,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "int8.onnx"
     onnx.save(quantised, path)
     found = runtimes.infer(runtimes.onnx_runtime(path), parity.tiles())
 
-    result = parity.compare("INT8", reference, found, parity.INT8, parameters)
+    result = parity.compare("INT8", reference, found, parity.INT8, served)
 
     assert result.failures == ()
     assert result.panoptic_quality < 1
