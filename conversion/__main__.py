@@ -73,10 +73,7 @@ def _run(arguments: argparse.Namespace) -> None:
             arguments.saved_model,
             targets,
             origin,
-            Served(
-                Parameters(**network.parameters),
-                tuple(c["name"] for c in network.target["classes"]),
-            ),
+            Served(Parameters(**network.parameters), names),
             patches=patches,
             command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
             out=_output_folder(arguments.out),
