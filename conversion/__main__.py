@@ -63,12 +63,17 @@ def _run(arguments: argparse.Namespace) -> None:
     remarks: list[str] = []
     check_wanted = arguments.targets is not None and "check" in targets
     if check_wanted or not _is_current(folder, targets, origin):
-        from conversion.convert import convert  # what it imports takes seconds
+        from instances import Parameters  # what is imported takes seconds
 
+        from conversion.convert import convert
+        from conversion.parity import Served
+
+        names = tuple(kind["name"] for kind in network.target["classes"])
         made = convert(
             arguments.saved_model,
             targets,
             origin,
+            Served(Parameters(**network.parameters), names),
             patches=patches,
             command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
             out=_output_folder(arguments.out),

@@ -57,12 +57,15 @@ class Gate:
     ----------
     reference
         The SavedModel's outputs on `parity.tiles`.
+    served
+        How the answers become nuclei.
     report
         File for the figures of all forms.
     """
 
-    def __init__(self, reference: runtimes.Outputs, report: Path) -> None:
+    def __init__(self, reference: runtimes.Outputs, served: parity.Served, report: Path) -> None:
         self._reference = reference
+        self._served = served
         self._report = report
         self._results: list[parity.Parity] = []
 
@@ -70,7 +73,7 @@ class Gate:
         self, form: str, found: runtimes.Outputs, tolerance: parity.Tolerance
     ) -> parity.Parity:
         """Compare a form's outputs, print the result and add it to the report."""
-        result = parity.compare(form, self._reference, found, tolerance)
+        result = parity.compare(form, self._reference, found, tolerance, self._served)
         print(result.line())
         self._results.append(result)
         figures = [asdict(r) for r in self._results]
@@ -91,6 +94,7 @@ def convert(
     saved_model: Path,
     targets: Sequence[str],
     origin: Origin,
+    served: parity.Served,
     *,
     patches: np.ndarray | None,
     command: Sequence[str],
@@ -106,6 +110,8 @@ def convert(
         Some of ``cpu``, ``check`` and ``tensorrt``.
     origin
         What every form says it was made of.
+    served
+        How the answers become nuclei.
     patches
         uint8 [N, 256, 256, 3] that set the scales of INT8; None computes in floating point.
     command
@@ -121,7 +127,7 @@ def convert(
     forms = _write_onnx(saved_model, origin, patches, out)
     with ThreadPoolExecutor(1) as beside:  # the builder keeps one core busy, and Python free
         check = beside.submit(_build_check, forms) if "check" in targets else None
-        tiles, reference, gate = _compare(saved_model, forms, out)
+        tiles, reference, gate = _compare(saved_model, forms, served, out)
         accepted = check.result() if check else None
 
     files: dict[str, bytes] = {}
@@ -142,17 +148,17 @@ def convert(
         files["model.onnx"] = forms.cpu.read_bytes()
     if files:  # what a host without a plan of its own builds one from, and proves it by
         files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
-        files[EXPECTED] = Expected(tiles, reference, forms.tolerance).to_bytes()
+        files[EXPECTED] = Expected(tiles, reference, forms.tolerance, served).to_bytes()
     return Made(files, accepted)
 
 
 def _compare(
-    saved_model: Path, forms: Forms, out: Path
+    saved_model: Path, forms: Forms, served: parity.Served, out: Path
 ) -> tuple[np.ndarray, runtimes.Outputs, Gate]:
     """Tiles, the SavedModel's outputs on them, and the gate that all ONNX files came through."""
     tiles = parity.tiles()
     reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
-    gate = Gate(reference, out / "parity.json")
+    gate = Gate(reference, served, out / "parity.json")
     for name, load, path, tolerance in (
         ("ONNX", runtimes.onnx_runtime, forms.float32, parity.FLOAT32),
         (f"{forms.precision} ONNX", runtimes.onnx_runtime, forms.tensorrt, forms.tolerance),

@@ -1,6 +1,5 @@
-"""Arrays in a GPU's memory, through the driver's own library.
-
-Wherever a GPU works ``libcuda`` is there, which no package for Python is.
+"""Arrays in a GPU's memory, through the driver's own library: no package for Python is wherever a
+GPU works.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from conversion.errors import ConversionError
+from conversion.nvidia import Driver
 
 
 @contextmanager
@@ -28,12 +27,17 @@ def on_gpu(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
     ConversionError
         If there is no driver, or it refuses.
     """
-    driver = _Driver()
+    driver = Driver()
+    context = ctypes.c_void_p()  # that which TensorRT uses too
+    driver("cuDevicePrimaryCtxRetain", ctypes.byref(context), driver.device)
+    driver("cuCtxSetCurrent", context)
     addresses: list[int] = []
     try:
         for array in arrays:
-            addresses.append(driver.allocate(array.nbytes))
-            driver("cuMemcpyHtoD_v2", ctypes.c_uint64(addresses[-1]), *_memory(array))
+            address = ctypes.c_uint64()
+            driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(array.nbytes))
+            addresses.append(address.value)
+            driver("cuMemcpyHtoD_v2", address, *_memory(array))
         yield addresses
         for array, address in zip(arrays, addresses, strict=True):
             pointer, size = _memory(array)
@@ -41,34 +45,6 @@ def on_gpu(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
     finally:
         for address in addresses:
             driver("cuMemFree_v2", ctypes.c_uint64(address))
-
-
-class _Driver:
-    """Functions of ``libcuda`` in the context that TensorRT uses too."""
-
-    def __init__(self) -> None:
-        try:
-            self._library = ctypes.CDLL("libcuda.so.1")
-        except OSError as error:
-            raise ConversionError(
-                "An engine runs on an NVIDIA GPU alone, and there is no driver (libcuda.so.1) "
-                "here: run this on the serving host."
-            ) from error
-        device, context = ctypes.c_int(), ctypes.c_void_p()
-        self("cuInit", 0)
-        self("cuDeviceGet", ctypes.byref(device), 0)
-        self("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-        self("cuCtxSetCurrent", context)
-
-    def __call__(self, function: str, *arguments: object) -> None:
-        code = getattr(self._library, function)(*arguments)
-        if code:
-            raise ConversionError(f"The NVIDIA driver refuses {function} (CUDA error {code}).")
-
-    def allocate(self, size: int) -> int:
-        address = ctypes.c_uint64()
-        self("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
-        return address.value
 
 
 def _memory(array: np.ndarray) -> tuple[ctypes.c_void_p, ctypes.c_size_t]:

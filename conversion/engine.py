@@ -24,7 +24,7 @@ from types import ModuleType
 
 import numpy as np
 
-from conversion import cuda
+from conversion import cuda, nvidia
 from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.errors import ConversionError
 from conversion.host import Host
@@ -53,15 +53,21 @@ def tensorrt_rtx() -> ModuleType | None:
 
 
 def gpu() -> Gpu | None:
-    """The first NVIDIA GPU, or None."""
-    found = _ask_driver("name,compute_cap")
-    return Gpu(*found) if found else None
+    """The first GPU that CUDA shows, on which engines are built and run; None if it shows none."""
+    if nvidia.obstacle():
+        return None
+    driver = nvidia.Driver()
+    return Gpu(driver.name(), driver.compute_capability())
 
 
 def driver() -> str | None:
     """Version of the NVIDIA driver, or None."""
-    found = _ask_driver("driver_version")
-    return found[0] if found else None
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.partition("\n")[0].strip() or None
 
 
 def obstacle() -> str | None:
@@ -158,16 +164,6 @@ def load(trt: ModuleType, engine: bytes) -> Runner:
         return tensors
 
     return run
-
-
-def _ask_driver(fields: str) -> list[str] | None:
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    first = result.stdout.partition("\n")[0]
-    return [word.strip() for word in first.rsplit(",", fields.count(","))] if first else None
 
 
 def _imported(name: str) -> ModuleType | None:

@@ -7,16 +7,18 @@ neither the SavedModel nor TensorFlow is can be proven there.
 from __future__ import annotations
 
 import io
+import json
 import zipfile
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Self
 
+import instances
 import numpy as np
 
 from conversion.contract import OUTPUTS
 from conversion.errors import ConversionError
-from conversion.parity import Tolerance
+from conversion.parity import Served, Tolerance
 from conversion.runtimes import Outputs
 
 
@@ -32,11 +34,14 @@ class Expected:
         The SavedModel's.
     tolerance
         How far others may be from them.
+    served
+        How they become nuclei.
     """
 
     images: np.ndarray
     outputs: Outputs
     tolerance: Tolerance
+    served: Served
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -50,13 +55,22 @@ class Expected:
         try:
             with np.load(path) as file:
                 outputs = {name: file[name] for name in OUTPUTS}
-                return cls(file["images"], outputs, Tolerance(*file["tolerance"].tolist()))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                tolerance = Tolerance(*file["tolerance"].tolist())
+                parameters = instances.Parameters(**json.loads(str(file["parameters"])))
+                served = Served(parameters, tuple(file["classes"].tolist()))
+                return cls(file["images"], outputs, tolerance, served)
+        except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConversionError(f"{path} cannot be read: run `make convert`.") from error
 
     def to_bytes(self) -> bytes:
         """Content of the file."""
         buffer = io.BytesIO()
-        tolerance = np.array(astuple(self.tolerance))
-        np.savez_compressed(buffer, images=self.images, tolerance=tolerance, **self.outputs)
+        np.savez_compressed(
+            buffer,
+            images=self.images,
+            tolerance=np.array(astuple(self.tolerance)),
+            parameters=np.array(json.dumps(asdict(self.served.parameters))),
+            classes=np.array(self.served.classes),
+            **self.outputs,
+        )
         return buffer.getvalue()

@@ -191,7 +191,7 @@ class Judge:
         with tempfile.TemporaryDirectory() as scratch:
             outputs = plan.run(self._command, candidate, expected.images, Path(scratch))
         form = f"{self._host.runtime} engine"
-        result = compare(form, expected.outputs, outputs, expected.tolerance)
+        result = compare(form, expected.outputs, outputs, expected.tolerance, expected.served)
         say(result.line())
         if result.failures:
             raise ConversionError(f"{result.failures[0]}.")

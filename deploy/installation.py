@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from conversion import nvidia
 from deploy.setup import TritonEnvironment, find_environment
 
 _CONTAINER: Final = Path("/opt/tritonserver/bin/tritonserver")
-_GPU: Final = Path("/dev/nvidia0")
 _EMBEDDED: Final = "2.51.0"
 _NETWORK: Final = "tsfd_net/1/model."
+_NO_GPU: Final = (
+    "This image serves on an NVIDIA GPU, and {reason}: give the container one (docker run "
+    "--gpus=all; on Kubernetes a limit of nvidia.com/gpu), or take the image for the CPU "
+    "(deploy/README.md)."
+)
+
+
+class ServerError(RuntimeError):
+    """The server cannot start; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +57,27 @@ class Installation:
 
 
 def find() -> Installation | None:
-    """Return what is installed, or None. The container's Triton comes first."""
+    """Return what is installed, or None. The container's Triton comes first.
+
+    Raises
+    ------
+    ServerError
+        If a container for GPUs has none.
+    """
     if _CONTAINER.is_file():
-        return _container(_GPU.exists())
+        return _container()
     environment = find_environment()
     return None if environment is None else _embedded(environment)
 
 
-def _container(has_gpu: bool) -> Installation:
-    options = () if has_gpu else ("--model-config-name=cpu", "--allow-gpu-metrics=false")
+def _container() -> Installation:
+    reason = nvidia.obstacle()
+    if reason and find_spec("openvino") is None:  # by which the CPU profile computes
+        raise ServerError(_NO_GPU.format(reason=reason))
+    options = ("--model-config-name=cpu", "--allow-gpu-metrics=false") if reason else ()
     return Installation(
         is_embedded=False,
-        has_gpu=has_gpu,
+        has_gpu=reason is None,
         python=sys.executable,
         command=(str(_CONTAINER), *options),
         environment=dict(os.environ),

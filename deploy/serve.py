@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from conversion import nvidia
 from deploy import installation
 from deploy.engine import fitted
 from deploy.health import HealthEndpoint
@@ -85,15 +86,14 @@ def main(arguments: list[str] | None = None) -> int:
     # SIGTERM stops like Ctrl-C, which a shell's background jobs would ignore.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
-    found = installation.find()
-    if found and found.is_embedded:
-        if not is_loopback(options["host"]) and not insisted:
-            print(_VULNERABLE.format(host=options["host"]), file=sys.stderr)
-            return 1
-        if Path("/dev/nvidia0").exists():
-            logging.warning("The embedded server uses no GPU: see deploy/README.md")
     try:
         with contextlib.ExitStack() as stack:
+            found = installation.find()
+            if found and found.is_embedded:
+                if not is_loopback(options["host"]) and not insisted:
+                    raise ServerError(_VULNERABLE.format(host=options["host"]))
+                if nvidia.obstacle() is None:
+                    logging.warning("The embedded server uses no GPU: see deploy/README.md")
             if found and engines and (found.has_gpu or rehearse):
                 if options["repository"].startswith(BUCKET):
                     raise ServerError(_NOT_FROM_BUCKET)

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from deploy.installation import Installation, find
+from deploy.installation import Installation, ServerError, find
 from deploy.setup import ROOT
 
 ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
@@ -54,10 +54,6 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 logger = logging.getLogger(__name__)
-
-
-class ServerError(RuntimeError):
-    """The server cannot start; the message is one line that says why and what to do."""
 
 
 class EnvironmentMissingError(ServerError):

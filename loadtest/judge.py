@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from conversion.agreement import LEAST_KEPT, LEAST_PQ, Agreement
 from loadtest.profiles import Profile
 from loadtest.records import ANSWERED, WRONG, Records
 
@@ -73,6 +74,8 @@ class Result:
         Of the whole.
     steps
         Nominal patches per second and figures of each step.
+    agreement
+        Of the answers' nuclei with the right ones, where the server may round otherwise.
     """
 
     profile: Profile
@@ -81,6 +84,7 @@ class Result:
     seconds: float
     figures: Figures
     steps: list[tuple[float, Figures]] = field(default_factory=list)
+    agreement: Agreement = field(default_factory=Agreement)
 
 
 @dataclass(frozen=True)
@@ -107,24 +111,33 @@ class Check:
         return f"{self.name} {self.limit:g}, found {self.value:.4g}"
 
 
-def result(profile: Profile, records: Records, steps: list[list[float]] | None = None) -> Result:
+def result(
+    profile: Profile,
+    records: Records,
+    steps: list[list[float]] | None = None,
+    agreement: Agreement | None = None,
+) -> Result:
     """Figures of a load.
 
     Parameters
     ----------
     steps
         Pairs of patches per second and seconds; None for a closed loop.
+    agreement
+        Of the answers' nuclei, where the server may round otherwise.
     """
+    agreement = agreement or Agreement()
     begin = float(records.intended.min())
     if steps is None:
         seconds = float(records.done.max()) - begin
-        return Result(profile, records, begin, seconds, Figures.of(records, seconds))
+        figures = Figures.of(records, seconds)
+        return Result(profile, records, begin, seconds, figures, agreement=agreement)
     parts, start = [], begin
     for rate, length in steps:
         parts.append((rate, Figures.of(records.between(start, start + length), length)))
         start += length
     seconds = start - begin
-    return Result(profile, records, begin, seconds, Figures.of(records, seconds), parts)
+    return Result(profile, records, begin, seconds, Figures.of(records, seconds), parts, agreement)
 
 
 def knee(steps: Result, bare: float) -> float:
@@ -191,6 +204,16 @@ def judge(
         else:
             words, value = least[limit][0], least[limit][1]()
             checks.append(Check(name, f"{words}, at least", value, allowed, value >= allowed))
+    quality, kept = found.agreement.panoptic_quality, found.agreement.kept
+    if found.agreement.nuclei:
+        least = {"PQ of the nuclei": (quality, LEAST_PQ)}
+        least |= {
+            f"{name} nuclei that stay so": (share, LEAST_KEPT) for name, share in kept.items()
+        }
+        checks += [
+            Check(name, f"{words}, at least", value, limit, value >= limit)
+            for words, (value, limit) in least.items()
+        ]
     if found.steps:
         lag = 1000 * figures.lag_p99
         checks.append(

@@ -89,7 +89,7 @@ def _end(**_: object) -> None:
 @events.test_stop.add_listener
 def _finish(environment: Environment, **_: object) -> None:
     if environment.writer:
-        environment.writer.close()
+        environment.writer.close(environment.asked.agreement)
 
 
 def _address(environment: Environment) -> str:

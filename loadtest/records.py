@@ -1,4 +1,7 @@
-"""What became of each request, in CSV files, one per process of the generator."""
+"""What became of each request, in CSV files, one per process of the generator.
+
+Beside each lies how the nuclei of all its answers agree with the right ones, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+from conversion.agreement import Agreement
 
 ANSWERED, WRONG, DROPPED = "OK", "WRONG", "DROPPED"
 """States beside gRPC's: answered rightly, answered wrongly, never sent for too many were under
@@ -20,6 +25,7 @@ class Writer:
     """Appends to the file of this process."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("w", newline="")
         self._csv = csv.writer(self._file)
         self._csv.writerow(_COLUMNS)
@@ -30,9 +36,16 @@ class Writer:
         """Add a request; times are seconds since 1970."""
         self._csv.writerow((kind, patches, intended, sent, done, status))
 
-    def close(self) -> None:
-        """Finish the file."""
+    def close(self, agreement: Agreement) -> None:
+        """Finish the file, and write the agreement of all answers beside it."""
         self._file.close()
+        self._path.with_suffix(".json").write_text(agreement.to_json())
+
+
+def read_agreement(folder: Path) -> Agreement:
+    """Of all answers to all processes that have written to `folder`."""
+    paths = folder.glob("requests-*.json")
+    return sum((Agreement.from_json(path.read_text()) for path in paths), Agreement())
 
 
 @dataclass(frozen=True)

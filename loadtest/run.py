@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from conversion.agreement import Agreement
 from deploy.setup import ROOT
-from loadtest.records import Records
+from loadtest.records import Records, read_agreement
 from loadtest.server_times import Reading, ServerTimes
 
 _GRACE = 90  # seconds for requests under way at the end
@@ -58,10 +59,13 @@ class Outcome:
         All requests.
     times
         The server's own.
+    agreement
+        Of the answers' nuclei with the right ones, where the server may round otherwise.
     """
 
     records: Records
     times: list[Reading]
+    agreement: Agreement
 
 
 def open_loop(
@@ -126,7 +130,7 @@ def _run(
     stall: list[float] | None,
 ) -> Outcome:
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("requests-*.csv"):
+    for old in out.glob("requests-*"):
         old.unlink()
     command = [
         *(sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), user),
@@ -157,7 +161,7 @@ def _run(
             if said
             else f"No request was sent: the reason is in {log}."
         )
-    return Outcome(records, times.readings)
+    return Outcome(records, times.readings, read_agreement(out))
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import instances
 import onnx
 import pytest
 
 from conversion import convert as conversion
 from conversion import engine, parity, runtimes
 from conversion.fp16 import to_fp16
+from conversion.release import read_network
 from conversion.runtimes import Outputs, Runner
 from training import export
 from training.exported import Exported, source_sha256
@@ -52,6 +54,14 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
 def reference(saved_model: Path) -> Outputs:
     """What the SavedModel says about the parity tiles."""
     return runtimes.infer(runtimes.saved_model(saved_model), parity.tiles())
+
+
+@pytest.fixture(scope="session")
+def served(saved_model: Path) -> parity.Served:
+    """As the shipped weights want it."""
+    network = read_network(saved_model)
+    names = tuple(kind["name"] for kind in network.target["classes"])
+    return parity.Served(instances.Parameters(**network.parameters), names)
 
 
 @pytest.fixture(scope="session")

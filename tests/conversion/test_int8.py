@@ -44,13 +44,16 @@ def test_dense_convolutions_alone_are_quantised(quantised: onnx.ModelProto) -> N
 
 
 def test_int8_stays_close(
-    quantised: onnx.ModelProto, reference: runtimes.Outputs, tmp_path: Path
+    quantised: onnx.ModelProto,
+    reference: runtimes.Outputs,
+    served: parity.Served,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "int8.onnx"
     onnx.save(quantised, path)
     found = runtimes.infer(runtimes.onnx_runtime(path), parity.tiles())
 
-    result = parity.compare("INT8", reference, found, parity.INT8)
+    result = parity.compare("INT8", reference, found, parity.INT8, served)
 
     assert result.failures == ()
     assert result.panoptic_quality < 1

@@ -17,6 +17,7 @@ from loadtest.judge import judge, knee, recovery, result
 from loadtest.profiles import ORDER, Profile, read
 from loadtest.records import Records
 from loadtest.run import Target, open_loop
+from tsfd_client import Client
 
 SHORT = """
 [mix]
@@ -85,6 +86,38 @@ def test_a_wrong_answer_is_told(server: TritonServer, tmp_path: Path) -> None:
 
     assert set(outcome.records.status) <= {"WRONG", "OK"}  # images are asked for, too
     assert "WRONG" in outcome.records.status
+
+
+def test_a_server_that_rounds_is_judged_by_all_its_answers_together(
+    server: TritonServer, tmp_path: Path
+) -> None:
+    """As a GPU's is: here by float32, in which the processor need not compute."""
+    asked = answers.compute(server.repository, exact=False)
+    asked.save(tmp_path / "answers")
+    target = Target(server.grpc_url, asked.release, tmp_path / "answers")
+
+    outcome = open_loop(target, [[8, 3]], tmp_path)
+    found = result(Profile("smoke", {}), outcome.records, [[8, 3]], outcome.agreement)
+    checks = {c.name: c for c in judge(found, bare=20, knee=10, lag_p99_ms=1e6, slow=5)}
+
+    assert outcome.agreement.nuclei > 50
+    assert [str(check) for check in checks.values() if not check.holds] == []
+    assert {"PQ of the nuclei, at least", "neoplastic nuclei that stay so, at least"} <= {*checks}
+
+
+def test_a_server_that_takes_one_class_for_another_is_told(server: TritonServer) -> None:
+    asked = answers.compute(server.repository, exact=False)
+    other = {"neoplastic": "connective", "connective": "neoplastic"}
+    for answer in asked.right["tile"]:
+        answer.classes[:] = [other.get(name, name) for name in answer.classes.tolist()]
+
+    with Client(server.grpc_url) as client:
+        right = [asked.ask(client, "batch", choice) for choice in range(0, 16, 4)]
+    found = result(Profile("smoke", {}), records([0.1]), [[10, 1]], asked.agreement)
+    checks = judge(found, bare=20, knee=10, lag_p99_ms=1e6, slow=5)
+
+    assert not all(right)
+    assert "neoplastic nuclei that stay so, at least" in {c.name for c in checks if not c.holds}
 
 
 def test_no_server_fails(
