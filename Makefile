@@ -6,7 +6,8 @@ RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 # Python compiles packages when they are first imported: TensorFlow's take ten seconds, once.
 unexport PYTHONDONTWRITEBYTECODE
 BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/,model.onnx model.plan \
-	model.plan.json engine.onnx engine.parity.npz) nuclei_postprocess/1/release.json)
+	model.plan.json engine.onnx engine.parity.npz) nuclei_postprocess/1/release.json \
+	*/config.pbtxt tsfd_net/configs/cpu.pbtxt)
 # What is served; a command makes it anew when and only when its content has changed. What
 # `make convert` was told to make otherwise is served until a plain `make convert`.
 CHOSEN := build/chosen
