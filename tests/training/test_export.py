@@ -86,6 +86,7 @@ def test_a_saved_model_says_what_it_was_made_from(saved_model: Path) -> None:
         "weights_sha256": "0" * 64,
         "source_sha256": "1" * 64,
         "parameters": {"min_area": 40},
+        "target": json.loads(json.dumps(PANNUKE.to_dict())),
     }
 
 
