@@ -22,15 +22,15 @@ import numpy as np
 from bench.machine import machine
 from bench.stitching import answers
 from samples.slide import write_slide
-from tsfd_client.assemble import TileResult
 from tsfd_client.contract import TISSUES
+from tsfd_client.nuclei.assemble import TileResult
 from tsfd_client.slides import segment
 from tsfd_client.slides.events import read_events
-from tsfd_client.slides.how import How
 from tsfd_client.slides.pipeline import Pipeline
+from tsfd_client.slides.request import How
 from tsfd_client.slides.status import status_of
-from tsfd_client.tiling import OVERLAP, SIDE, STEP
-from tsfd_client.versions import Corner
+from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
+from tsfd_client.stitching.versions import Corner
 
 _RELEASE = "replay"
 _WHITE = np.full((256, 256, 3), 243, np.uint8)

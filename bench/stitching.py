@@ -23,9 +23,9 @@ from scipy import ndimage
 from bench.machine import machine
 from samples.synthetic import generate
 from tsfd_client.contract import TILE
-from tsfd_client.slides.seams import from_table, join_seams, split, to_table
-from tsfd_client.tiling import OVERLAP, SIDE, STEP
-from tsfd_client.versions import Edges, TileNuclei, Version, versions
+from tsfd_client.stitching.seams import from_table, join_seams, split, to_table
+from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
+from tsfd_client.stitching.versions import Edges, TileNuclei, Version, versions
 
 _PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile
 _PATTERN = 1024  # pixels; the field repeats it

@@ -27,11 +27,11 @@ from deploy.server import ServerError, TritonServer
 from samples import histology
 from samples.slide import write_slide
 from tsfd_client import Client, Nuclei, TsfdError, read_image
-from tsfd_client.join import Nucleus
-from tsfd_client.origin import Origin
-from tsfd_client.slides import wkb
-from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.table import SCHEMA, Info, Writer, boxes_of, from_nuclei, rings_of
+from tsfd_client.nuclei import wkb
+from tsfd_client.nuclei.table import SCHEMA, Info, Writer, boxes_of, from_nuclei, rings_of
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import open_slide
+from tsfd_client.stitching.join import Nucleus
 from tsfd_client.view import outlines
 
 _FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")

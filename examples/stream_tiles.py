@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from tsfd_client import AsyncClient, TileResult, read_image
-from tsfd_client.tiling import Tile, tiling
+from tsfd_client.stitching.tiling import Tile, tiling
 
 
 async def stream(

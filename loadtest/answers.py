@@ -23,11 +23,11 @@ from deploy.server import ARTEFACT
 from deploy.setup import ROOT
 from samples.patches import patches
 from samples.synthetic import generate
-from tsfd_client.assemble import TileResult, assemble, between
-from tsfd_client.client import Client
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.assemble import TileResult, assemble, between
+from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
-from tsfd_client.tiling import tiling
+from tsfd_client.server.client import Client
+from tsfd_client.stitching.tiling import tiling
 
 KINDS = {"tile": 1, "batch": 4, "image": 9}
 """Kinds of requests, and the patches of each."""

@@ -27,8 +27,8 @@ from training.evaluation.segment_and_score import Evaluation, evaluate
 from training.evaluation.sources import SourceError, from_server, from_weights
 from training.evaluation.tables import Subject, make_tables
 from training.table import show
-from tsfd_client.client import Client
 from tsfd_client.errors import TsfdError
+from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
 OUT = Path("build/evaluation/metrics.json")

@@ -1,22 +1,21 @@
 """Client of the served nuclei segmentation.
 
 with Client("localhost:8001") as client:
-    nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, 0.25 micrometres per pixel
+    nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, at the network's scale
 
-image, tiff, source       files and their scale
-tiling, stitch, outline   an image is cut into tiles; nuclei at their borders are joined, with
-                          versions (what a tile says of them), join (those that share pixels) and
-                          between (what tiles cut is asked for again)
-client, aio, connection   requests, with wire (the protocol), shm and shm_aio (shared
-                          memory), retry
-assemble, nuclei, save    answers become nuclei, and nuclei files
-plausibility              whether the nuclei's size speaks against the scale
-contract                  what the server promises: names and order of classes, colours, sizes
+pixels      what an image is: pictures and slides, levels, scale, resampling, tissue
+stitching   overlapping tiles become nuclei
+nuclei      the nuclei of an image, and every way to write them down
+server      the connection to Triton
+slides      a run: plan, pipeline, resuming, outputs
+view, export, cli
+
+release     what a server says it serves: scale, classes, thresholds; settings: a request's own
+contract    what every server promises: names and sizes of tensors
 """
 
 from typing import TYPE_CHECKING
 
-from tsfd_client.assemble import TileResult
 from tsfd_client.errors import (
     ImageError,
     OutputError,
@@ -24,15 +23,16 @@ from tsfd_client.errors import (
     ServerUnavailableError,
     TsfdError,
 )
-from tsfd_client.image import read_image
-from tsfd_client.nuclei import Nuclei
-from tsfd_client.plausibility import scale_warning
-from tsfd_client.save import overlay, save, write_geojson
+from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.plausibility import scale_warning
+from tsfd_client.nuclei.result import Nuclei
+from tsfd_client.nuclei.save import overlay, save, write_geojson
+from tsfd_client.pixels.image import read_image
 from tsfd_client.settings import Settings
 
 if TYPE_CHECKING:
-    from tsfd_client.aio import AsyncClient
-    from tsfd_client.client import Client
+    from tsfd_client.server.async_client import AsyncClient
+    from tsfd_client.server.client import Client
 
 __all__ = [
     "AsyncClient",
@@ -56,11 +56,11 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # When first asked for: reading, stitching and writing do without gRPC.
     if name == "Client":
-        from tsfd_client.client import Client
+        from tsfd_client.server.client import Client
 
         return Client
     if name == "AsyncClient":
-        from tsfd_client.aio import AsyncClient
+        from tsfd_client.server.async_client import AsyncClient
 
         return AsyncClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

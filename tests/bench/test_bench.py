@@ -16,7 +16,7 @@ from bench.machine import machine
 from deploy.server import ARTEFACT, TritonServer
 from samples import histology
 from tsfd_client import Client, read_image
-from tsfd_client.slides.table import count
+from tsfd_client.nuclei.table import count
 
 
 def test_machine_is_described() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tsfd_client.stitch import Stitched, still_wanted, stitch
-from tsfd_client.tiling import tiling
-from tsfd_client.versions import Corner, TileNuclei
+from tsfd_client.stitching.stitch import Stitched, still_wanted, stitch
+from tsfd_client.stitching.tiling import tiling
+from tsfd_client.stitching.versions import Corner, TileNuclei
 
 HEIGHT, WIDTH = 480, 704  # two rows of three tiles
 

@@ -20,7 +20,7 @@ from deploy.server import TritonServer
 from deploy.setup import ROOT
 from samples.synthetic import generate
 from tsfd_client import Client
-from tsfd_client.slides.table import read_batches, rings_of
+from tsfd_client.nuclei.table import read_batches, rings_of
 
 
 def call(*command: str | Path) -> str:

@@ -17,9 +17,9 @@ sys.modules["tritonclient"] = sys.modules["grpc"] = None  # importing them fails
 
 import numpy as np
 import tsfd_client
-from tsfd_client.assemble import TileResult, assemble
+from tsfd_client.nuclei.assemble import TileResult, assemble
 from tsfd_client.release import NucleusClass, Release
-from tsfd_client.tiling import tiling
+from tsfd_client.stitching.tiling import tiling
 
 picture, _ = tsfd_client.read_image(sys.argv[1], mpp=0.25)
 cut = tiling(picture, 0.25, 0.25)

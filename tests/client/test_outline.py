@@ -17,7 +17,7 @@ from scipy import ndimage
 from deploy.server import TritonServer
 from samples import histology
 from tsfd_client import Client, Nuclei, read_image, save
-from tsfd_client.outline import make_solid, outline
+from tsfd_client.stitching.outline import make_solid, outline
 
 _RAGGED = nps.arrays(np.int32, st.tuples(*[st.integers(1, 12)] * 2), elements=st.integers(0, 3))
 

@@ -14,7 +14,7 @@ from deploy.server import TritonServer
 from samples.synthetic import generate
 from tsfd_client import Client, scale_warning
 from tsfd_client.cli import main
-from tsfd_client.plausibility import warning_of
+from tsfd_client.nuclei.plausibility import warning_of
 from tsfd_client.view.results import Result
 
 

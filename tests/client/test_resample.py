@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from samples.synthetic import generate
-from tsfd_client.resample import Grid, resample
+from tsfd_client.pixels.resample import Grid, resample
 
 
 @pytest.mark.parametrize("mpp", [0.1, 0.2, 0.249, 0.3, 0.499, 1.0])

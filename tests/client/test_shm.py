@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from deploy.server import TritonServer
 from tsfd_client import Client, ServerError, ServerUnavailableError, Settings
-from tsfd_client.retry import explain
+from tsfd_client.server.retry import explain
 
 
 def left_behind() -> list[Path]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from samples.synthetic import generate
-from tsfd_client.stitch import stitch
-from tsfd_client.tiling import tiling
-from tsfd_client.versions import TileNuclei
+from tsfd_client.stitching.stitch import stitch
+from tsfd_client.stitching.tiling import tiling
+from tsfd_client.stitching.versions import TileNuclei
 
 
 def _tiles(truth: np.ndarray, classes: np.ndarray) -> list[TileNuclei]:

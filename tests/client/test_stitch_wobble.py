@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samples.synthetic import generate
-from tsfd_client.stitch import stitch
-from tsfd_client.tiling import tiling
-from tsfd_client.versions import TileNuclei
+from tsfd_client.stitching.stitch import stitch
+from tsfd_client.stitching.tiling import tiling
+from tsfd_client.stitching.versions import TileNuclei
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _SEEDS = st.integers(0, 10_000)

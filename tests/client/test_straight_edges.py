@@ -10,9 +10,9 @@ import numpy as np
 from deploy.server import TritonServer
 from samples import histology
 from tsfd_client import AsyncClient, Client, Nuclei, read_image
-from tsfd_client.between import STRAIGHT
-from tsfd_client.tiling import tiling
-from tsfd_client.versions import EDGE
+from tsfd_client.stitching.between import STRAIGHT
+from tsfd_client.stitching.tiling import tiling
+from tsfd_client.stitching.versions import EDGE
 
 MPP = 0.5  # enlarged, its nuclei are larger than what two tiles share
 

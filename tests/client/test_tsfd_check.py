@@ -16,11 +16,11 @@ from tritonclient.grpc.service_pb2 import ModelConfigResponse, ModelMetadataResp
 
 from deploy.server import TritonServer
 from tsfd_client import AsyncClient, Client, ServerError, Settings, TileResult
-from tsfd_client.assemble import assemble
 from tsfd_client.cli import main
 from tsfd_client.contract import OUTPUTS
-from tsfd_client.tiling import tiling
-from tsfd_client.wire import Served, check_contract, read_release
+from tsfd_client.nuclei.assemble import assemble
+from tsfd_client.server.protocol import Served, check_contract, read_release
+from tsfd_client.stitching.tiling import tiling
 
 
 @pytest.fixture

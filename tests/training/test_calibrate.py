@@ -17,7 +17,7 @@ from training.data.annotated import Annotated
 from training.evaluation.in_process import Probabilities
 from training.model import weights
 from training.model.network import build
-from tsfd_client.tiling import tiling
+from tsfd_client.stitching.tiling import tiling
 
 NONE = Calibration(1.0, np.zeros(5))
 

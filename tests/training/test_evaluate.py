@@ -32,8 +32,8 @@ from training.evaluation.segment_and_score import evaluate
 from training.model import weights
 from training.target import CLASSES
 from tsfd_client import Client
-from tsfd_client.nuclei import Nuclei
-from tsfd_client.tiling import Tile, tiling
+from tsfd_client.nuclei.result import Nuclei
+from tsfd_client.stitching.tiling import Tile, tiling
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("built_once")]
 

@@ -25,7 +25,7 @@ import numpy as np
 from training.data.annotated import ALLOWED, MPP, Annotated, DataError, Dataset, Entry, id_problem
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
-from tsfd_client.resample import Grid, resample
+from tsfd_client.pixels.resample import Grid, resample
 
 MANIFEST = "manifest.json"
 

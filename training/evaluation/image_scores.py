@@ -30,7 +30,7 @@ from training.evaluation.panoptic_quality import (
 )
 from training.evaluation.trusted import on_trusted_pixels
 from training.target import CLASSES
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.result import Nuclei
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from training.data.annotated import MPP
 from training.model.preprocess import TILE
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
-from tsfd_client.assemble import Results, TileResult, assemble, between
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.assemble import Results, TileResult, assemble, between
+from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import NucleusClass, Release
 from tsfd_client.settings import Settings
-from tsfd_client.tiling import Tile, Tiling, tiling
+from tsfd_client.stitching.tiling import Tile, Tiling, tiling
 
 BATCH = 8
 """Tiles that go through the network at once."""

@@ -21,7 +21,7 @@ from training.data.pannuke import SOURCE as PANNUKE
 from training.evaluation.class_groups import ClassGroups, find_groups, single_classes
 from training.evaluation.image_scores import score_image
 from training.evaluation.scores import Scores, aggregate
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.result import Nuclei
 
 Segment = Callable[[Iterable[np.ndarray]], Iterator[Nuclei]]
 """Images uint8 [H, W, 3] at 0.25 mpp -> their nuclei, in order."""

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from training.data.annotated import MPP
-from tsfd_client.client import Client
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.result import Nuclei
+from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
 _IN_FLIGHT = 4  # images; small ones would leave the server idle one by one

@@ -12,7 +12,7 @@ from pathlib import Path
 from training.evaluation import served
 from training.evaluation.segment_and_score import Segment
 from training.target import CLASSES
-from tsfd_client.client import Client
+from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from training.data.annotated import Annotated
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.result import Nuclei
 
 
 def on_trusted_pixels(truth: Annotated, found: Nuclei) -> tuple[Annotated, Nuclei]:

@@ -19,9 +19,9 @@ from importlib.metadata import version
 from types import FrameType
 
 from tsfd_client.cli import options
-from tsfd_client.client import Client
 from tsfd_client.contract import VERSION
 from tsfd_client.errors import TsfdError
+from tsfd_client.server.client import Client
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,20 +15,20 @@ import numpy as np
 from tqdm import tqdm
 
 from tsfd_client.cli import options
-from tsfd_client.client import Client
 from tsfd_client.errors import OutputError, ServerUnavailableError, TsfdError
-from tsfd_client.image import read_image
-from tsfd_client.plausibility import scale_warning
+from tsfd_client.nuclei.plausibility import scale_warning
+from tsfd_client.nuclei.save import save
+from tsfd_client.pixels.image import read_image
+from tsfd_client.pixels.in_memory import Whole
+from tsfd_client.pixels.resample import check_mpp
+from tsfd_client.pixels.slide import Slide, is_slide
+from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
 from tsfd_client.release import Release
-from tsfd_client.resample import check_mpp
-from tsfd_client.save import save
+from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
-from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import LockedError
-from tsfd_client.slides.reader import Slide, is_slide
+from tsfd_client.slides.request import How
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
-from tsfd_client.slides.tissue import MPP as TISSUE_MPP
-from tsfd_client.slides.whole import Whole
 
 _PICTURE: Final[options.Server] = {"retry_for": 30.0, "max_in_flight": 4}
 _SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm

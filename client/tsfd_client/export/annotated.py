@@ -10,7 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from tsfd_client.slides.table import count, read_batches, read_info
+from tsfd_client.nuclei.table import count, read_batches, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
 _CENTROID = ["centroid_x", "centroid_y"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 
 from tsfd_client.export.annotated import annotated, name_rows
-from tsfd_client.slides.table import read_info
+from tsfd_client.nuclei.table import read_info
 
 
 def write(parquet: Path, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
-from tsfd_client.slides.table import SCHEMA, boxes_of, read_batches
+from tsfd_client.nuclei.table import SCHEMA, boxes_of, read_batches
 
 _COLUMNS = ("id", "class", "class_prob", "centroid_x", "centroid_y")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")

@@ -31,9 +31,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
 from tsfd_client.errors import OutputError
-from tsfd_client.origin import FILE as ORIGIN
-from tsfd_client.origin import Origin
-from tsfd_client.slides.table import Info, read_batches, read_info, rings_of
+from tsfd_client.nuclei.table import Info, read_batches, read_info, rings_of
+from tsfd_client.pixels.origin import FILE as ORIGIN
+from tsfd_client.pixels.origin import Origin
 
 _OWN = "99TSFD"  # codes that begin with 99 are a maker's own
 _STRUCTURE = CodedConcept("91723000", "SCT", "Anatomical structure")

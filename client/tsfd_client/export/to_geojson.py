@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsfd_client.slides.geojson import lines
+from tsfd_client.nuclei.geojson import lines
 
 
 def write(parquet: Path, path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tsfd_client.slides.raster import draw, label_shape
-from tsfd_client.slides.table import Info, read_info
+from tsfd_client.nuclei.raster import draw, label_shape
+from tsfd_client.nuclei.table import Info, read_info
 
 _SHARD = 2048  # side of what is drawn and written as one, and is one file
 _CHUNK = 512  # side of what is read as one

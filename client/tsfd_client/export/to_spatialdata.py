@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from tsfd_client.export.annotated import annotated, name_rows, names
-from tsfd_client.slides.table import SCHEMA, count, read_batches
+from tsfd_client.nuclei.table import SCHEMA, count, read_batches
 
 _SHAPES = "nuclei"
 _KEYS = {"region": _SHAPES, "region_key": "region", "instance_key": "id"}

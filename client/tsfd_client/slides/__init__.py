@@ -1,11 +1,11 @@
-"""Whole-slide images: read in parts, segmented in bounded memory, resumable.
+"""Runs: whole slides, segmented in bounded memory, resumable.
 
-segment     a slide from its file to its outputs
-reader      opens slides: `scanner` by OpenSlide, `pyramid` by tifffile
-tissue      where there is something to segment; plan: in which tiles and blocks
-pipeline    blocks are read, asked for, stitched and kept, several at a time
-seams       what crosses the borders of blocks
-run, lock   the folder of a run, and who may write to it
-finish      the outputs: `table`, `geojson`, `overview`, summary
-status      how far slides are; cluster: slides on other machines
+segment               a slide from its file to its outputs
+request               how it is to be segmented
+plan                  in which tiles and blocks
+pipeline              blocks are read, asked for, stitched and kept, several at a time
+concurrency           how many requests are under way; memory: what is given back
+run, lock, events     the folder of a run, who may write to it, what happened
+finish                the outputs
+progress, status      how far slides are; cluster: slides on other machines
 """

@@ -18,18 +18,18 @@ from PIL import Image
 
 from tsfd_client.contract import USE
 from tsfd_client.files import replacing
-from tsfd_client.plausibility import warning_of
+from tsfd_client.nuclei import geojson
+from tsfd_client.nuclei.overview import Overview
+from tsfd_client.nuclei.plausibility import warning_of
+from tsfd_client.nuclei.table import Info, Writer, classes_of, from_nuclei, read_batches
+from tsfd_client.pixels.slide import Scaled
+from tsfd_client.pixels.tissue import FILE as TISSUE
+from tsfd_client.pixels.tissue import find_tissue, lies_on, to_geojson
 from tsfd_client.release import Release
-from tsfd_client.slides import geojson
-from tsfd_client.slides.overview import Overview
 from tsfd_client.slides.plan import Plan
-from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
-from tsfd_client.slides.seams import from_table, join_seams
-from tsfd_client.slides.table import Info, Writer, classes_of, from_nuclei, read_batches
-from tsfd_client.slides.tissue import FILE as TISSUE
-from tsfd_client.slides.tissue import find_tissue, lies_on, to_geojson
-from tsfd_client.versions import Version
+from tsfd_client.stitching.seams import from_table, join_seams
+from tsfd_client.stitching.versions import Version
 
 _AT_A_TIME: Final = 4_096  # nuclei of the seams in a row group: as many as a dense block has
 

@@ -15,23 +15,23 @@ from typing import Final
 
 import numpy as np
 
-from tsfd_client.aio import AsyncClient
-from tsfd_client.assemble import TileResult
-from tsfd_client.between import replace, wanted
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
+from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.table import from_nuclei
+from tsfd_client.pixels.slide import Scaled
+from tsfd_client.pixels.tissue import is_glass
 from tsfd_client.release import Release
-from tsfd_client.slides.adapt import Limit
+from tsfd_client.server.async_client import AsyncClient
+from tsfd_client.slides.concurrency import Limit
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.plan import Block, Plan, PlannedTile
 from tsfd_client.slides.progress import Progress
-from tsfd_client.slides.reader import Scaled
 from tsfd_client.slides.run import Run
-from tsfd_client.slides.seams import split, to_table
-from tsfd_client.slides.table import from_nuclei
-from tsfd_client.slides.tissue import is_glass
-from tsfd_client.tiling import pad
-from tsfd_client.versions import Corner, TileNuclei, Version, versions
+from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.seams import split, to_table
+from tsfd_client.stitching.tiling import pad
+from tsfd_client.stitching.versions import Corner, TileNuclei, Version, versions
 
 _IN_MEMORY: Final = 3  # blocks
 

@@ -2,8 +2,8 @@
 
 The tiles lie on one grid over the whole slide, as for an image in memory; those without tissue are
 left out. A block is a square of 16 x 16 places of the grid, read, stitched and written as one. What
-its tiles cut is asked for again in tiles between them (`tsfd_client.between`), which reach into the
-blocks on the right and below.
+its tiles cut is asked for again in tiles between them (`tsfd_client.stitching.between`), which
+reach into the blocks on the right and below.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 
 from tsfd_client.contract import TILE
-from tsfd_client.resample import Box
-from tsfd_client.tiling import SIDE, starts, touched
-from tsfd_client.versions import Corner, Edges, inner_edges
+from tsfd_client.pixels.resample import Box
+from tsfd_client.stitching.tiling import SIDE, starts, touched
+from tsfd_client.stitching.versions import Corner, Edges, inner_edges
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,9 @@ class Run:
         Parameters
         ----------
         closed
-            Table of `tsfd_client.slides.table`, without ids.
+            Table of `tsfd_client.nuclei.table`, without ids.
         left_open
-            Table of `tsfd_client.slides.seams`.
+            Table of `tsfd_client.stitching.seams`.
         """
         for path, table in zip(self._paths(block), (left_open, closed), strict=True):
             with replacing(path) as partial:

@@ -9,25 +9,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tsfd_client.aio import AsyncClient
-from tsfd_client.connection import TRACER
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.origin import Origin
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import Scaled, Slide, open_slide
+from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
 from tsfd_client.release import Release
-from tsfd_client.slides.adapt import Limit
+from tsfd_client.server.async_client import AsyncClient
+from tsfd_client.server.connection import TRACER
+from tsfd_client.slides.concurrency import Limit
 from tsfd_client.slides.events import Events
 from tsfd_client.slides.finish import finish, read_summary
-from tsfd_client.slides.how import How
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.pipeline import Pipeline
 from tsfd_client.slides.plan import Plan, make_plan
 from tsfd_client.slides.progress import Progress
-from tsfd_client.slides.reader import Scaled, Slide, open_slide
+from tsfd_client.slides.request import How
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.status import LOCK, note_failure
-from tsfd_client.slides.tissue import MPP as TISSUE_MPP
-from tsfd_client.tiling import OVERLAP, SIDE
+from tsfd_client.stitching.tiling import OVERLAP, SIDE
 
 
 @TRACER.start_as_current_span("segment_slide")

@@ -18,11 +18,8 @@ import pyarrow.compute as pc
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
-from tsfd_client.origin import Origin
-from tsfd_client.release import NucleusClass
-from tsfd_client.settings import Settings
-from tsfd_client.slides.raster import draw
-from tsfd_client.slides.table import (
+from tsfd_client.nuclei.raster import draw
+from tsfd_client.nuclei.table import (
     Info,
     Writer,
     classes_of,
@@ -31,6 +28,9 @@ from tsfd_client.slides.table import (
     read_info,
     reading,
 )
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.release import NucleusClass
+from tsfd_client.settings import Settings
 from tsfd_client.view.results import COMPARISON, Result
 
 _SIDE: Final = 2048  # of what is drawn at once

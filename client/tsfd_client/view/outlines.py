@@ -18,7 +18,7 @@ import pyarrow as pa
 from pmtiles.tile import Compression, TileType, zxy_to_tileid
 from pmtiles.writer import Writer
 
-from tsfd_client.slides.table import (
+from tsfd_client.nuclei.table import (
     Info,
     boxes_of,
     classes_of,

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from tsfd_client.origin import Origin
+from tsfd_client.nuclei import wkb
+from tsfd_client.nuclei.table import SCHEMA, Info, Writer, reading
+from tsfd_client.pixels.origin import Origin
 from tsfd_client.release import Release
-from tsfd_client.slides import wkb
-from tsfd_client.slides.table import SCHEMA, Info, Writer, reading
 
 
 def write_table(folder: Path, path: Path) -> None:

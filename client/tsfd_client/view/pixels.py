@@ -10,7 +10,7 @@ import numpy as np
 from pmtiles.tile import Compression, TileType, zxy_to_tileid
 from pmtiles.writer import Writer
 
-from tsfd_client.slides.reader import Slide
+from tsfd_client.pixels.slide import Slide
 from tsfd_client.view.zooms import TILE, Zooms
 
 _QUALITY: Final = 85  # of JPEG

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsfd_client.slides.table import classes_of, count, read_batches, read_info
+from tsfd_client.nuclei.table import classes_of, count, read_batches, read_info
 
 _COLUMNS = {"x": "<f4", "y": "<f4", "area": "<u2", "class": "u1", "prob": "u1"}
 

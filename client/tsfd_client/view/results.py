@@ -18,15 +18,15 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
-from tsfd_client.image import read_image
-from tsfd_client.origin import Origin
-from tsfd_client.plausibility import warning_of
-from tsfd_client.slides.reader import Slide, is_slide, open_slide
+from tsfd_client.nuclei.plausibility import warning_of
+from tsfd_client.nuclei.table import Info, count, read_batches, read_info
+from tsfd_client.pixels.image import read_image
+from tsfd_client.pixels.in_memory import Whole
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import Slide, is_slide, open_slide
+from tsfd_client.pixels.tissue import FILE as TISSUE
+from tsfd_client.pixels.tissue import read_tissue, run_lengths
 from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.slides.table import Info, count, read_batches, read_info
-from tsfd_client.slides.tissue import FILE as TISSUE
-from tsfd_client.slides.tissue import read_tissue, run_lengths
-from tsfd_client.slides.whole import Whole
 from tsfd_client.view import outlines, pictures, pixels, points
 from tsfd_client.view.zooms import Zooms
 

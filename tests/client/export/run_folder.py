@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.client.slides import made
-from tsfd_client.join import Nucleus
-from tsfd_client.origin import Origin
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.stitching.join import Nucleus
 
 SQUARES = 8
 SIDE = SQUARES * made.PITCH

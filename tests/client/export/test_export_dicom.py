@@ -17,7 +17,7 @@ from tests.client.slides import made
 from training.target import CLASSES
 from tsfd_client.cli import main
 from tsfd_client.export import export
-from tsfd_client.slides.table import Writer, from_nuclei
+from tsfd_client.nuclei.table import Writer, from_nuclei
 
 
 def test_a_group_per_class_holds_outlines_and_measurements(folder: Path) -> None:

@@ -15,7 +15,7 @@ from tests.client.export.run_folder import finished
 from tests.client.slides.made import PITCH, field
 from training.target import CLASSES
 from tsfd_client.export import export
-from tsfd_client.slides.table import read_batches, rings_of
+from tsfd_client.nuclei.table import read_batches, rings_of
 from tsfd_client.view.zooms import Zooms
 
 SQUARES = 70  # of 40 pixels at 0.25 mpp: two tiles and a half at 1 micrometre per pixel

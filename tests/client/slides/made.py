@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from releases import FIVE
 
-from tsfd_client.join import Nucleus
-from tsfd_client.slides.table import Info, Writer, from_nuclei
+from tsfd_client.nuclei.table import Info, Writer, from_nuclei
+from tsfd_client.stitching.join import Nucleus
 
 PITCH = 40  # a nucleus per square of so many pixels at 0.25 mpp
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 
 import pytest
 
-from tsfd_client.slides.adapt import Limit
+from tsfd_client.slides.concurrency import Limit
 
 Change = tuple[int, str]
 

@@ -15,7 +15,7 @@ from releases import FIVE
 from tests.client.slides import made
 from training.target import CLASSES
 from tsfd_client import Nuclei, write_geojson
-from tsfd_client.slides import geojson
+from tsfd_client.nuclei import geojson
 
 
 def _as_nuclei(parquet: Path, scale: float) -> Nuclei:

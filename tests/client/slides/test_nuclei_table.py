@@ -15,7 +15,7 @@ import shapely
 
 from tests.client.slides import made
 from training.target import CLASSES
-from tsfd_client.slides.table import (
+from tsfd_client.nuclei.table import (
     SCHEMA,
     Writer,
     count,

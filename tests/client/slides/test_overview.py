@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from releases import FIVE
 
-from tsfd_client.slides.overview import Overview
+from tsfd_client.nuclei.overview import Overview
 
 SIDE = 720  # of a panel's picture and of the slide
 COLUMN = SIDE + 12  # pitch of the panels

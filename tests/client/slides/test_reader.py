@@ -18,9 +18,9 @@ from PIL import Image
 from slide_files import drop_tile, smaller
 
 from tsfd_client import ImageError, read_image
-from tsfd_client.resample import resample
-from tsfd_client.slides.reader import Slide, is_slide, open_slide
-from tsfd_client.slides.tissue import MPP, read_tissue
+from tsfd_client.pixels.resample import resample
+from tsfd_client.pixels.slide import Slide, is_slide, open_slide
+from tsfd_client.pixels.tissue import MPP, read_tissue
 
 SLIDE = Path(__file__).parents[4] / "shared/data/slides/cmu-1-small-region.svs"
 WITHOUT_OPENSLIDE = """
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 sys.modules["openslide"] = None
 from tsfd_client.errors import ImageError
-from tsfd_client.slides.reader import is_slide, open_slide
+from tsfd_client.pixels.slide import is_slide, open_slide
 path = Path(sys.argv[1])
 print(is_slide(path))
 try:

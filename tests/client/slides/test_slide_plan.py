@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tsfd_client.slides.plan import SIDE, make_plan
-from tsfd_client.tiling import starts
+from tsfd_client.stitching.tiling import starts
 
 SHAPES = [(100, 90), (256, 300), (3500, 7000), (6790, 3201)]
 

@@ -11,8 +11,8 @@ import pytest
 
 from samples.synthetic import generate
 from tsfd_client import ImageError
-from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.tissue import (
+from tsfd_client.pixels.slide import open_slide
+from tsfd_client.pixels.tissue import (
     find_tissue,
     is_glass,
     read_tissue,

@@ -13,8 +13,8 @@ from samples.synthetic import generate
 from tests.client.slides import made
 from tests.client.slides.slide_files import write_tiff
 from tests.client.view.pages import NAME
-from tsfd_client.origin import Origin
-from tsfd_client.slides.reader import open_slide
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import open_slide
 
 SQUARES = 36
 SIDE = SQUARES * made.PITCH // 2  # of a 20x slide: 720 pixels of level 0

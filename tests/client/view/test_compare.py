@@ -13,8 +13,8 @@ import pytest
 from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
 from training.target import CLASSES
 from tsfd_client.cli import main
-from tsfd_client.join import Nucleus
-from tsfd_client.origin import Origin
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.stitching.join import Nucleus
 from tsfd_client.view.compare import match
 from tsfd_client.view.results import Result
 

@@ -15,9 +15,9 @@ from tests.client.slides import made
 from tests.client.slides.slide_files import write_tiff
 from tests.client.view.pages import NAME, drawn, go
 from tests.client.view.test_view_server import TOKEN, serving
-from tsfd_client.origin import Origin
-from tsfd_client.slides.reader import open_slide
-from tsfd_client.slides.tissue import to_geojson
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import open_slide
+from tsfd_client.pixels.tissue import to_geojson
 
 SIDE = 3000  # pixels of level 0, at 1 µm
 TOP, LEFT, HEIGHT, WIDTH = 1000, 600, 112, 720  # of the tissue, under a hundredth of the slide

@@ -21,12 +21,12 @@ import uvicorn
 from tests.client.export.run_folder import NUCLEI, finished
 from training.target import CLASSES
 from tsfd_client.errors import OutputError
-from tsfd_client.origin import Origin
+from tsfd_client.nuclei.table import Writer, read_info
+from tsfd_client.pixels.in_memory import Whole
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import Slide
 from tsfd_client.release import Release
 from tsfd_client.settings import Settings
-from tsfd_client.slides.reader import Slide
-from tsfd_client.slides.table import Writer, read_info
-from tsfd_client.slides.whole import Whole
 from tsfd_client.view.app import application
 from tsfd_client.view.results import Result, find
 

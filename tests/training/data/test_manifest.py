@@ -14,7 +14,7 @@ from samples.synthetic import generate
 from training.data.annotated import DataError
 from training.data.manifest import read_manifest
 from training.target import CLASSES
-from tsfd_client.resample import Grid, resample
+from tsfd_client.pixels.resample import Grid, resample
 
 KNOWN_LABELS = (
     "neoplastic, inflammatory, connective, dead, epithelial, epithelial_any, not_neoplastic, "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.data.annotated import ALLOWED, Annotated, Dataset, Entry
-from tsfd_client.nuclei import Nuclei
+from tsfd_client.nuclei.result import Nuclei
 
 SIDE = 48
 COLON, SKIN = 5, 14

@@ -1,0 +1,300 @@
+"""The table of a slide's nuclei: ``nuclei.parquet``, GeoParquet 1.1.
+
+Coordinates are pixels of the slide's level 0, x right, y down; the corner of the first pixel is
+(0, 0). The same nuclei give the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
+from tsfd_client.nuclei import wkb
+from tsfd_client.release import Release
+from tsfd_client.stitching.join import Nucleus
+from tsfd_client.stitching.outline import outline
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("class", pa.string(), nullable=False),
+        pa.field("class_prob", pa.float32(), nullable=False),
+        pa.field("area_um2", pa.float32(), nullable=False),
+        pa.field("centroid_x", pa.float64(), nullable=False),
+        pa.field("centroid_y", pa.float64(), nullable=False),
+        pa.field(
+            "bbox",
+            pa.struct([pa.field(side, pa.float64(), nullable=False) for side in _SIDES]),
+            nullable=False,
+        ),
+        pa.field("geometry", pa.binary(), nullable=False),
+    ]
+)
+"""Columns of the file: the outline is a polygon along the edges of pixels of the network."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the file says of the slide.
+
+    Attributes
+    ----------
+    slide
+        Its file name.
+    width, height
+        Pixels of level 0.
+    mpp
+        Micrometres per pixel of level 0.
+    scale
+        Pixels of level 0 per pixel of the network.
+    release
+        Which network, post-processing and thresholds found the nuclei.
+    dicom_uids
+        By which DICOM knows the slide, by their keywords; none for other formats.
+    """
+
+    slide: str
+    width: int
+    height: int
+    mpp: float
+    scale: float
+    release: Release
+    dicom_uids: dict[str, str] = field(default_factory=dict)
+
+
+def from_nuclei(
+    nuclei: Sequence[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
+) -> pa.Table:
+    """Measure nuclei and carry them to level 0.
+
+    Parameters
+    ----------
+    nuclei
+        At the network's scale.
+    scale
+        Pixels of level 0 per pixel of the network.
+    mpp
+        Micrometres per pixel of level 0.
+    classes
+        Names by class id.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns of `SCHEMA` without the id, in the order of their places.
+    """
+    nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
+    # Closed, and measured from the corner of its own box: small numbers are exact.
+    rings = [np.concatenate([ring, ring[:1]]) for ring in (outline(n.mask) for n in nuclei)]
+    offsets = np.cumsum([0, *(len(ring) for ring in rings)])
+    points = np.concatenate([np.empty((0, 2), np.int64), *rings]).astype(np.int64)
+    corners = np.array([(n.x, n.y) for n in nuclei], np.int64).reshape(-1, 2)
+    sizes = np.array([n.mask.shape[::-1] for n in nuclei], np.int64).reshape(-1, 2)
+    pixels, centroids = _measure(offsets, points)
+    centroids = (corners + centroids) * scale
+    boxes = np.hstack([corners, corners + sizes]) * scale
+    polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
+
+    columns = {
+        "class": [classes[n.nucleus_class] for n in nuclei],
+        "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
+        "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
+        "centroid_x": np.ascontiguousarray(centroids[:, 0]),
+        "centroid_y": np.ascontiguousarray(centroids[:, 1]),
+        "bbox": pa.StructArray.from_arrays(
+            [pa.array(side) for side in boxes.T.copy()], fields=list(SCHEMA.field("bbox").type)
+        ),
+        "geometry": wkb.encode(offsets, polygons),
+    }
+    return pa.table(columns, schema=SCHEMA.remove(0))
+
+
+class Writer:
+    """Writes the file a row group at a time; it appears when all is written.
+
+    Use it as a context manager.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: what was there before is still there.
+    """
+
+    def __init__(self, path: Path, info: Info) -> None:
+        self._path = path
+        self._info = info
+        self._count = 0
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            partial = stack.enter_context(replacing(self._path))
+            self._file = stack.enter_context(
+                pq.ParquetWriter(partial, SCHEMA, compression="zstd", use_dictionary=["class"])
+            )
+            stack.push(self._describe)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def write(self, table: pa.Table) -> None:
+        """Add a row group: a table of `from_nuclei`; its ids go on from those before."""
+        if len(table) == 0:
+            return
+        ids = pa.array(np.arange(self._count + 1, self._count + 1 + len(table)))
+        table = pa.table([ids, *table.select(SCHEMA.names[1:]).columns], schema=SCHEMA)
+        self._file.write_table(table, row_group_size=len(table))
+        self._count += len(table)
+        boxes = boxes_of(table)
+        self._bounds[:2] = np.minimum(self._bounds[:2], boxes[:, :2].min(axis=0))
+        self._bounds[2:] = np.maximum(self._bounds[2:], boxes[:, 2:].max(axis=0))
+
+    def _describe(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+        geometry: dict[str, Any] = {
+            "encoding": "WKB",
+            "geometry_types": ["Polygon"],
+            "crs": None,
+            "edges": "planar",
+            "covering": {"bbox": {side: ["bbox", side] for side in _SIDES}},
+        }
+        if self._count:
+            geometry["bbox"] = self._bounds.tolist()
+        geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
+        info = {**vars(self._info), "release": self._info.release.to_dict()}
+        self._file.add_key_value_metadata(
+            {"geo": json.dumps(geo), "tsfd": json.dumps(info, ensure_ascii=False)}
+        )
+
+
+@contextmanager
+def reading(result: Path | str) -> Iterator[None]:
+    """Say of a result that it is damaged, whatever a reader of its files raises.
+
+    Raises
+    ------
+    OutputError
+        In the place of any other error; of a file that is there and cannot be opened it says why.
+    """
+    try:
+        yield
+    except (OutputError, MemoryError):
+        raise
+    except Exception as error:  # on damaged files readers raise whatever they happen to
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise OutputError(f"{result} cannot be read: {error.strerror}.") from error
+        raise OutputError(
+            f"{result} is damaged: remove it and run `tsfd segment` again."
+        ) from error
+
+
+def read_info(path: Path) -> Info:
+    """What a ``nuclei.parquet`` says of its slide; OutputError if it is damaged."""
+    with reading(path.parent):
+        info = json.loads(pq.read_metadata(path).metadata[b"tsfd"])
+        return Info(**info | {"release": Release.from_dict(info["release"])})
+
+
+def count(path: Path) -> int:
+    """Number of nuclei in a ``nuclei.parquet``; OutputError if it is damaged."""
+    with reading(path.parent):
+        return int(pq.read_metadata(path).num_rows)
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a ``nuclei.parquet`` in order; `columns` reads only these.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
+    with reading(path.parent), pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns).combine_chunks()
+
+
+def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
+    """The nuclei of a ``nuclei.parquet`` that reach between two rows of level 0.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
+    parts = [SCHEMA.empty_table()]
+    with reading(path.parent), pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group)
+            if _limits(statistics, "ymin").min < bottom and _limits(statistics, "ymax").max > top:
+                part = file.read_row_group(group)
+                boxes = boxes_of(part)
+                parts.append(part.filter(pa.array((boxes[:, 1] < bottom) & (boxes[:, 3] > top))))
+    return pa.concat_tables(parts)
+
+
+def classes_of(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """Classes of a table's nuclei, uint8 [n]: their places in `names`."""
+    numbers: np.ndarray = pc.index_in(table["class"], pa.array(names)).to_numpy().astype(np.uint8)
+    return numbers
+
+
+def boxes_of(table: pa.Table) -> np.ndarray:
+    """Boxes of a table's nuclei, float64 [n, 4]: x_min, y_min, x_max, y_max."""
+    boxes = table["bbox"].combine_chunks()
+    return np.stack([boxes.field(side).to_numpy() for side in _SIDES], axis=1)
+
+
+def rings_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines of a table's nuclei.
+
+    Returns
+    -------
+    offsets
+        int64 [n + 1]; ring i is ``points[offsets[i] : offsets[i + 1]]``.
+    points
+        float64 [m, 2]; x, y. Every ring is closed.
+    """
+    return wkb.decode(table["geometry"].combine_chunks())
+
+
+def _limits(group: pq.RowGroupMetaData, side: str) -> pq.Statistics:
+    """The least and largest value of a side of the boxes in a row group."""
+    columns = (group.column(index) for index in range(group.num_columns))
+    return next(c.statistics for c in columns if c.path_in_schema == f"bbox.{side}")
+
+
+def _measure(offsets: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Areas and centroids of closed rings in whole pixels: float64 [n], float64 [n, 2]."""
+    if len(offsets) == 1:
+        return np.empty(0), np.empty((0, 2))
+    # A term per edge; the step from a ring's end to the next ring's start is none.
+    ahead = np.roll(points, -1, axis=0)
+    cross = points[:, 0] * ahead[:, 1] - ahead[:, 0] * points[:, 1]
+    cross[offsets[1:] - 1] = 0
+    twice = np.add.reduceat(cross, offsets[:-1])
+    moments = np.add.reduceat((points + ahead) * cross[:, None], offsets[:-1])
+    return np.abs(twice) / 2, moments / (3 * twice[:, None])

@@ -1,0 +1,148 @@
+"""Read whole images into memory, with their scale where they say it."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import psutil
+import tifffile
+from PIL import Image, ImageMode
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels import tiff
+from tsfd_client.pixels.source import Source
+
+_CONVERTED = ("P", "CMYK", "YCbCr")
+_BYTES = 16  # per pixel at the network's scale, from reading an image to writing its nuclei
+_FINEST = 0.25  # micrometres per pixel of a network
+_LARGEST_SCALE = 8.0  # 2 micrometres per pixel: nothing coarser is segmented
+_OPENING = threading.Lock()
+
+
+@overload
+def read_image(path: str | Path, *, mpp: float) -> tuple[np.ndarray, float]: ...
+
+
+@overload
+def read_image(
+    path: str | Path, *, mpp: float | None = None
+) -> tuple[np.ndarray, float | None]: ...
+
+
+def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarray, float | None]:
+    """Read an RGB image.
+
+    PNG, JPEG and the like, TIFF, and the full resolution of slides that are TIFF (SVS, NDPI). An
+    alpha channel is laid on white.
+
+    Parameters
+    ----------
+    mpp
+        Micrometres per pixel, where the file does not say it or says it wrong.
+
+    Returns
+    -------
+    ndarray, float or None
+        uint8 [H, W, 3], and micrometres per pixel: `mpp`, or what the file says. None for a picture
+        (PNG, JPEG, plain TIFF) that does not say it, never for a slide.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, not an image, damaged, grey, not 8 bits deep, too large for this
+        machine's memory, or a slide that does not say its scale.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"There is no file {path}.")
+    try:
+        with _open(path) as source:
+            mpp = source.mpp if mpp is None else mpp
+            _check(path, source, mpp)
+            pixels = source.decode()
+    except ImageError:
+        raise
+    except Exception as error:  # on damaged files the decoders raise whatever they happen to
+        raise ImageError(f"{path} cannot be read as an image: {reason_of(error)}") from error
+    if pixels.shape[2] == 4:
+        pixels = on_white(pixels)
+    return np.ascontiguousarray(pixels[..., :3]), mpp
+
+
+def on_white(pixels: np.ndarray) -> np.ndarray:
+    """Lay RGBA pixels, uint8 [H, W, 4], on white; uint8 [H, W, 3]."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _check(path: Path, source: Source, mpp: float | None) -> None:
+    """Refuse what cannot be used, before anything of its size is allocated."""
+    height, width, channels = source.shape
+    if source.dtype != np.uint8:
+        raise ImageError(f"{path} has {source.dtype} pixels: convert it to 8 bits per channel.")
+    if channels < 3:
+        raise ImageError(f"{path} is grey: an H&E image in colour is needed.")
+    if source.is_slide and mpp is None:
+        raise ImageError(
+            f"{path} is a slide that does not say its scale: give its micrometres per pixel with "
+            "--mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x scan."
+        )
+    scale = min(max(1.0, (mpp or _FINEST) / _FINEST), _LARGEST_SCALE)
+    needed = height * width * scale**2 * _BYTES
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise ImageError(
+            f"{path} has {width} x {height} pixels, too many for this machine's memory: "
+            f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free. Cut out a region, "
+            "or use a machine with more memory."
+        )
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Source]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of a damaged file becomes an error
+        if path.suffix.lower() in tiff.SUFFIXES:
+            with tifffile.TiffFile(path) as file:
+                yield tiff.describe(file)
+        else:
+            with _open_picture(path) as picture:
+                yield _describe(picture)
+
+
+def _open_picture(path: Path) -> Image.Image:
+    """Open a picture of any size: Pillow's limit knows nothing of this machine's memory."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _describe(picture: Image.Image) -> Source:
+    mode = picture.mode
+    if mode in _CONVERTED:
+        mode = "RGBA" if "transparency" in picture.info else "RGB"
+    kind = ImageMode.getmode(mode)
+    return Source(
+        shape=(picture.height, picture.width, len(kind.bands)),
+        dtype=np.dtype(kind.typestr),
+        mpp=None,
+        is_slide=False,
+        decode=lambda: np.asarray(picture if picture.mode == mode else picture.convert(mode)),
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, in one line: what a reader says, or that the data are damaged."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, (OSError, tifffile.TiffFileError)) and text:
+        return text
+    return f"its data are damaged ({type(error).__name__}{': ' if text else ''}{text})."

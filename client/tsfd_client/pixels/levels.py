@@ -1,0 +1,69 @@
+"""What the reader of a format gives: a slide's levels; and what the readers have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tsfd_client.pixels.resample import Box
+
+_ENDS = 1 << 20  # bytes
+
+
+class Levels(Protocol):
+    """An open slide: its picture at several scales. May be read from several threads.
+
+    Attributes
+    ----------
+    mpp
+        Micrometres per pixel of level 0, None where the file does not say it.
+    shapes
+        Height and width of every level, largest first.
+    digest
+        Tells the slide from others.
+    dicom_uids
+        By which DICOM knows level 0, by their keywords; none for other formats.
+    """
+
+    mpp: float | None
+    shapes: list[tuple[int, int]]
+    digest: str
+    dicom_uids: dict[str, str]
+
+    def read(self, level: int, box: Box) -> np.ndarray:
+        """A part of a level, uint8 [h, w, 3]. May raise anything on a damaged file."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def paste(tile: np.ndarray, top: int, left: int, pixels: np.ndarray, box: Box) -> None:
+    """Put what a tile of a level holds of a part where it belongs.
+
+    Parameters
+    ----------
+    tile
+        uint8 [h, w, channels].
+    top, left
+        Its corner in the level.
+    pixels, box
+        The part, written to, and which it is; the tile reaches into it.
+    """
+    y0, x0, y1, x1 = box
+    held = tile[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
+    y, x = max(0, top - y0), max(0, left - x0)
+    pixels[y : y + held.shape[0], x : x + held.shape[1]] = held
+
+
+def digest_of(path: Path) -> str:
+    """Tells a file from others: a hash of its size and its two ends."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_ENDS))
+        file.seek(max(0, size - _ENDS))
+        digest.update(file.read(_ENDS))
+    return digest.hexdigest()

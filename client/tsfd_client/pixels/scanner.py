@@ -1,0 +1,137 @@
+"""Slides in the formats of the scanners and in DICOM, read by OpenSlide.
+
+Plain TIFF is left to `tsfd_client.pixels.pyramid`, though OpenSlide knows it: it does not see the
+levels of OME-TIFF.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels import tiff
+from tsfd_client.pixels.image import on_white
+from tsfd_client.pixels.levels import digest_of, paste
+from tsfd_client.pixels.resample import Box
+
+if TYPE_CHECKING:
+    from openslide import OpenSlide
+
+_SQUARE = 1024  # pixels
+_PLAIN = "generic-tiff"
+_DICOM = "dicom"
+_SERIES = "SeriesInstanceUID"
+_UIDS = ("StudyInstanceUID", _SERIES, "SOPInstanceUID")
+
+
+class ScannerFile:
+    """The levels of a slide that OpenSlide reads; see `Levels`."""
+
+    def __init__(self, path: Path) -> None:
+        _refuse_cut_off(path)
+        self._file = _open(path)
+        properties = self._file.properties
+        self.mpp = float(properties.get("openslide.mpp-x") or 0) or None
+        self.shapes = [(height, width) for width, height in self._file.level_dimensions]
+        self.digest = properties.get("openslide.quickhash-1") or ""
+        # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
+        if properties["openslide.vendor"] == _DICOM:
+            self.dicom_uids = {name: properties[f"{_DICOM}.{name}"] for name in _UIDS}
+        else:
+            self.dicom_uids = {}
+            self.digest += digest_of(path)
+
+    def read(self, level: int, box: Box) -> np.ndarray:
+        """A part of a level, uint8 [h, w, 3]; white where nothing was scanned."""
+        y0, x0, y1, x1 = box
+        if level == 0:
+            return self._region(level, box)
+        # OpenSlide is told where a part begins in pixels of level 0, and interpolates where that is
+        # between two pixels of the level. In squares of a fixed grid a pixel is always the same.
+        pixels = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
+        for top in range(y0 // _SQUARE * _SQUARE, y1, _SQUARE):
+            for left in range(x0 // _SQUARE * _SQUARE, x1, _SQUARE):
+                square = self._region(level, (top, left, top + _SQUARE, left + _SQUARE))
+                paste(square, top, left, pixels, box)
+        return pixels
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _region(self, level: int, box: Box) -> np.ndarray:
+        y0, x0, y1, x1 = box
+        shrink = self._file.level_downsamples[level]
+        corner = round(x0 * shrink), round(y0 * shrink)
+        pixels = np.asarray(self._file.read_region(corner, level, (x1 - x0, y1 - y0)))
+        if pixels[..., 3].min() == 255:
+            return np.ascontiguousarray(pixels[..., :3])
+        return on_white(pixels)
+
+
+def is_scanner_file(path: Path) -> bool:
+    """Whether a file, of any content, is in a format of a scanner or in DICOM.
+
+    Raises
+    ------
+    ImageError
+        If OpenSlide is not installed.
+    """
+    _require()
+    from openslide import OpenSlide, OpenSlideError
+
+    try:
+        return OpenSlide.detect_format(path) not in (None, _PLAIN)
+    except OpenSlideError:
+        return False
+
+
+def find_dicom(folder: Path) -> Path:
+    """A file of the DICOM slide in a folder.
+
+    Raises
+    ------
+    ImageError
+        If there is none, or several slides. If OpenSlide is not installed.
+    """
+    files = [path for path in sorted(folder.glob("*.dcm")) if is_scanner_file(path)]
+    if not files:
+        raise ImageError(f"{folder} is a folder without a DICOM slide (*.dcm).")
+    if len({_series(path) for path in files}) > 1:
+        raise ImageError(f"{folder} holds several DICOM slides: give a file of one of them.")
+    return files[0]
+
+
+def _series(path: Path) -> str:
+    with _open(path) as file:
+        return file.properties[f"{_DICOM}.{_SERIES}"]
+
+
+def _open(path: Path) -> OpenSlide:
+    from openslide import OpenSlide
+
+    return OpenSlide(path)
+
+
+def _require() -> None:
+    try:
+        import openslide  # noqa: F401
+    except (ImportError, OSError) as error:  # its package, or the library that it loads
+        raise ImageError(
+            "Slides are read by OpenSlide, which is missing: pip install 'tsfd-client[slides]'."
+        ) from error
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """OpenSlide notices only when it comes to what is missing, which may be hours later."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            tiff.refuse_cut_off(file, file.pages)
+    except OSError:
+        raise
+    except Exception:  # not a TIFF, or one that OpenSlide understands better
+        return

@@ -1,0 +1,281 @@
+"""Slides, read in parts.
+
+    with open_slide(path) as slide:
+        slide.height, slide.width     pixels of level 0
+        slide.thumbnail(8.0)          the whole slide, small
+        slide.at(0.25).read(box)      uint8 [h, w, 3] at so many micrometres per pixel
+
+OpenSlide reads the formats of the scanners (SVS, NDPI, MRXS, SCN, ...) and DICOM, tifffile reads
+plain and OME-TIFF. Label and macro images are never looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels.image import reason_of
+from tsfd_client.pixels.levels import Levels
+from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
+from tsfd_client.pixels.resample import Box, Grid, check_mpp, is_possible
+from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
+
+_SQUARE = 2048  # pixels of a level, read at a time for a thumbnail
+
+
+class Slide:
+    """An open slide, a context manager. May be read from several threads.
+
+    Attributes
+    ----------
+    path
+        Of the file; of any of its files, or their folder, for DICOM.
+    mpp
+        Micrometres per pixel of level 0.
+    height, width
+        Of level 0, pixels.
+    dicom_uids
+        By which DICOM knows level 0, by their keywords; none for other formats.
+    """
+
+    def __init__(self, path: Path, levels: Levels, mpp: float) -> None:
+        self.path = path
+        self.mpp = mpp
+        self.dicom_uids = levels.dicom_uids
+        self._levels = levels
+        self.height, self.width = levels.shapes[0]
+        self._shrinks = [_shrink(levels.shapes[0], shape) for shape in levels.shapes]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._levels.close()
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole slide."""
+        return self.height * self.width * self.mpp**2 / 1e6
+
+    def at(self, mpp: float) -> Scaled:
+        """The slide at another scale, from the level whose own is nearest to it.
+
+        Parameters
+        ----------
+        mpp
+            Micrometres per pixel.
+        """
+        distances = [abs(math.log(self.mpp * shrink / mpp)) for shrink in self._shrinks]
+        level = distances.index(min(distances))
+        shrink = self._shrinks[level]
+        grid = Grid(*self._levels.shapes[level], self.mpp * shrink, mpp)
+        return Scaled(self, grid, grid.step * shrink, partial(self._read, level))
+
+    def thumbnail(self, mpp: float) -> np.ndarray:
+        """The whole slide, small.
+
+        Parameters
+        ----------
+        mpp
+            Micrometres per pixel; not finer than level 0.
+
+        Returns
+        -------
+        uint8 [round(height * self.mpp / mpp), round(width * self.mpp / mpp), 3]
+
+        Raises
+        ------
+        ImageError
+            If the slide cannot be read.
+        """
+        level = self._level_for(mpp / self.mpp)
+        height, width = self._levels.shapes[level]
+        rows, columns = (
+            min(most, max(1, round(length * self.mpp / mpp)))
+            for length, most in ((self.height, height), (self.width, width))
+        )
+        small = np.empty((rows, columns, 3), np.uint8)
+        step = max(1, int(_SQUARE * min(rows / height, columns / width)))
+        for y0 in range(0, rows, step):
+            for x0 in range(0, columns, step):
+                y1, x1 = min(rows, y0 + step), min(columns, x0 + step)
+                box = (
+                    y0 * height // rows,
+                    x0 * width // columns,
+                    y1 * height // rows,
+                    x1 * width // columns,
+                )
+                small[y0:y1, x0:x1] = cv2.resize(
+                    self._read(level, box), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA
+                )
+        return small
+
+    def picture(self, box: Box, shrink: float) -> np.ndarray:
+        """A part of the slide, smaller; what lies outside of the slide is white.
+
+        Parameters
+        ----------
+        box
+            Pixels of level 0.
+        shrink
+            Pixels of level 0 per pixel of the picture, 1 or more.
+
+        Returns
+        -------
+        uint8 [(y_max - y_min) / shrink, (x_max - x_min) / shrink, 3]
+
+        Raises
+        ------
+        ImageError
+            If the part cannot be read.
+        """
+        y0, x0, y1, x1 = box
+        picture = np.full((round((y1 - y0) / shrink), round((x1 - x0) / shrink), 3), 255, np.uint8)
+        level = self._level_for(shrink)
+        down = self._shrinks[level]
+        height, width = self._levels.shapes[level]
+        top, left = min(height, round(y0 / down)), min(width, round(x0 / down))
+        bottom, right = min(height, round(y1 / down)), min(width, round(x1 / down))
+        rows = min(len(picture), round((bottom - top) * down / shrink))
+        columns = min(picture.shape[1], round((right - left) * down / shrink))
+        if rows > 0 and columns > 0:
+            pixels = self._read(level, (top, left, bottom, right))
+            kind = cv2.INTER_AREA if down < shrink else cv2.INTER_LINEAR
+            picture[:rows, :columns] = cv2.resize(pixels, (columns, rows), interpolation=kind)
+        return picture
+
+    def fingerprint(self) -> str:
+        """Tells this slide from any other, whatever it is called: a hash, 64 hexadecimal digits."""
+        return hashlib.sha256(f"{self._levels.shapes} {self._levels.digest}".encode()).hexdigest()
+
+    def _level_for(self, shrink: float) -> int:
+        """The smallest level that is not coarser."""
+        return max(n for n, times in enumerate(self._shrinks) if n == 0 or times <= shrink)
+
+    def _read(self, level: int, box: Box) -> np.ndarray:
+        try:
+            return self._levels.read(level, box)
+        except MemoryError:
+            raise
+        except Exception as error:  # on damaged files the decoders raise whatever they happen to
+            y0, x0, y1, x1 = (round(edge * self._shrinks[level]) for edge in box)
+            raise ImageError(
+                f"{self.path} cannot be read at x {x0} to {x1}, y {y0} to {y1}: {reason_of(error)}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A slide at a network's scale. May be read from several threads.
+
+    Attributes
+    ----------
+    slide
+        What is read.
+    grid
+        The pixels of the level that is read, and how they are resampled.
+    scale
+        Pixels of the slide's level 0 per pixel of the network.
+    """
+
+    slide: Slide
+    grid: Grid
+    scale: float
+    _read: Callable[[Box], np.ndarray]
+
+    def read(self, box: Box) -> np.ndarray:
+        """A part of it; the same pixels whatever part it is.
+
+        Parameters
+        ----------
+        box
+            Pixels of the network, inside `grid.shape`.
+
+        Returns
+        -------
+        uint8 [y_max - y_min, x_max - x_min, 3]
+
+        Raises
+        ------
+        ImageError
+            If the part cannot be read.
+        """
+        return self.grid.resample(self._read(self.grid.source(box)), box)
+
+
+def open_slide(path: Path, mpp: float | None = None) -> Slide:
+    """Open a slide.
+
+    Parameters
+    ----------
+    path
+        Of the file; of any of its files, or their folder, for DICOM.
+    mpp
+        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, not a slide, damaged, or does not say its scale. If OpenSlide is not
+        installed.
+    """
+    if not path.exists():
+        raise ImageError(f"There is no file {path}.")
+    if mpp is not None:
+        check_mpp(mpp)
+    levels = _open(path)
+    mpp = levels.mpp if mpp is None else mpp
+    if mpp is None or not is_possible(mpp):
+        levels.close()
+        says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
+        raise ImageError(
+            f"{path} {says}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
+            "40x scan, 0.5 a 20x scan."
+        )
+    return Slide(path, levels, mpp)
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a slide: a scanner's format, DICOM (or its folder), a TIFF of levels.
+
+    False for pictures, whatever their size, and for what is damaged or missing.
+    """
+    if not path.exists():
+        return False
+    try:
+        if path.is_dir():
+            return bool(find_dicom(path))
+        return is_scanner_file(path) or is_pyramid(path)
+    except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
+        return path.is_file() and is_pyramid(path)
+
+
+def _open(path: Path) -> Levels:
+    file = find_dicom(path) if path.is_dir() else path
+    try:
+        return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
+    except ImageError:
+        raise
+    except Exception as error:  # on damaged files the readers raise whatever they happen to
+        raise ImageError(f"{path} cannot be read as a slide: {reason_of(error)}") from error
+
+
+def _shrink(whole: tuple[int, int], shape: tuple[int, int]) -> float:
+    """Pixels of level 0 per pixel of a level: a whole number where rounding explains the rest."""
+    ratio = math.sqrt((whole[0] / shape[0]) * (whole[1] / shape[1]))
+    number = round(ratio)
+    fits = all(abs(most / number - least) < 1 for most, least in zip(whole, shape, strict=True))
+    return number if fits else ratio

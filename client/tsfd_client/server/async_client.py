@@ -1,0 +1,167 @@
+"""The asyncio client: the same methods as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import tritonclient.grpc.aio as triton
+
+from tsfd_client.contract import MODEL
+from tsfd_client.nuclei.assemble import Results, TileResult, assemble, batches, between
+from tsfd_client.nuclei.result import Nuclei
+from tsfd_client.release import Release
+from tsfd_client.server import protocol
+from tsfd_client.server.async_shared_memory import AsyncRegions
+from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.retry import Tries, explain
+from tsfd_client.settings import Settings
+from tsfd_client.stitching.tiling import Tile, tiling
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AsyncClient(Connection):
+    """Segments images on a Triton server over gRPC; see `Connection` for the parameters."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._triton = triton.InferenceServerClient(**self._channel())
+        self._regions = (
+            AsyncRegions(self._triton, self.headers, self.timeout)
+            if self.transport == "shm"
+            else None
+        )
+        self._in_flight = asyncio.Semaphore(self.max_in_flight)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection and remove what is shared with the server."""
+        if self._regions:
+            await self._regions.close()
+        await self._triton.close()
+
+    async def check(self) -> protocol.Served:
+        """Check that a server works and keeps the contract; result and errors as `Client.check`."""
+        try:
+            protocol.check_ready(
+                await self._triton.is_model_ready(MODEL, **self._question()), self.url
+            )
+            model = await self._triton.get_model_metadata(MODEL, **self._question())
+            protocol.check_contract(model, self.url)
+            server = await self._triton.get_server_metadata(**self._question())
+            served = await self._triton.get_model_config(**self._describing())
+            self._release = protocol.read_release(served, self.url)
+            (answer,) = await self._segment_tiles(protocol.CANARY, None, "check")
+        except triton.InferenceServerException as error:
+            raise explain(error, self.url) from error
+        protocol.check_answer(answer, self._release, self.url)
+        return protocol.Served(self._release, server.version)
+
+    async def release(self) -> Release:
+        """What the server serves; errors as `Client.release`."""
+        tries = Tries(self.url, self.retry_for)
+        while self._release is None:
+            try:
+                served = await self._triton.get_model_config(**self._describing())
+                self._release = protocol.read_release(served, self.url)
+            except triton.InferenceServerException as error:
+                await asyncio.sleep(tries.pause(error))
+        return self._release
+
+    @TRACER.start_as_current_span("segment")
+    async def segment(
+        self,
+        image: np.ndarray,
+        *,
+        mpp: float | Literal["network"] = "network",
+        tissue: np.ndarray | None = None,
+        settings: Settings | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Nuclei:
+        """Find and classify every nucleus of an image; parameters and errors as `Client.segment`.
+
+        Several images may be under way at once: they share the limit of requests in flight.
+        """
+        release = await self.release()
+        mpp = release.mpp if mpp == "network" else mpp
+        cut = tiling(image, mpp, release.mpp, tissue)
+        results = await self._ask(list(cut), settings, progress)
+        wanted = await asyncio.to_thread(between, cut, results)
+        more = await self._ask(wanted, settings, progress, len(results))
+        if any(result.release != release.name for _, result in results + more):
+            self._release = None  # it serves another one since it was asked
+        answered = (await self.release()).with_settings(settings)
+        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp, answered, more)
+
+    async def _ask(
+        self,
+        tiles: Sequence[Tile],
+        settings: Settings | None,
+        progress: Callable[[int, int], None] | None,
+        before: int = 0,
+    ) -> Results:
+        """The answers for tiles of an image, of which `before` others are answered."""
+        results: Results = []
+
+        async def request(batch: list[Tile]) -> None:
+            async with self._in_flight:
+                pixels = np.stack([tile.image for tile in batch])
+                answers = await self.segment_tiles(pixels, settings=settings)
+            results.extend(zip(batch, answers, strict=True))
+            if progress:
+                progress(before + len(results), before + len(tiles))
+
+        pending = [asyncio.create_task(request(batch)) for batch in batches(tiles, self.batch_size)]
+        try:
+            await asyncio.gather(*pending)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return results
+
+    async def segment_tiles(
+        self,
+        tiles: np.ndarray,
+        *,
+        settings: Settings | None = None,
+        refused: Callable[[], None] | None = None,
+    ) -> list[TileResult]:
+        """Segment tiles in one request; parameters and errors as `Client.segment_tiles`.
+
+        Parameters
+        ----------
+        refused
+            Called whenever the server is unavailable or full and another try follows.
+        """
+        tries = Tries(self.url, self.retry_for)
+        with self._span(tiles, tries):
+            while True:
+                try:
+                    return await self._segment_tiles(tiles, settings, tries.request_id)
+                except triton.InferenceServerException as error:
+                    pause = tries.pause(error)
+                if refused:
+                    refused()
+                await asyncio.sleep(pause)
+
+    async def _segment_tiles(
+        self, tiles: np.ndarray, settings: Settings | None, request_id: str
+    ) -> list[TileResult]:
+        if self._regions is None:
+            request = self._inference(
+                protocol.inputs(tiles), protocol.outputs(), settings, request_id
+            )
+            return protocol.decode(await self._triton.infer(**request))
+        async with self._regions.region() as region:
+            wanted = region.inputs(tiles), region.outputs(len(tiles))
+            request = self._inference(*wanted, settings, request_id)
+            return region.decode(await self._triton.infer(**request), len(tiles))

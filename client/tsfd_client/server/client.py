@@ -1,0 +1,206 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import tritonclient.grpc as triton
+
+from tsfd_client.contract import MODEL
+from tsfd_client.nuclei.assemble import Results, TileResult, assemble, batches, between
+from tsfd_client.nuclei.result import Nuclei
+from tsfd_client.release import Release
+from tsfd_client.server import protocol
+from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.retry import Tries, explain
+from tsfd_client.server.shared_memory import Regions, is_offered
+from tsfd_client.settings import Settings
+from tsfd_client.stitching.tiling import Tile, tiling
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Client(Connection):
+    """Segments images on a Triton server over gRPC; see `Connection` for the parameters.
+
+    Safe to use from several threads.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._triton = triton.InferenceServerClient(**self._channel())
+        self._regions = (
+            Regions(self._triton, self.headers, self.timeout) if self.transport == "shm" else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove what is shared with the server."""
+        if self._regions:
+            self._regions.close()
+        self._triton.close()
+
+    def check(self) -> protocol.Served:
+        """Check that a server works and keeps the contract: its word, and one patch segmented.
+
+        Raises
+        ------
+        ServerUnavailableError
+            If no server answers, or its models are not ready or cannot answer any more.
+        ServerError
+            If it keeps another version of the contract, or refuses the patch.
+        """
+        try:
+            ready = self._triton.is_model_ready(MODEL, **self._question())
+            protocol.check_ready(ready, self.url)
+            model = self._triton.get_model_metadata(MODEL, **self._question())
+            protocol.check_contract(model, self.url)
+            server = self._triton.get_server_metadata(**self._question())
+            served = self._triton.get_model_config(**self._describing())
+            self._release = protocol.read_release(served, self.url)
+            (answer,) = self._segment_tiles(protocol.CANARY, None, "check")
+        except triton.InferenceServerException as error:
+            raise explain(error, self.url) from error
+        protocol.check_answer(answer, self._release, self.url)
+        return protocol.Served(self._release, server.version)
+
+    def release(self) -> Release:
+        """What the server serves: scale, classes, thresholds. It is asked once.
+
+        Raises
+        ------
+        ServerUnavailableError, ServerError
+            If it cannot be reached, or does not say.
+        """
+        tries = Tries(self.url, self.retry_for)
+        while self._release is None:
+            try:
+                served = self._triton.get_model_config(**self._describing())
+                self._release = protocol.read_release(served, self.url)
+            except triton.InferenceServerException as error:
+                time.sleep(tries.pause(error))
+        return self._release
+
+    def shares_memory(self) -> bool:
+        """Whether the server is on this machine and opens its shared memory."""
+        return is_offered(self._triton, self.url, self.headers, self.timeout)
+
+    @TRACER.start_as_current_span("segment")
+    def segment(
+        self,
+        image: np.ndarray,
+        *,
+        mpp: float | Literal["network"] = "network",
+        tissue: np.ndarray | None = None,
+        settings: Settings | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Nuclei:
+        """Find and classify every nucleus of an image of any size.
+
+        Parameters
+        ----------
+        image
+            uint8 [H, W, 3], RGB.
+        mpp
+            Micrometres per pixel; by default what the network takes. Other scales are resampled for
+            it, the result is in the image's own pixels.
+        tissue
+            bool [h, w], the whole image at any scale: nuclei are looked for there alone, by their
+            centroids. By default everywhere.
+        settings
+            Thresholds other than the server's.
+        progress
+            Called with the tiles done and the tiles in all: more of them once nuclei were cut.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        ServerUnavailableError, ServerError
+            If the server cannot be reached, stops answering or refuses; requests under way are
+            given up.
+        """
+        release = self.release()
+        mpp = release.mpp if mpp == "network" else mpp
+        cut = tiling(image, mpp, release.mpp, tissue)
+        results = self._ask(list(cut), settings, progress)
+        more = self._ask(between(cut, results), settings, progress, len(results))
+        if any(result.release != release.name for _, result in results + more):
+            self._release = None  # it serves another one since it was asked
+        answered = self.release().with_settings(settings)
+        return assemble(cut, results, image.shape[:2], mpp, answered, more)
+
+    def _ask(
+        self,
+        tiles: Sequence[Tile],
+        settings: Settings | None,
+        progress: Callable[[int, int], None] | None,
+        before: int = 0,
+    ) -> Results:
+        """The answers for tiles of an image, of which `before` others are answered."""
+        requests = batches(tiles, self.batch_size)
+        results: Results = []
+        waiting: dict[Future[list[TileResult]], list[Tile]] = {}
+        pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="tsfd")
+        try:
+            while requests or waiting:
+                while requests and len(waiting) < self.max_in_flight:
+                    batch = requests.pop(0)
+                    pixels = np.stack([tile.image for tile in batch])
+                    ask = pool.submit(
+                        copy_context().run, self.segment_tiles, pixels, settings=settings
+                    )
+                    waiting[ask] = batch
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    results.extend(zip(waiting.pop(future), future.result(), strict=True))
+                    if progress:
+                        progress(before + len(results), before + len(tiles))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return results
+
+    def segment_tiles(
+        self, tiles: np.ndarray, *, settings: Settings | None = None
+    ) -> list[TileResult]:
+        """Segment tiles as they are, in one request and without stitching.
+
+        Parameters
+        ----------
+        tiles
+            uint8 [N, 256, 256, 3], 1 <= N <= 32, at the network's scale.
+
+        Raises
+        ------
+        ImageError, ServerUnavailableError, ServerError
+        """
+        tries = Tries(self.url, self.retry_for)
+        with self._span(tiles, tries):
+            while True:
+                try:
+                    return self._segment_tiles(tiles, settings, tries.request_id)
+                except triton.InferenceServerException as error:
+                    pause = tries.pause(error)
+                time.sleep(pause)
+
+    def _segment_tiles(
+        self, tiles: np.ndarray, settings: Settings | None, request_id: str
+    ) -> list[TileResult]:
+        if self._regions is None:
+            request = self._inference(
+                protocol.inputs(tiles), protocol.outputs(), settings, request_id
+            )
+            return protocol.decode(self._triton.infer(**request))
+        with self._regions.region() as region:
+            wanted = region.inputs(tiles), region.outputs(len(tiles))
+            request = self._inference(*wanted, settings, request_id)
+            return region.decode(self._triton.infer(**request), len(tiles))

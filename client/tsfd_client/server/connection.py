@@ -1,0 +1,139 @@
+"""What the synchronous and the asynchronous client share: where the server is and how it is asked.
+
+The calls themselves are written in each, because one of them awaits.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import tritonclient.grpc as triton
+from opentelemetry import propagate, trace
+
+from tsfd_client.contract import MODEL, VERSION
+from tsfd_client.release import Release
+from tsfd_client.server.retry import Tries
+from tsfd_client.settings import Settings
+
+_CHANNEL = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Notices within seconds that a server's machine is gone, not only its process.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+_QUICK = 5.0  # seconds for an answer that needs no computing
+
+TRACER: Final = trace.get_tracer("tsfd_client")
+"""OpenTelemetry's: records nothing unless the program sets up a provider."""
+
+Transport = Literal["grpc", "shm"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Connection:
+    """A Triton server, and how to ask it over gRPC.
+
+    Parameters
+    ----------
+    url
+        ``host:port`` of the server's gRPC endpoint.
+    timeout
+        Seconds a request may take.
+    retry_for
+        Seconds to go on trying where the server is unavailable or its queue is full. A supervised
+        server that has lost a process is back after 6 to 14.
+    max_in_flight
+        Requests under way at a time.
+    batch_size
+        Tiles per request, 1 to 32.
+    headers
+        Sent with every request, for a proxy in front of the server.
+    ssl, root_certificates, private_key, certificate_chain
+        TLS, and PEM files for it; key and chain for mutual TLS.
+    transport
+        How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` through shared memory with a
+        server on this machine. Each request under way takes a region in ``/dev/shm`` of 0.33 MB
+        per tile; `close` removes them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such transport.
+    """
+
+    url: str = field(default="localhost:8001", kw_only=False)
+    timeout: float = 60.0
+    retry_for: float = 30.0
+    max_in_flight: int = 4
+    batch_size: int = 4
+    headers: dict[str, str] | None = None
+    ssl: bool = False
+    root_certificates: str | None = None
+    private_key: str | None = None
+    certificate_chain: str | None = None
+    transport: Transport = "grpc"
+
+    # What the server serves, once it has been asked.
+    _release: Release | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        known = get_args(Transport)
+        if self.transport not in known:
+            raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
+
+    def _channel(self) -> dict[str, Any]:
+        """Arguments of Triton's own client, of either kind."""
+        return {
+            "url": self.url,
+            "ssl": self.ssl,
+            "root_certificates": self.root_certificates,
+            "private_key": self.private_key,
+            "certificate_chain": self.certificate_chain,
+            "channel_args": _CHANNEL,
+        }
+
+    def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:
+        """What is recorded of one request, its tries together."""
+        return TRACER.start_as_current_span(
+            "segment_tiles",
+            kind=trace.SpanKind.CLIENT,
+            attributes={
+                "server.address": self.url,
+                "tsfd.request_id": tries.request_id,
+                "tsfd.tiles": len(tiles),
+            },
+        )
+
+    def _question(self) -> dict[str, Any]:
+        """Arguments of a call that asks how the server is."""
+        return {"headers": self.headers, "client_timeout": _QUICK}
+
+    def _describing(self) -> dict[str, Any]:
+        """Arguments of the call that asks what is served."""
+        return {"model_name": MODEL, "model_version": VERSION, **self._question()}
+
+    def _inference(
+        self,
+        inputs: list[triton.InferInput],
+        outputs: list[triton.InferRequestedOutput],
+        settings: Settings | None,
+        request_id: str,
+    ) -> dict[str, Any]:
+        """Arguments of a segmentation of some tiles; a span under way goes with it."""
+        headers = dict(self.headers or {})
+        propagate.inject(headers)
+        return {
+            "model_name": MODEL,
+            "model_version": VERSION,
+            "inputs": inputs,
+            "outputs": outputs,
+            "request_id": request_id,
+            "parameters": settings.parameters() if settings else None,
+            "headers": headers,
+            "client_timeout": self.timeout,
+        }

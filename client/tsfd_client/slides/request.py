@@ -1,0 +1,55 @@
+"""How a slide is segmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels.slide import Slide
+from tsfd_client.pixels.tissue import find_tissue, read_tissue
+from tsfd_client.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What decides the result beside the slide and the server.
+
+    Attributes
+    ----------
+    settings
+        Thresholds other than the server's.
+    mpp
+        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
+    tissue
+        GeoJSON file that outlines the tissue, in pixels of level 0; by default it is found.
+    everywhere
+        Segment glass, too.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    mpp: float | None = None
+    tissue: Path | None = None
+    everywhere: bool = False
+
+    def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> np.ndarray:
+        """Where to segment, bool [h, w]; `thumbnail` is the slide at the scale of the masks.
+
+        Raises
+        ------
+        ImageError
+            If no tissue is found, or its outline cannot be used.
+        """
+        if self.everywhere:
+            return np.ones(thumbnail.shape[:2], bool)
+        if self.tissue is not None:
+            return read_tissue(self.tissue, slide.height, slide.width, slide.mpp)
+        tissue = find_tissue(thumbnail)
+        if not tissue.any():
+            raise ImageError(
+                f"{slide.path} has no tissue that stands out from the glass: outline it with "
+                "--tissue, or segment everything with --no-tissue."
+            )
+        return tissue

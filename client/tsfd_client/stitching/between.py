@@ -1,0 +1,157 @@
+"""Tiles between tiles: what is cut is asked for once more, in a tile that holds it whole.
+
+    wanted    versions of a block -> the tiles between its tiles that are needed
+    replace   versions that needed one -> what it says instead
+
+A nucleus that reaches over the overlap of two tiles is cut by both. Mostly they agree, and its
+parts are united. Where they do not, it would end in a straight line at a tile's edge: then the tile
+midway between the two is asked for, or between the four round a corner, and its word counts.
+
+A block decides by its own versions alone, so that a slide comes out as an image in one piece. Where
+two blocks meet, the upper or left one asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tsfd_client.contract import TILE
+from tsfd_client.stitching.join import Nucleus, components, join
+from tsfd_client.stitching.outline import Box
+from tsfd_client.stitching.tiling import SIDE, place
+from tsfd_client.stitching.versions import EDGE, STUB, Corner, Edges, TileNuclei, Version, versions
+
+STRAIGHT = 16
+"""Pixels in one line (4 micrometres) from which on an outline looks cut."""
+
+
+def wanted(found: Sequence[Version], inner: Mapping[Corner, Edges]) -> list[Corner]:
+    """The corners of the tiles between that a block asks for, sorted.
+
+    Parameters
+    ----------
+    found
+        Versions of all tiles of the block.
+    inner
+        The edges of those tiles.
+    """
+    corners: set[Corner] = set()
+    for component in components(found):
+        asking = [
+            (version, corner)
+            for version in component
+            if version.cut and (corner := _between(version.tile, version.box, inner[version.tile]))
+        ]
+        if asking:
+            nuclei = join(component)
+            corners |= {c for version, c in asking if any(_ends_at(n, version) for n in nuclei)}
+    return sorted(corners)
+
+
+def replace(
+    found: Iterable[Version],
+    inner: Mapping[Corner, Edges],
+    between: Iterable[TileNuclei],
+    height: int,
+    width: int,
+) -> list[Version]:
+    """Replace cut versions by the nuclei that the tiles between have there.
+
+    A version stays if the tile between cuts most of it as well.
+
+    Parameters
+    ----------
+    found
+        Versions of all tiles of a block.
+    inner
+        The edges of those tiles.
+    between
+        The tiles that were wanted.
+    height, width
+        Of the image.
+    """
+    tiles = {(tile.y, tile.x): tile for tile in between}
+    said = {
+        corner: {v.number: v for v in versions(tile, _edges(corner, height, width))}
+        for corner, tile in tiles.items()
+    }
+    kept: list[Version] = []
+    instead: dict[tuple[Corner, int], Version] = {}
+    for version in found:
+        corner = _between(version.tile, version.box, inner[version.tile])
+        if corner is None or corner not in tiles:
+            kept.append(version)
+            continue
+        shared = _shared(version, tiles[corner])
+        there = [said[corner][number] for number in shared if number in said[corner]]
+        if 2 * sum(shared[v.number] for v in there if v.cut) > np.count_nonzero(version.mask):
+            kept.append(version)
+        else:
+            instead |= {(corner, v.number): v for v in there if not v.cut}
+    return kept + list(instead.values())
+
+
+def _between(tile: Corner, box: Box, inner: Edges) -> Corner | None:
+    """The tile that holds whole what `tile` and its neighbours cut.
+
+    None if the tile does not cut it, another one holds it or asks for it, or it is too large.
+    """
+    left, top, right, bottom = box
+    y = _start(tile[0], top, bottom, inner.top, inner.bottom)
+    x = _start(tile[1], left, right, inner.left, inner.right)
+    return None if y is None or x is None or (y, x) == tile else (y, x)
+
+
+def _start(start: int, low: int, high: int, before: int, after: int) -> int | None:
+    """Along one axis: where the tile starts that holds what lies from `low` to `high`."""
+    end = start + TILE
+    cut_before, cut_after = before and low - start <= EDGE, after and end - high <= EDGE
+    if cut_before and cut_after:
+        return None
+    if cut_before:
+        left_to_others = high - start < STUB * before or place(start) % SIDE == 0
+        return None if left_to_others else start - (TILE - before + 1) // 2
+    if cut_after:
+        return None if end - low < STUB * after else start + (TILE - after) // 2
+    return start
+
+
+def _ends_at(nucleus: Nucleus, version: Version) -> bool:
+    """Whether a nucleus ends in a straight line at an edge of a version's tile."""
+    tile_y, tile_x = version.tile
+    rows, columns = nucleus.mask, nucleus.mask.T
+    below, beside = nucleus.y + len(rows) - TILE, nucleus.x + len(columns) - TILE
+    return (
+        _begins(rows, tile_y - nucleus.y)
+        or _begins(rows[::-1], below - tile_y)
+        or _begins(columns, tile_x - nucleus.x)
+        or _begins(columns[::-1], beside - tile_x)
+    )
+
+
+def _begins(lines: np.ndarray, edge: int) -> bool:
+    """Whether a mask begins in a straight line at a row, or up to `EDGE` after it."""
+    for row in range(max(0, edge), min(len(lines), edge + EDGE + 1)):
+        begins = lines[row] & ~lines[row - 1] if row else lines[row]
+        turns = np.flatnonzero(np.diff(begins, prepend=False, append=False))
+        if len(turns) and (turns[1::2] - turns[::2]).max() >= STRAIGHT:
+            return True
+    return False
+
+
+def _edges(corner: Corner, height: int, width: int) -> Edges:
+    """Those of a tile between: it cuts what lies at them unless the image ends there, too."""
+    y, x = corner
+    return Edges(y > 0, x > 0, y + TILE < height, x + TILE < width)
+
+
+def _shared(version: Version, tile: TileNuclei) -> dict[int, int]:
+    """The pixels that a version shares with each nucleus of a tile, by number."""
+    left, top, right, bottom = version.box
+    y0, x0 = max(top, tile.y), max(left, tile.x)
+    under = tile.instance_map[y0 - tile.y : bottom - tile.y, x0 - tile.x : right - tile.x]
+    mask = version.mask[y0 - top :, x0 - left :][: under.shape[0], : under.shape[1]]
+    pixels = np.bincount(under[mask])
+    return {number: int(pixels[number]) for number in np.flatnonzero(pixels).tolist() if number}

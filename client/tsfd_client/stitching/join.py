@@ -1,0 +1,227 @@
+"""Versions that share pixels -> the nuclei they are of.
+
+Whole versions are placed first, the most central first; a version that shares more than half of the
+smaller one's pixels with a placed nucleus is the same nucleus, unless that is a mere fragment of
+it. A nucleus that no tile holds whole is united from its parts: those that agree on the pixels both
+tiles see. In the end every nucleus is one piece without holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsfd_client.contract import TILE
+from tsfd_client.stitching.outline import Box, crop, make_solid
+from tsfd_client.stitching.versions import Version
+
+_SAME = 0.5
+_MOSTLY = 0.6
+_SQUARE = 256  # side of the squares in which versions are looked up; any would do
+
+
+@dataclass(frozen=True, slots=True)
+class Nucleus:
+    """A nucleus of the image.
+
+    Attributes
+    ----------
+    y, x
+        Upper left corner of the mask in the image.
+    mask
+        bool [h, w]: one 4-connected piece without holes, in its smallest box.
+    nucleus_class
+        1..5.
+    class_prob
+        0..1.
+    """
+
+    y: int
+    x: int
+    mask: np.ndarray
+    nucleus_class: int
+    class_prob: float
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What nuclei are sorted by: the corner of the box, then the first pixel."""
+        return self.y, self.x, int(self.mask[0].argmax())
+
+
+def components(found: Sequence[Version]) -> list[list[Version]]:
+    """Group versions that share pixels, directly or through others.
+
+    Takes memory for a band of the image as high as the highest version, not for the image.
+    """
+    leader = list(range(len(found)))
+
+    def leader_of(i: int) -> int:
+        while leader[i] != i:
+            leader[i] = i = leader[leader[i]]
+        return i
+
+    # Each pixel holds the last version there, from 1; those before were grouped with it.
+    squares: dict[tuple[int, int], np.ndarray] = {}
+    passed = None
+    for i in sorted(range(len(found)), key=lambda i: found[i].y):
+        x0, y0, x1, y1 = found[i].box
+        if y0 // _SQUARE != passed:
+            passed = y0 // _SQUARE
+            squares = {place: square for place, square in squares.items() if place[0] >= passed}
+        for row in range(y0 // _SQUARE, (y1 - 1) // _SQUARE + 1):
+            for column in range(x0 // _SQUARE, (x1 - 1) // _SQUARE + 1):
+                square = squares.get((row, column))
+                if square is None:
+                    square = squares[row, column] = np.zeros((_SQUARE, _SQUARE), np.int32)
+                top, left = row * _SQUARE, column * _SQUARE
+                under = square[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
+                y, x = max(0, top - y0), max(0, left - x0)
+                mask = found[i].mask[y : y + under.shape[0], x : x + under.shape[1]]
+                covered = under[mask]
+                if np.count_nonzero(covered):
+                    for other in set(covered.tolist()) - {0}:
+                        leader[leader_of(other - 1)] = leader_of(i)
+                under[mask] = i + 1
+
+    groups: dict[int, list[Version]] = {}
+    for i, version in enumerate(found):
+        groups.setdefault(leader_of(i), []).append(version)
+    return list(groups.values())
+
+
+def settle(
+    found: Sequence[Version], is_final: Callable[[Version], bool] = lambda version: True
+) -> tuple[list[Nucleus], list[Version]]:
+    """The nuclei of all components whose versions are all final, sorted by their places.
+
+    Returns
+    -------
+    nuclei
+    left
+        The versions of the other components.
+    """
+    nuclei: list[Nucleus] = []
+    left: list[Version] = []
+    for component in components(found):
+        if all(is_final(version) for version in component):
+            nuclei += join(component)
+        else:
+            left += component
+    return sorted(nuclei, key=lambda nucleus: nucleus.place), left
+
+
+def join(component: Sequence[Version]) -> list[Nucleus]:
+    """The nuclei of which a component holds the versions."""
+    if len(component) == 1:
+        return [_as_it_is(component[0])]
+    canvas = _Canvas(component)
+    for version in sorted(component, key=lambda version: version.rank):
+        canvas.add(version)
+    return canvas.finish()
+
+
+def _as_it_is(version: Version) -> Nucleus:
+    return Nucleus(version.y, version.x, version.mask, version.nucleus_class, version.class_prob)
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A nucleus on the canvas: the first of its versions, and what all of them cover."""
+
+    version: Version
+    box: Box
+    area: int
+    whole: bool
+
+
+class _Canvas:
+    """A component while versions are placed, the best first; what is placed keeps its pixels."""
+
+    def __init__(self, component: Sequence[Version]) -> None:
+        boxes = [version.box for version in component]
+        self._x, self._y = min(box[0] for box in boxes), min(box[1] for box in boxes)
+        right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+        self._instance_map = np.zeros((bottom - self._y, right - self._x), np.int32)
+        self._placed: dict[int, _Placed] = {}
+        self._next = 1
+
+    def add(self, version: Version) -> None:
+        box = self._move(version.box)
+        under = crop(self._instance_map, box)
+        pixels = np.bincount(under[version.mask])  # by nucleus; 0 where nothing is placed
+        free = int(pixels[0])
+        shared = {n: int(pixels[n]) for n in np.flatnonzero(pixels).tolist() if n}
+        parts = [n for n in shared if self._is_part(version, n, shared[n])]
+        if parts:
+            number = self._unite(parts, box, free)
+        elif self._is_known(shared, free):
+            return
+        else:
+            number = self._next
+            self._next += 1
+            self._placed[number] = _Placed(version, box, free, whole=not shared)
+        under[version.mask & (under == 0)] = number
+
+    def finish(self) -> list[Nucleus]:
+        """Make the nuclei solid and cut them out."""
+        if all(nucleus.whole for nucleus in self._placed.values()):
+            return [_as_it_is(nucleus.version) for nucleus in self._placed.values()]
+        boxes = make_solid(self._instance_map, {n: p.box for n, p in self._placed.items()})
+        nuclei = []
+        for number, box in boxes.items():
+            version = self._placed[number].version
+            mask = crop(self._instance_map, box) == number
+            y, x = self._y + box[1], self._x + box[0]
+            nuclei.append(Nucleus(y, x, mask, version.nucleus_class, version.class_prob))
+        return nuclei
+
+    def _move(self, box: Box) -> Box:
+        return box[0] - self._x, box[1] - self._y, box[2] - self._x, box[3] - self._y
+
+    def _is_part(self, version: Version, number: int, shared: int) -> bool:
+        """Whether both are cut parts of one nucleus: in the version's tile they agree."""
+        nucleus = self._placed[number]
+        if not (version.cut and nucleus.version.cut):
+            return False
+        tile_y, tile_x = version.tile
+        left, top, right, bottom = self._move((tile_x, tile_y, tile_x + TILE, tile_y + TILE))
+        x0, y0, x1, y1 = nucleus.box
+        in_tile = (max(x0, left), max(y0, top), min(x1, right), min(y1, bottom))
+        seen = int(np.count_nonzero(crop(self._instance_map, in_tile) == number))
+        return shared > _SAME * seen
+
+    def _unite(self, parts: list[int], box: Box, free: int) -> int:
+        """Join nuclei and a version that fills `free` pixels between them; returns the id."""
+        keeper, *others = parts
+        nucleus = self._placed[keeper]
+        for number in others:
+            other = self._placed.pop(number)
+            pixels = crop(self._instance_map, other.box)
+            pixels[pixels == number] = keeper
+            nucleus.area += other.area
+            nucleus.box = _union(nucleus.box, other.box)
+        nucleus.area += free
+        nucleus.box = _union(nucleus.box, box)
+        nucleus.whole = False
+        return keeper
+
+    def _is_known(self, shared: dict[int, int], free: int) -> bool:
+        """Whether a version is a nucleus it shares pixels with, or lies mostly in several."""
+        if not shared:
+            return False
+        most = max(shared, key=lambda number: shared[number])
+        area = free + sum(shared.values())
+        # Where most of a version is free, what was placed is a fragment and does not speak for it.
+        same = shared[most] > _SAME * min(area, self._placed[most].area) and free < _MOSTLY * area
+        return same or free <= _SAME * area
+
+
+def _union(first: Box, second: Box) -> Box:
+    return (
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    )

@@ -1,0 +1,161 @@
+"""What each tile says of its nuclei: versions, of which neighbouring tiles hold several each.
+
+A nucleus that ends at a tile's inner edge is cut there. What reaches less than seven eighths of the
+overlap into the tile lies where both tiles see, and is left to the neighbour, which holds it whole.
+What reaches further is cut there, too: see `tsfd_client.stitching.between`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from tsfd_client.contract import CLASS, CLASS_PROB, TILE, X_MIN, Y_MAX
+from tsfd_client.stitching.outline import Box, solid_piece
+
+STUB = 0.875
+"""Share of the pixels that two tiles share: what reaches no further is left to the neighbour."""
+EDGE = 2
+"""Pixels from a tile's edge at which a nucleus ends there: few masks fill it to the very edge."""
+
+
+@dataclass(frozen=True)
+class TileNuclei:
+    """Nuclei of one tile as the server returns them.
+
+    Attributes
+    ----------
+    y, x
+        Upper left corner of the tile in the image.
+    instance_map
+        uint16 [256, 256]; smaller where the image ends.
+    nuclei
+        float32 [n, 11]; row i - 1 describes instance i.
+    """
+
+    y: int
+    x: int
+    instance_map: np.ndarray
+    nuclei: np.ndarray
+
+
+Corner = tuple[int, int]
+"""Upper left corner of a tile in the image: y, x."""
+
+
+class Edges(NamedTuple):
+    """Pixels that a tile shares with the one that goes on beyond each edge; 0 where none does.
+
+    An edge is inner where another tile goes on.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One tile's version of a nucleus.
+
+    Attributes
+    ----------
+    tile
+        Upper left corner of the tile in the image: y, x.
+    number
+        Of the instance in the tile.
+    y, x
+        Upper left corner of the mask in the image.
+    mask
+        bool [h, w]: one 4-connected piece without holes, in its smallest box.
+    margin
+        Pixels between the nucleus and the nearest inner edge of the tile.
+    nucleus_class
+        1..5.
+    class_prob
+        0..1.
+    """
+
+    tile: Corner
+    number: int
+    y: int
+    x: int
+    mask: np.ndarray
+    margin: int
+    nucleus_class: int
+    class_prob: float
+
+    @property
+    def box(self) -> Box:
+        """x_min, y_min, x_max, y_max in the image."""
+        height, width = self.mask.shape
+        return self.x, self.y, self.x + width, self.y + height
+
+    @property
+    def cut(self) -> bool:
+        """Whether it ends at an inner edge of its tile."""
+        return self.margin <= EDGE
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The smallest is placed first; no two versions have the same."""
+        order = int(np.count_nonzero(self.mask)) if self.cut else self.margin
+        return (self.cut, -order, self.y, self.x, *self.tile, self.number)
+
+
+def inner_edges(corners: Iterable[Corner]) -> dict[Corner, Edges]:
+    """The inner edges of the tiles of a grid, of which some may be missing.
+
+    Parameters
+    ----------
+    corners
+        Upper left corners of the tiles at hand: y, x.
+    """
+    by_row = sorted(corners)
+    by_column = sorted(by_row, key=lambda corner: corner[1])
+    # Of each tile the one that goes on below it, and the one to its right.
+    below = {a: b for a, b in pairwise(by_column) if a[1] == b[1] and b[0] - a[0] < TILE}
+    beside = {a: b for a, b in pairwise(by_row) if a[0] == b[0] and b[1] - a[1] < TILE}
+    above, before = ({b: a for a, b in pairs.items()} for pairs in (below, beside))
+    neighbours = (above, before, below, beside)
+    return {c: Edges(*(_shared(c, others.get(c)) for others in neighbours)) for c in by_row}
+
+
+def _shared(corner: Corner, other: Corner | None) -> int:
+    return 0 if other is None else TILE - abs(other[0] - corner[0]) - abs(other[1] - corner[1])
+
+
+def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
+    """What a tile says of each of its nuclei, stubs left out."""
+    boxes = tile.nuclei[:, X_MIN : Y_MAX + 1].astype(np.int32)
+    x0, y0, x1, y1 = boxes.T
+    # How far from each inner edge each nucleus begins and ends.
+    shared = np.array(inner, int)[:, None]
+    is_inner = shared[:, 0] > 0
+    begins = np.array([y0, x0, TILE - y1, TILE - x1])[is_inner]
+    ends = np.array([y1, x1, TILE - y0, TILE - x0])[is_inner]
+    stubs = ((begins <= EDGE) & (ends < STUB * shared[is_inner])).any(axis=0)
+    margins = begins.min(axis=0, initial=TILE).tolist()
+    classes = tile.nuclei[:, CLASS].astype(int).tolist()
+    class_probs = tile.nuclei[:, CLASS_PROB].tolist()
+    for row in np.flatnonzero(~stubs).tolist():
+        left, top, right, bottom = boxes[row].tolist()
+        mask = tile.instance_map[top:bottom, left:right] == row + 1
+        if not np.count_nonzero(mask):
+            continue
+        y, x, mask = solid_piece(mask)
+        yield Version(
+            tile=(tile.y, tile.x),
+            number=row + 1,
+            y=tile.y + top + y,
+            x=tile.x + left + x,
+            mask=mask,
+            margin=margins[row],
+            nucleus_class=classes[row],
+            class_prob=class_probs[row],
+        )
