@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from training.evaluation.overlap import MATCH, overlap
+from metrics.overlap import MATCH, overlap
 
 LEAST_PQ: Final = 0.95
 """Panoptic quality of 16 bits against float32 (docs/conversion.md has what is measured)."""

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from deploy.server import ServerError, TritonServer
+from metrics.panoptic_quality import panoptic_quality
 from samples import histology
 from samples.synthetic import MPP as SCALE
 from samples.synthetic import generate
-from training.evaluation.panoptic_quality import panoptic_quality
 from tsfd_client import Client, TsfdError, read_image, save
 from tsfd_client.contract import USE
 

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from metrics.panoptic_quality import panoptic_quality
 from training import checkpoint
 from training.data.annotated import Annotated
 from training.data.batches import Batches
 from training.evaluation.in_process import segment_all
-from training.evaluation.panoptic_quality import panoptic_quality
 from training.evaluation.trusted import trusted_instances
 from training.model import weights
 from training.model.statistics import fit_statistics

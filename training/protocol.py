@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from metrics.estimates import Estimate, nanmean
 from training.callbacks import Stopped, TrainingError
 from training.checkpoint import CheckpointError
 from training.data.annotated import DataError, Dataset, Entry
 from training.data.hold_back import hold_back
 from training.data.pannuke import SOURCE, PanNukeFold, find_folds
-from training.evaluation.estimates import Estimate, nanmean
 from training.evaluation.files import write_scores
 from training.evaluation.scores import Scores
 from training.evaluation.segment_and_score import evaluate

@@ -22,11 +22,11 @@ from pathlib import Path
 from instances import Parameters
 from tqdm import tqdm
 
+from metrics.estimates import nanmean
 from training.data.annotated import Annotated, DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.evaluation.class_groups import ClassGroups, find_groups
-from training.evaluation.estimates import nanmean
 from training.evaluation.image_scores import ImageScores, score_image
 from training.evaluation.in_process import Probabilities, run
 from training.model import weights

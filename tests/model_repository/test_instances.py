@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from instances.reference import _thin
 from skimage.segmentation import find_boundaries
 
+from metrics.panoptic_quality import panoptic_quality
 from samples.synthetic import generate
-from training.evaluation.panoptic_quality import panoptic_quality
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

@@ -22,12 +22,12 @@ from conversion.contract import OUTPUTS
 from conversion.parity import HALF
 from deploy.server import ARTEFACT, TritonServer
 from deploy.setup import ROOT
+from metrics.panoptic_quality import panoptic_quality
 from training.data.annotated import MPP
 from training.data.manifest import read_manifest
 from training.evaluate import main
 from training.evaluation import served
 from training.evaluation.in_process import Probabilities, segment, segment_all
-from training.evaluation.panoptic_quality import panoptic_quality
 from training.evaluation.segment_and_score import evaluate
 from training.model import weights
 from training.target import CLASSES

@@ -2,10 +2,10 @@
 
 in_process, served, sources    what segments the images: a weights file, or a server
 segment_and_score              every image of a data set through it
-image_scores                   one image's scores, of which these are
-  overlap, panoptic_quality, dice_and_aji          by outlines
-  detection, confusion, class_groups, calibration  by centroids and classes
+image_scores                   one image's scores, of which these are by centroids and classes (by
+                               outlines: `metrics`)
+  detection, confusion, class_groups, calibration
   trusted                                          what of them counts where not all is known
-scores, estimates              a data set's scores with their intervals
+scores                         a data set's scores with their intervals
 tables, published, files, report                   what is shown and written
 """

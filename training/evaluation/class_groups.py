@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metrics.panoptic_quality import NUCLEUS_CLASSES
 from training.data.annotated import Dataset
-from training.evaluation.panoptic_quality import NUCLEUS_CLASSES
 from training.target import CLASSES
 
 _ANY = sum(1 << c for c in NUCLEUS_CLASSES)

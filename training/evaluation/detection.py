@@ -16,8 +16,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from training.evaluation.estimates import ratio
-from training.evaluation.panoptic_quality import NUCLEUS_CLASSES
+from metrics.estimates import ratio
+from metrics.panoptic_quality import NUCLEUS_CLASSES
 
 DETECTION_RADIUS = 12.0
 """Pixels at 0.25 um: the distance Hover-Net's authors allow between matched centroids."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from metrics.estimates import RESAMPLES
 from training.evaluation.calibration import bins
-from training.evaluation.estimates import RESAMPLES
 from training.evaluation.scores import Scores
 from training.evaluation.tables import Subject
 from training.target import CLASSES

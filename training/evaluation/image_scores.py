@@ -9,6 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metrics.dice_and_aji import aggregated_jaccard, dice
+from metrics.panoptic_quality import (
+    NUCLEUS_CLASSES,
+    ImagePQ,
+    channels_pq,
+    image_pq,
+)
 from training.data.annotated import Annotated
 from training.evaluation.calibration import reliability
 from training.evaluation.class_groups import ClassGroups
@@ -20,13 +27,6 @@ from training.evaluation.detection import (
     class_detection,
     detection,
     pair,
-)
-from training.evaluation.dice_and_aji import aggregated_jaccard, dice
-from training.evaluation.panoptic_quality import (
-    NUCLEUS_CLASSES,
-    ImagePQ,
-    channels_pq,
-    image_pq,
 )
 from training.evaluation.trusted import on_trusted_pixels
 from training.target import CLASSES
@@ -46,7 +46,7 @@ class ImageScores:
     truth_counts, found_counts
         Nuclei per group of classes; index 0 counts those of no group.
     dice, aji, aji_plus
-        See `training.evaluation.dice_and_aji`.
+        See `metrics.dice_and_aji`.
     pq
         Panoptic quality, of all nuclei and per group.
     detection, class_detection

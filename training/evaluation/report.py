@@ -11,10 +11,10 @@ import cv2
 import jinja2
 import numpy as np
 
+from metrics.overlap import matched
 from training.data.annotated import Annotated, Dataset
 from training.evaluation.calibration import bins
 from training.evaluation.image_scores import ImageScores
-from training.evaluation.overlap import matched
 from training.evaluation.segment_and_score import Evaluation
 from training.evaluation.tables import Subject
 from training.evaluation.trusted import trusted_instances

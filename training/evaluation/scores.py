@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.calibration import calibration_error
-from training.evaluation.class_groups import ClassGroups
-from training.evaluation.estimates import (
+from metrics.estimates import (
     Estimate,
     Part,
     estimate,
@@ -22,6 +20,8 @@ from training.evaluation.estimates import (
     resamples,
     summarise,
 )
+from training.evaluation.calibration import calibration_error
+from training.evaluation.class_groups import ClassGroups
 from training.evaluation.image_scores import ImageScores
 from tsfd_client.contract import TISSUES
 

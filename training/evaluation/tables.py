@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from metrics.estimates import Estimate
 from training.data.pannuke import SOURCE as PANNUKE_SOURCE
 from training.evaluation.calibration import bins
-from training.evaluation.estimates import Estimate
 from training.evaluation.published import (
     PANNUKE,
     TSFD_NET_CLASSES,

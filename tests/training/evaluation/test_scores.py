@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from squares import COLON, SKIN, annotated, dataset, nuclei, squares
 
+from metrics.panoptic_quality import ImagePQ, PanopticQuality
 from training.evaluation.calibration import BINS
 from training.evaluation.class_groups import ClassGroups, find_groups, single_classes
 from training.evaluation.detection import ClassDetection, Detection
 from training.evaluation.image_scores import ImageScores, score_image
-from training.evaluation.panoptic_quality import ImagePQ, PanopticQuality
 from training.evaluation.scores import aggregate
 
 NAN = math.nan

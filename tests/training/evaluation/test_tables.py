@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metrics.panoptic_quality import ImagePQ, PanopticQuality
 from training.evaluation.calibration import BINS
 from training.evaluation.class_groups import ClassGroups
 from training.evaluation.detection import Detection
 from training.evaluation.files import write_scores
 from training.evaluation.image_scores import ImageScores
-from training.evaluation.panoptic_quality import ImagePQ, PanopticQuality
 from training.evaluation.published import KUMAR, PANNUKE, TSFD_NET_TISSUES, published_for
 from training.evaluation.scores import Scores, aggregate
 from training.evaluation.tables import Subject, make_tables, side_by_side

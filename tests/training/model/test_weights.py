@@ -11,10 +11,10 @@ import tiny
 from instances import Parameters
 
 from deploy.setup import ROOT
+from metrics.panoptic_quality import panoptic_quality
 from samples.synthetic import generate
 from training import compact
 from training.evaluation.in_process import segment
-from training.evaluation.panoptic_quality import panoptic_quality
 from training.model import weights
 from training.model.network import build
 

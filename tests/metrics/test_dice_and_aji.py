@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from strips import EMPTY, strip
 
-from training.evaluation.dice_and_aji import aggregated_jaccard, dice
+from metrics.dice_and_aji import aggregated_jaccard, dice
 
 
 def test_a_map_against_itself_is_perfect_whatever_its_ids() -> None:

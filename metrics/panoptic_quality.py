@@ -4,7 +4,7 @@
     image_pq(truth, truth_classes, predicted, predicted_classes) one image: bPQ and PQ per class
     channels_pq(channels, truth, predicted, predicted_classes)   the same where classes overlap
 
-Maps are as in `training.evaluation.overlap`; the ground truth comes first. Means over images are
+Maps are as in `metrics.overlap`; the ground truth comes first. Means over images are
 taken in `training.evaluation.scores`.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.estimates import nanmean, ratio
-from training.evaluation.overlap import MATCH, overlap
+from metrics.estimates import nanmean, ratio
+from metrics.overlap import MATCH, overlap
 
 NUCLEUS_CLASSES = (1, 2, 3, 4, 5)
 

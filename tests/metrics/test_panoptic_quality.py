@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from strips import EMPTY, strip
 
-from training.evaluation.panoptic_quality import channels_pq, image_pq, panoptic_quality
+from metrics.panoptic_quality import channels_pq, image_pq, panoptic_quality
 
 
 def test_a_map_against_itself_is_perfect_whatever_its_ids() -> None:

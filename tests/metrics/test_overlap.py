@@ -2,7 +2,7 @@
 
 from strips import strip
 
-from training.evaluation.overlap import matched, overlap
+from metrics.overlap import matched, overlap
 
 
 def test_every_intersection_is_found() -> None:

@@ -3,7 +3,7 @@
     dice(truth, predicted)                      of the foregrounds
     aggregated_jaccard(truth, predicted).aji    of the instances
 
-Maps are as in `training.evaluation.overlap`; the ground truth comes first.
+Maps are as in `metrics.overlap`; the ground truth comes first.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from training.evaluation.estimates import ratio
-from training.evaluation.overlap import Overlap, check_shapes, overlap
+from metrics.estimates import ratio
+from metrics.overlap import Overlap, check_shapes, overlap
 
 
 @dataclass(frozen=True)
