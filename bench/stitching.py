@@ -23,6 +23,7 @@ from scipy import ndimage
 from bench.machine import machine
 from samples.synthetic import generate
 from tsfd_client.contract import TILE
+from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.seams import from_table, join_seams, split, to_table
 from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.versions import Edges, TileNuclei, Version, versions
@@ -116,10 +117,10 @@ def measure(nuclei: int) -> dict[str, object]:
     }
 
 
-def _own(y: int, x: int) -> tuple[int, int, int, int]:
+def _own(y: int, x: int) -> Box:
     side = SIDE * STEP
     reach = (TILE + OVERLAP) // 2  # of the tiles that the blocks before ask for between theirs
-    return y + reach, x + reach, y + side, x + side
+    return Box(y + reach, x + reach, y + side, x + side)
 
 
 def main(argv: list[str] | None = None) -> int:

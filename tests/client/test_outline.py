@@ -17,6 +17,7 @@ from scipy import ndimage
 from deploy.server import TritonServer
 from samples import histology
 from tsfd_client import Client, Nuclei, read_image, save
+from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.outline import make_solid, outline
 
 _RAGGED = nps.arrays(np.int32, st.tuples(*[st.integers(1, 12)] * 2), elements=st.integers(0, 3))
@@ -41,10 +42,10 @@ def test_ragged_instances_get_valid_outlines_that_give_them_back(ragged: np.ndar
     ids = np.unique(ragged[ragged > 0]).tolist()
     instance_map = ragged.copy()
 
-    boxes = make_solid(instance_map, dict.fromkeys(ids, (0, 0, width, height)))
+    boxes = make_solid(instance_map, dict.fromkeys(ids, Box(0, 0, height, width)))
 
     assert set(boxes) == set(np.unique(instance_map[instance_map > 0]))
-    for number, (x0, y0, x1, y1) in boxes.items():
+    for number, (y0, x0, y1, x1) in boxes.items():
         mask = instance_map == number
         pieces, count = ndimage.label(ragged == number)
         largest = max(np.bincount(pieces.ravel())[1:])
@@ -68,17 +69,17 @@ def test_smaller_pieces_go_and_holes_close() -> None:
         np.int32,
     )
 
-    boxes = make_solid(instance_map, dict.fromkeys((1, 2, 3), (0, 0, 7, 4)))
+    boxes = make_solid(instance_map, dict.fromkeys((1, 2, 3), Box(0, 0, 4, 7)))
 
     # What lies wholly inside another nucleus is a part of it.
     assert instance_map.tolist() == [[1, 1, 1, 0, 2, 2, 2]] * 3 + [[0] * 7]
-    assert boxes == {1: (0, 0, 3, 3), 2: (4, 0, 7, 3)}
+    assert boxes == {1: (0, 0, 3, 3), 2: (0, 4, 3, 7)}
 
 
 def test_pieces_that_touch_at_a_corner_are_two() -> None:
     instance_map = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], np.int32)
 
-    make_solid(instance_map, {1: (0, 0, 3, 3)})
+    make_solid(instance_map, {1: Box(0, 0, 3, 3)})
 
     assert instance_map.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from samples.synthetic import generate
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.resample import Grid, resample
 
 
@@ -24,7 +25,7 @@ def test_parts_equal_the_whole(mpp: float) -> None:
             int(rng.integers(start + 1, min(end, start + 300) + 1))
             for start, end in ((y0, height), (x0, width))
         )
-        box = (y0, x0, y1, x1)
+        box = Box(y0, x0, y1, x1)
         top, left, bottom, right = grid.source(box)
         part = grid.resample(image[top:bottom, left:right].copy(), box)
         np.testing.assert_array_equal(part, whole[y0:y1, x0:x1])

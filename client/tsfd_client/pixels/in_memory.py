@@ -7,7 +7,7 @@ import hashlib
 import cv2
 import numpy as np
 
-from tsfd_client.pixels.resample import Box
+from tsfd_client.pixels.box import Box
 
 _SMALLEST = 512
 
@@ -29,8 +29,7 @@ class Whole:
 
     def read(self, level: int, box: Box) -> np.ndarray:
         """A part of a level, uint8 [h, w, 3]."""
-        y0, x0, y1, x1 = box
-        return self._images[level][y0:y1, x0:x1]
+        return box.crop(self._images[level])
 
     def close(self) -> None:
         """Nothing is open."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tsfd_client.pixels.resample import Box
+from tsfd_client.pixels.box import Box
 
 _ENDS = 1 << 20  # bytes
 

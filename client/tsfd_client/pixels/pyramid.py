@@ -14,9 +14,9 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import on_white
 from tsfd_client.pixels.levels import digest_of, paste
-from tsfd_client.pixels.resample import Box
 
 _JPEG = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 

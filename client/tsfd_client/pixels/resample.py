@@ -14,14 +14,12 @@ import cv2
 import numpy as np
 
 from tsfd_client.errors import ImageError
+from tsfd_client.pixels.box import Box
 
 _MPP_RANGE = (0.05, 2.0)
 _SAME = 0.02  # scales that differ less are taken as they are
 _PART = 4096  # pixels of the target at a time: OpenCV's maps hold 16 bits
 _FRACTIONS = 32  # steps between two pixels in OpenCV's tables
-
-Box = tuple[int, int, int, int]
-"""y_min, x_min, y_max, x_max, half-open."""
 
 
 def is_possible(mpp: float) -> bool:
@@ -80,12 +78,13 @@ class Grid:
             return box
         margin = 3 + math.ceil(4 * self._sigma)
         y0, x0, y1, x1 = (edge * self.step for edge in box)
-        return (
-            max(0, math.floor(y0) - margin),
-            max(0, math.floor(x0) - margin),
-            min(self.height, math.ceil(y1) + margin),
-            min(self.width, math.ceil(x1) + margin),
+        whole = Box(
+            math.floor(y0) - margin,
+            math.floor(x0) - margin,
+            math.ceil(y1) + margin,
+            math.ceil(x1) + margin,
         )
+        return whole.intersection(Box(0, 0, self.height, self.width))
 
     def resample(self, pixels: np.ndarray, box: Box) -> np.ndarray:
         """A part of the target.
@@ -140,8 +139,7 @@ def resample(image: np.ndarray, mpp: float, target: float) -> np.ndarray:
     result = np.empty((height, width, 3), np.uint8)
     for y0 in range(0, height, _PART):
         for x0 in range(0, width, _PART):
-            box = (y0, x0, min(height, y0 + _PART), min(width, x0 + _PART))
-            top, left, bottom, right = grid.source(box)
-            part = np.ascontiguousarray(image[top:bottom, left:right])
-            result[box[0] : box[2], box[1] : box[3]] = grid.resample(part, box)
+            box = Box(y0, x0, min(height, y0 + _PART), min(width, x0 + _PART))
+            part = np.ascontiguousarray(grid.source(box).crop(image))
+            box.crop(result)[:] = grid.resample(part, box)
     return result

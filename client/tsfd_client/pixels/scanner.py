@@ -14,9 +14,9 @@ import tifffile
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import on_white
 from tsfd_client.pixels.levels import digest_of, paste
-from tsfd_client.pixels.resample import Box
 
 if TYPE_CHECKING:
     from openslide import OpenSlide
@@ -55,7 +55,7 @@ class ScannerFile:
         pixels = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
         for top in range(y0 // _SQUARE * _SQUARE, y1, _SQUARE):
             for left in range(x0 // _SQUARE * _SQUARE, x1, _SQUARE):
-                square = self._region(level, (top, left, top + _SQUARE, left + _SQUARE))
+                square = self._region(level, Box(top, left, top + _SQUARE, left + _SQUARE))
                 paste(square, top, left, pixels, box)
         return pixels
 

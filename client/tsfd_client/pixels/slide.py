@@ -23,10 +23,11 @@ import cv2
 import numpy as np
 
 from tsfd_client.errors import ImageError
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import reason_of
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
-from tsfd_client.pixels.resample import Box, Grid, check_mpp, is_possible
+from tsfd_client.pixels.resample import Grid, check_mpp, is_possible
 from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
 
 _SQUARE = 2048  # pixels of a level, read at a time for a thumbnail
@@ -112,7 +113,7 @@ class Slide:
         for y0 in range(0, rows, step):
             for x0 in range(0, columns, step):
                 y1, x1 = min(rows, y0 + step), min(columns, x0 + step)
-                box = (
+                box = Box(
                     y0 * height // rows,
                     x0 * width // columns,
                     y1 * height // rows,
@@ -152,7 +153,7 @@ class Slide:
         rows = min(len(picture), round((bottom - top) * down / shrink))
         columns = min(picture.shape[1], round((right - left) * down / shrink))
         if rows > 0 and columns > 0:
-            pixels = self._read(level, (top, left, bottom, right))
+            pixels = self._read(level, Box(top, left, bottom, right))
             kind = cv2.INTER_AREA if down < shrink else cv2.INTER_LINEAR
             picture[:rows, :columns] = cv2.resize(pixels, (columns, rows), interpolation=kind)
         return picture

@@ -19,6 +19,7 @@ from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei.assemble import TileResult
 from tsfd_client.nuclei.table import from_nuclei
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.slide import Scaled
 from tsfd_client.pixels.tissue import is_glass
 from tsfd_client.release import Release
@@ -121,9 +122,7 @@ class Pipeline:
 
     def _read(self, block: Block) -> tuple[np.ndarray, tuple[PlannedTile, ...]]:
         """The pixels of a block, and the tiles to ask of."""
-        y0, x0, y1, x1 = block.box
-        box = y0, x0, min(y1, self.plan.height), min(x1, self.plan.width)
-        pixels = self.scaled.read(box)
+        pixels = self.scaled.read(block.box.intersection(self._whole))
         if self.everywhere:
             return pixels, block.tiles
         # The mask is coarse and has a margin; of the pixels themselves more is known.
@@ -147,9 +146,12 @@ class Pipeline:
 
     def _read_between(self, corners: Sequence[Corner]) -> np.ndarray:
         """The pixels of a few tiles, read again: they lie anywhere in the block."""
-        height, width = self.plan.height, self.plan.width
-        boxes = [(y, x, min(y + TILE, height), min(x + TILE, width)) for y, x in corners]
+        boxes = (Box(y, x, y + TILE, x + TILE).intersection(self._whole) for y, x in corners)
         return np.stack([pad(self.scaled.read(box)) for box in boxes])
+
+    @property
+    def _whole(self) -> Box:
+        return Box(0, 0, self.plan.height, self.plan.width)
 
     async def _nuclei(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileNuclei]:
         """What the server says of some tiles, of which `batch` holds the pixels."""
@@ -193,7 +195,7 @@ class Pipeline:
 
 
 def _cut(block: Block, tile: PlannedTile, pixels: np.ndarray) -> np.ndarray:
-    y, x = tile.y - block.box[0], tile.x - block.box[1]
+    y, x = tile.y - block.box.top, tile.x - block.box.left
     return pad(pixels[y : y + TILE, x : x + TILE])
 
 

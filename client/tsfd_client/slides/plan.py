@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from tsfd_client.contract import TILE
-from tsfd_client.pixels.resample import Box
+from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.tiling import SIDE, starts, touched
 from tsfd_client.stitching.versions import Corner, Edges, inner_edges
 
@@ -75,7 +75,7 @@ class Block:
     def box(self) -> Box:
         """What its tiles cover; reaches beyond a slide that is smaller than a tile."""
         ys, xs = [tile.y for tile in self.tiles], [tile.x for tile in self.tiles]
-        return min(ys), min(xs), max(ys) + TILE, max(xs) + TILE
+        return Box(min(ys), min(xs), max(ys) + TILE, max(xs) + TILE)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Plan:
                     tiles = tuple(self._tile(top + i, left + j) for i, j in np.argwhere(part))
                     y0, y1 = _own(self._ys, top, self.height)
                     x0, x1 = _own(self._xs, left, self.width)
-                    yield Block(row, column, tiles, (y0, x0, y1, x1))
+                    yield Block(row, column, tiles, Box(y0, x0, y1, x1))
 
     @cached_property
     def _inner(self) -> dict[tuple[int, int], Edges]:

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tsfd_client.contract import TILE
+from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.join import Nucleus, components, join
-from tsfd_client.stitching.outline import Box
 from tsfd_client.stitching.tiling import SIDE, place
 from tsfd_client.stitching.versions import EDGE, STUB, Corner, Edges, TileNuclei, Version, versions
 
@@ -98,7 +98,7 @@ def _between(tile: Corner, box: Box, inner: Edges) -> Corner | None:
 
     None if the tile does not cut it, another one holds it or asks for it, or it is too large.
     """
-    left, top, right, bottom = box
+    top, left, bottom, right = box
     y = _start(tile[0], top, bottom, inner.top, inner.bottom)
     x = _start(tile[1], left, right, inner.left, inner.right)
     return None if y is None or x is None or (y, x) == tile else (y, x)
@@ -149,7 +149,7 @@ def _edges(corner: Corner, height: int, width: int) -> Edges:
 
 def _shared(version: Version, tile: TileNuclei) -> dict[int, int]:
     """The pixels that a version shares with each nucleus of a tile, by number."""
-    left, top, right, bottom = version.box
+    top, left, bottom, right = version.box
     y0, x0 = max(top, tile.y), max(left, tile.x)
     under = tile.instance_map[y0 - tile.y : bottom - tile.y, x0 - tile.x : right - tile.x]
     mask = version.mask[y0 - top :, x0 - left :][: under.shape[0], : under.shape[1]]

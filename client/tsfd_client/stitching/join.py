@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 from tsfd_client.contract import TILE
-from tsfd_client.stitching.outline import Box, crop, make_solid
+from tsfd_client.pixels.box import Box
+from tsfd_client.stitching.outline import make_solid
 from tsfd_client.stitching.versions import Version
 
 _SAME = 0.5
@@ -66,7 +68,7 @@ def components(found: Sequence[Version]) -> list[list[Version]]:
     squares: dict[tuple[int, int], np.ndarray] = {}
     passed = None
     for i in sorted(range(len(found)), key=lambda i: found[i].y):
-        x0, y0, x1, y1 = found[i].box
+        y0, x0, y1, x1 = found[i].box
         if y0 // _SQUARE != passed:
             passed = y0 // _SQUARE
             squares = {place: square for place, square in squares.items() if place[0] >= passed}
@@ -140,16 +142,14 @@ class _Canvas:
     """A component while versions are placed, the best first; what is placed keeps its pixels."""
 
     def __init__(self, component: Sequence[Version]) -> None:
-        boxes = [version.box for version in component]
-        self._x, self._y = min(box[0] for box in boxes), min(box[1] for box in boxes)
-        right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+        self._y, self._x, bottom, right = reduce(Box.union, (v.box for v in component))
         self._instance_map = np.zeros((bottom - self._y, right - self._x), np.int32)
         self._placed: dict[int, _Placed] = {}
         self._next = 1
 
     def add(self, version: Version) -> None:
-        box = self._move(version.box)
-        under = crop(self._instance_map, box)
+        box = version.box.moved(-self._y, -self._x)
+        under = box.crop(self._instance_map)
         pixels = np.bincount(under[version.mask])  # by nucleus; 0 where nothing is placed
         free = int(pixels[0])
         shared = {n: int(pixels[n]) for n in np.flatnonzero(pixels).tolist() if n}
@@ -172,13 +172,10 @@ class _Canvas:
         nuclei = []
         for number, box in boxes.items():
             version = self._placed[number].version
-            mask = crop(self._instance_map, box) == number
-            y, x = self._y + box[1], self._x + box[0]
+            mask = box.crop(self._instance_map) == number
+            y, x = self._y + box.top, self._x + box.left
             nuclei.append(Nucleus(y, x, mask, version.nucleus_class, version.class_prob))
         return nuclei
-
-    def _move(self, box: Box) -> Box:
-        return box[0] - self._x, box[1] - self._y, box[2] - self._x, box[3] - self._y
 
     def _is_part(self, version: Version, number: int, shared: int) -> bool:
         """Whether both are cut parts of one nucleus: in the version's tile they agree."""
@@ -186,10 +183,9 @@ class _Canvas:
         if not (version.cut and nucleus.version.cut):
             return False
         tile_y, tile_x = version.tile
-        left, top, right, bottom = self._move((tile_x, tile_y, tile_x + TILE, tile_y + TILE))
-        x0, y0, x1, y1 = nucleus.box
-        in_tile = (max(x0, left), max(y0, top), min(x1, right), min(y1, bottom))
-        seen = int(np.count_nonzero(crop(self._instance_map, in_tile) == number))
+        tile = Box(0, 0, TILE, TILE).moved(tile_y - self._y, tile_x - self._x)
+        in_tile = nucleus.box.intersection(tile)
+        seen = int(np.count_nonzero(in_tile.crop(self._instance_map) == number))
         return shared > _SAME * seen
 
     def _unite(self, parts: list[int], box: Box, free: int) -> int:
@@ -198,12 +194,12 @@ class _Canvas:
         nucleus = self._placed[keeper]
         for number in others:
             other = self._placed.pop(number)
-            pixels = crop(self._instance_map, other.box)
+            pixels = other.box.crop(self._instance_map)
             pixels[pixels == number] = keeper
             nucleus.area += other.area
-            nucleus.box = _union(nucleus.box, other.box)
+            nucleus.box = nucleus.box.union(other.box)
         nucleus.area += free
-        nucleus.box = _union(nucleus.box, box)
+        nucleus.box = nucleus.box.union(box)
         nucleus.whole = False
         return keeper
 
@@ -216,12 +212,3 @@ class _Canvas:
         # Where most of a version is free, what was placed is a fragment and does not speak for it.
         same = shared[most] > _SAME * min(area, self._placed[most].area) and free < _MOSTLY * area
         return same or free <= _SAME * area
-
-
-def _union(first: Box, second: Box) -> Box:
-    return (
-        min(first[0], second[0]),
-        min(first[1], second[1]),
-        max(first[2], second[2]),
-        max(first[3], second[3]),
-    )

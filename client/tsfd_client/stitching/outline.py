@@ -9,14 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-Box = tuple[int, int, int, int]
-"""x_min, y_min, x_max, y_max, half-open."""
-
-
-def crop(instance_map: np.ndarray, box: Box) -> np.ndarray:
-    """The part of a map in a box, as a view."""
-    x0, y0, x1, y1 = box
-    return instance_map[y0:y1, x0:x1]
+from tsfd_client.pixels.box import Box
 
 
 def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box]:
@@ -39,21 +32,20 @@ def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box
     """
     solid: dict[int, Box] = {}
     for number, box in boxes.items():
-        part = crop(instance_map, box)
+        part = box.crop(instance_map)
         _, pieces, stats, _ = cv2.connectedComponentsWithStats(
             (part == number).astype(np.uint8), connectivity=4
         )
         largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
         part[(pieces > 0) & (pieces != largest)] = 0
         x, y, width, height = (int(value) for value in stats[largest, : cv2.CC_STAT_AREA])
-        x, y = box[0] + x, box[1] + y
-        solid[number] = (x, y, x + width, y + height)
+        solid[number] = Box(y, x, y + height, x + width).moved(box.top, box.left)
 
     # Only now: a whole piece lies inside a hole or outside, never half.
     for number in boxes:
         if number not in solid:
             continue
-        part = crop(instance_map, solid[number])
+        part = solid[number].crop(instance_map)
         hole = _holes(part == number)
         if hole.any():
             for inner in np.unique(part[hole]).tolist():
@@ -86,8 +78,8 @@ def solid_piece(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
     if outside + piece == framed.size:
         return y, x, mask
     instance_map = mask.astype(np.uint8)
-    x0, y0, x1, y1 = make_solid(instance_map, {1: (0, 0, width, height)})[1]
-    return y + y0, x + x0, instance_map[y0:y1, x0:x1] > 0
+    box = make_solid(instance_map, {1: Box(0, 0, height, width)})[1]
+    return y + box.top, x + box.left, box.crop(instance_map) > 0
 
 
 def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from tsfd_client.pixels.resample import Box
+from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.join import Nucleus, settle
 from tsfd_client.stitching.versions import Version
 
@@ -109,9 +109,8 @@ def from_table(table: pa.Table) -> Iterator[Version]:
 
 
 def _ends_above(y: int, version: Version) -> bool:
-    return version.box[3] <= y
+    return version.box.bottom <= y
 
 
 def _is_inside(own: Box, version: Version) -> bool:
-    left, top, right, bottom = version.box
-    return own[0] <= top and own[1] <= left and bottom <= own[2] and right <= own[3]
+    return own.holds(version.box)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tsfd_client.contract import CLASS, CLASS_PROB, TILE, X_MIN, Y_MAX
-from tsfd_client.stitching.outline import Box, solid_piece
+from tsfd_client.pixels.box import Box
+from tsfd_client.stitching.outline import solid_piece
 
 STUB = 0.875
 """Share of the pixels that two tiles share: what reaches no further is left to the neighbour."""
@@ -92,9 +93,9 @@ class Version:
 
     @property
     def box(self) -> Box:
-        """x_min, y_min, x_max, y_max in the image."""
+        """Where it is in the image."""
         height, width = self.mask.shape
-        return self.x, self.y, self.x + width, self.y + height
+        return Box(self.y, self.x, self.y + height, self.x + width)
 
     @property
     def cut(self) -> bool:

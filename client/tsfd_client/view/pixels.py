@@ -10,6 +10,7 @@ import numpy as np
 from pmtiles.tile import Compression, TileType, zxy_to_tileid
 from pmtiles.writer import Writer
 
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.view.zooms import TILE, Zooms
 
@@ -36,7 +37,7 @@ def tile(slide: Slide, zoom: int, x: int, y: int) -> np.ndarray | None:
     side = zooms.side(zoom)
     if not (0 <= x * side < slide.width and 0 <= y * side < slide.height):
         return None
-    box = (y * side, x * side, (y + 1) * side, (x + 1) * side)
+    box = Box(y * side, x * side, (y + 1) * side, (x + 1) * side)
     return slide.picture(box, side / TILE)
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from slide_files import drop_tile, smaller
 
 from tsfd_client import ImageError, read_image
+from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.resample import resample
 from tsfd_client.pixels.slide import Slide, is_slide, open_slide
 from tsfd_client.pixels.tissue import MPP, read_tissue
@@ -40,7 +41,7 @@ except ImageError as error:
 
 def whole(slide: Slide) -> np.ndarray:
     scaled = slide.at(0.25)
-    return scaled.read((0, 0, *scaled.grid.shape))
+    return scaled.read(Box(0, 0, *scaled.grid.shape))
 
 
 def in_parts(slide: Slide, side: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def in_parts(slide: Slide, side: int) -> np.ndarray:
     scaled = slide.at(0.25)
     height, width = scaled.grid.shape
     boxes = [
-        (y, x, min(height, y + side), min(width, x + side))
+        Box(y, x, min(height, y + side), min(width, x + side))
         for y in range(0, height, side)
         for x in range(0, width, side)
     ]
@@ -156,7 +157,7 @@ def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
         pytest.skip("no shared data beside the repository")
     if not shutil.which("wsidicomizer"):
         pytest.skip("wsidicomizer is not on the path")
-    folder, corner = tmp_path / "slide", (0, 0, 1000, 1000)
+    folder, corner = tmp_path / "slide", Box(0, 0, 1000, 1000)
     command = ["wsidicomizer", "-i", SLIDE, "-o", folder]
     subprocess.run(command, check=True, capture_output=True)
     files = sorted(folder.glob("*.dcm"))
@@ -318,9 +319,9 @@ def test_a_damaged_region_is_named(svs_slide, tiff_slide) -> None:
         path.write_bytes(data)
 
         with open_slide(path) as slide:
-            slide.at(0.25).read((0, 0, 100, 100))
+            slide.at(0.25).read(Box(0, 0, 100, 100))
             with pytest.raises(ImageError, match="cannot be read at x 100 to 300, y 90 to 290: "):
-                slide.at(0.25).read((90, 100, 290, 300))
+                slide.at(0.25).read(Box(90, 100, 290, 300))
 
 
 def test_without_openslide_a_slide_is_known_and_refused(svs_slide) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samples.synthetic import generate
+from tsfd_client.pixels.box import Box
 from tsfd_client.slides.plan import make_plan
 from tsfd_client.stitching.between import replace, wanted
 from tsfd_client.stitching.join import Nucleus
@@ -124,7 +125,7 @@ class _Slide:
                 order.shuffle(tiles)
                 found = [v for tile in tiles for v in versions(tile, edges[tile.y, tile.x])]
                 (y0, y1), (x0, x1) = self._own(self.ys, top), self._own(self.xs, left)
-                final, rest = split(found, (y0, x0, y1, x1))
+                final, rest = split(found, Box(y0, x0, y1, x1))
                 closed += final
                 open_ += from_table(to_table(rest))
             below = self.ys[top + self.side] if top + self.side < len(self.ys) else self.shape[0]
