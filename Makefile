@@ -23,7 +23,7 @@ FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
 OUT     ?= runs/$(PRESET)
 
 # Long tests of parts that `make faults` runs beside the faults themselves.
-LONG    := tests/deploy/test_first_start.py tests/loadtest/test_gpu_check.py
+LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
 	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
@@ -47,7 +47,7 @@ tested: | $(VENV)/.made
 	@$(RUN) -m tests.repository
 
 triton: | $(VENV)/.made
-	@$(RUN) -m deploy.setup
+	@$(RUN) -m serving.environment
 
 # The proof of a conversion finds nuclei, too; compiled now, its kernels do not keep it waiting.
 kernels: $(VENV)/.serve
@@ -64,15 +64,15 @@ $(VENV)/.made:
 # pyproject.toml on top.
 $(VENV)/.serve: pyproject.toml client/pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing packages into $(VENV) (600 MB to download) ..."
-	@$(RUN) -m deploy.packages -c constraints.txt -e ./client -e .
+	@$(RUN) -m serving.packages -c constraints.txt -e ./client -e .
 	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
-	@$(RUN) -m deploy.packages -c constraints.txt --no-deps \
+	@$(RUN) -m serving.packages -c constraints.txt --no-deps \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
 	@touch $@
 
 $(VENV)/.bench $(VENV)/.lint $(VENV)/.load $(VENV)/.test $(VENV)/.train: $(VENV)/.%: $(VENV)/.serve
 	@echo "Installing packages for $* ..."
-	@$(RUN) -m deploy.packages -c constraints.txt -e ./client -e '.[$*]'
+	@$(RUN) -m serving.packages -c constraints.txt -e ./client -e '.[$*]'
 	@touch $@
 
 export: $(VENV)/.serve  ## WEIGHTS -> build/saved_model
@@ -84,7 +84,7 @@ convert: export  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deplo
 	@$(if $(CHOICE),touch,rm -f) $(CHOSEN)
 
 serve: ready  ## serve on this machine's CPU until Ctrl-C
-	@$(RUN) -m deploy.serve
+	@$(RUN) -m serving
 
 demo: ready  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))

@@ -21,9 +21,9 @@ import onnxruntime
 from bench.machine import machine
 from conversion import bare
 from conversion.int8 import to_int8
-from deploy.server import ARTEFACT
-from deploy.setup import ROOT
 from samples.patches import patches
+from serving.environment import ROOT
+from serving.server import ARTEFACT
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ import tritonclient.grpc as triton
 from bench.load import Load, Stages, closed_loop
 from bench.machine import machine
 from conversion.bare import best_rate
-from deploy.server import ARTEFACT, ServerError, TritonServer
-from deploy.setup import ROOT
 from samples.patches import patches
+from serving.environment import ROOT
+from serving.server import ARTEFACT, ServerError, TritonServer
 from tsfd_client import Client, TsfdError
 
 _CONCURRENCY = (1, 2, 4, 8)

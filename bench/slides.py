@@ -20,10 +20,10 @@ import psutil
 
 from bench.load import closed_loop
 from bench.machine import machine
-from deploy.server import ServerError, TritonServer
 from samples import histology
 from samples.patches import patches
 from samples.slide import write_slide
+from serving.server import ServerError, TritonServer
 from tsfd_client import Client, TsfdError, read_image
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.status import status_of

@@ -23,9 +23,9 @@ import pyarrow as pa
 from playwright.sync_api import Page, sync_playwright
 
 from bench.machine import machine
-from deploy.server import ServerError, TritonServer
 from samples import histology
 from samples.slide import write_slide
+from serving.server import ServerError, TritonServer
 from tsfd_client import Client, Nuclei, TsfdError, read_image
 from tsfd_client.nuclei import wkb
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, boxes_of, from_nuclei, rings_of

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deploy.server import ServerError, TritonServer
 from metrics.panoptic_quality import panoptic_quality
 from samples import histology
 from samples.synthetic import MPP as SCALE
 from samples.synthetic import generate
+from serving.server import ServerError, TritonServer
 from tsfd_client import Client, TsfdError, read_image, save
 from tsfd_client.contract import USE
 

@@ -1,1 +1,1 @@
-"""Running Triton: the embedded CPU server and its private environment."""
+"""What ships: images, signed releases, bills of materials, checks of manifests."""

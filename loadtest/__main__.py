@@ -12,11 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from deploy.server import ServerError
 from loadtest import profiles
 from loadtest.plan import REPOSITORY, prepared
 from loadtest.profiles import ORDER, Load, Profile, ProfileError
 from loadtest.run import LoadError
+from serving.server import ServerError
 from tsfd_client import TsfdError
 
 _DAY = tuple(name for name in ORDER if name != "soak")

@@ -19,10 +19,10 @@ import instances
 import numpy as np
 
 from conversion.agreement import ENOUGH, Agreement
-from deploy.server import ARTEFACT
-from deploy.setup import ROOT
 from samples.patches import patches
 from samples.synthetic import generate
+from serving.environment import ROOT
+from serving.server import ARTEFACT
 from tsfd_client.nuclei.assemble import TileResult, assemble, between
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release

@@ -25,15 +25,15 @@ import tritonclient.grpc as triton
 
 from bench import gpu as sweep
 from bench.machine import machine
-from deploy import installation
-from deploy.server import ServerError
-from deploy.setup import ROOT
 from loadtest import profiles
 from loadtest.plan import prepared
 from loadtest.profiles import Load, ProfileError
 from loadtest.resources import Resources
 from loadtest.run import LoadError
 from loadtest.soak import table
+from serving import installation
+from serving.environment import ROOT
+from serving.server import ServerError
 from tsfd_client import TsfdError
 
 _IMAGE = "tsfd-triton"
@@ -55,7 +55,7 @@ class Place:
     prepare
         Command that must succeed first; None if there is none.
     fit, serve
-        Commands of `conversion.fit` and of `deploy.serve`.
+        Commands of `conversion.fit` and of `serving`.
     environment
         Variables for `fit`.
     """
@@ -95,7 +95,7 @@ def embedded(engines: Path) -> Place:
     return Place(
         prepare=None,
         fit=[found.python, "-m", "conversion.fit", "--builder=openvino", *options],
-        serve=[sys.executable, "-m", "deploy.serve", "--rehearse", *ports, *options],
+        serve=[sys.executable, "-m", "serving", "--rehearse", *ports, *options],
         environment=found.environment | {"PYTHONPATH": str(ROOT)},
     )
 

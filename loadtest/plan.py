@@ -12,8 +12,6 @@ import tritonclient.grpc as triton
 
 from bench.machine import machine
 from conversion.bare import best_way, rate
-from deploy.server import ARTEFACT, ServerError, TritonServer
-from deploy.setup import ROOT
 from loadtest import answers
 from loadtest.arrivals import mean_patches
 from loadtest.judge import Check, Result, judge, knee, result
@@ -21,6 +19,8 @@ from loadtest.profiles import Load, Profile
 from loadtest.report import Report
 from loadtest.run import Outcome, Target, closed_loop, open_loop
 from loadtest.server_times import Reading
+from serving.environment import ROOT
+from serving.server import ARTEFACT, ServerError, TritonServer
 from tsfd_client import Client
 
 REPOSITORY = ROOT / "model_repository"
@@ -167,7 +167,7 @@ def prepared(
 
     Raises
     ------
-    deploy.server.ServerError, tsfd_client.TsfdError
+    serving.server.ServerError, tsfd_client.TsfdError
         If there is no network, or the server cannot start or be used.
     """
     model = repository / ARTEFACT

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversion.agreement import Agreement
-from deploy.setup import ROOT
 from loadtest.records import Records, read_agreement
 from loadtest.server_times import Reading, ServerTimes
+from serving.environment import ROOT
 
 _GRACE = 90  # seconds for requests under way at the end
 _START = 120  # seconds until Locust must have begun

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.server import ServerError
 from loadtest import profiles
 from loadtest.judge import Result
 from loadtest.plan import prepared
 from loadtest.profiles import ProfileError
 from loadtest.resources import Resources, Trend
 from loadtest.run import LoadError
+from serving.server import ServerError
 from tsfd_client import TsfdError
 
 _MARKS = re.compile(r"(<!-- soak -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.server import ARTEFACT, TritonServer
-from deploy.setup import ROOT, find_environment
 from samples.synthetic import generate
+from serving.environment import ROOT, find_environment
+from serving.server import ARTEFACT, TritonServer
 
 _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
 _TOGETHER = {"conversion"}  # rooms whose files share a costly fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.server import choose_ports
+from serving.server import choose_ports
 
 PACKAGES = {
     "amtool": "prometheus-alertmanager",

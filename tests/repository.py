@@ -14,7 +14,7 @@ from typing import Final
 from conversion.__main__ import INSTALLED
 from conversion.__main__ import main as convert
 from conversion.contract import ENGINE_SOURCE, EXPECTED
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from training.export import main as export
 
 _BUILT: Final = {

@@ -19,9 +19,9 @@ import tifffile
 from PIL import Image
 
 import conversion.__main__ as conversion
-from deploy.server import TritonServer
-from deploy.setup import ROOT
 from samples.synthetic import generate
+from serving.environment import ROOT
+from serving.server import TritonServer
 from training import evaluate, export
 from training.model import weights
 from training.model.network import build

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 UNDECLARED = {
     "cyclonedx": "`make sbom` has an environment of its own",

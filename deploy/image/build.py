@@ -1,8 +1,8 @@
 """Build the CPU variants of the images: ``python -m deploy.image.build``, `make image`.
 
 They are deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by
-mmdebstrap, and in it the Triton that ``deploy.setup`` installs. No Docker is needed. The Debian is
-kept in ``build/image`` until `make clean`, and so is the log.
+mmdebstrap, and in it the Triton that ``serving.environment`` installs. No Docker is needed. The
+Debian is kept in ``build/image`` until `make clean`, and so is the log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.setup import REQUIREMENTS, ROOT
+from serving.environment import REQUIREMENTS, ROOT
 
 IMAGE: Final = "localhost/tsfd-triton:cpu"
 RELEASE_IMAGE: Final = "localhost/tsfd-release:cpu"

@@ -13,8 +13,8 @@ from programs import need
 from bench import gpu, network, postprocess, serving, stitching, view
 from bench.authors import split
 from bench.machine import machine
-from deploy.server import ARTEFACT, TritonServer
 from samples import histology
+from serving.server import ARTEFACT, TritonServer
 from tsfd_client import Client, read_image
 from tsfd_client.nuclei.table import count
 

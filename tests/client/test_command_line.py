@@ -16,8 +16,8 @@ import pytest
 import tifffile
 from programs import free_port
 
-from deploy.server import TritonServer
 from samples.synthetic import generate
+from serving.server import TritonServer
 from tsfd_client import Client, ServerUnavailableError
 from tsfd_client.cli import main
 

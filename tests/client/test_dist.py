@@ -16,9 +16,9 @@ import pytest
 import tifffile
 from packaging.requirements import Requirement
 
-from deploy.server import TritonServer
-from deploy.setup import ROOT
 from samples.synthetic import generate
+from serving.environment import ROOT
+from serving.server import TritonServer
 from tsfd_client import Client
 from tsfd_client.nuclei.table import read_batches, rings_of
 

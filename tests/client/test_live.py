@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.server import TritonServer
 from samples.synthetic import generate
+from serving.server import TritonServer
 from tsfd_client import (
     AsyncClient,
     Client,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from scipy import ndimage
 
-from deploy.server import TritonServer
 from samples import histology
+from serving.server import TritonServer
 from tsfd_client import Client, Nuclei, read_image, save
 from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.outline import make_solid, outline

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from deploy.server import TritonServer
 from samples.synthetic import generate
+from serving.server import TritonServer
 from tests.client.slides.commands import answered
 from tsfd_client.cli import main
 from tsfd_client.view.results import Result

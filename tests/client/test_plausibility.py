@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from deploy.server import TritonServer
 from samples.synthetic import generate
+from serving.server import TritonServer
 from tsfd_client import Client, scale_warning
 from tsfd_client.cli import main
 from tsfd_client.nuclei.plausibility import warning_of

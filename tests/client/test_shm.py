@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from programs import until
 from tritonclient.utils import InferenceServerException
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import Client, ServerError, ServerUnavailableError, Settings
 from tsfd_client.server.retry import explain
 

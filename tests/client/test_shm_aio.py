@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import AsyncClient, ServerUnavailableError
 
 ONE = np.full((1, 256, 256, 3), 255, np.uint8)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from deploy.server import TritonServer
 from samples import histology
+from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, Nuclei, read_image
 from tsfd_client.stitching.between import STRAIGHT
 from tsfd_client.stitching.tiling import tiling

@@ -14,7 +14,7 @@ import pytest
 from releases import FIVE
 from tritonclient.grpc.service_pb2 import ModelConfigResponse, ModelMetadataResponse
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, ServerError, Settings, TileResult
 from tsfd_client.cli import main
 from tsfd_client.contract import OUTPUTS

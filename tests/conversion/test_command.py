@@ -20,7 +20,7 @@ from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
 from conversion.expected import Expected
 from conversion.runtimes import Outputs
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from tests.repository import make
 from training.exported import Exported, file_sha256, source_sha256
 

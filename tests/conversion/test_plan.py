@@ -17,7 +17,7 @@ import pytest
 from conversion import cuda, openvino_engine
 from conversion.__main__ import main
 from conversion.errors import ConversionError
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from training.exported import file_sha256
 
 ENGINE = Path(__file__).with_name("openvino_engine.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 pytestmark = pytest.mark.long
 

@@ -22,9 +22,9 @@ from podman import podman
 from programs import until
 
 from deploy.image.build import IMAGE
-from deploy.server import TritonServer, choose_ports
-from deploy.setup import ROOT
 from samples import histology
+from serving.environment import ROOT
+from serving.server import TritonServer, choose_ports
 from tsfd_client import Client, read_image
 
 pytestmark = pytest.mark.long

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
@@ -52,7 +52,7 @@ def test_nobody_is_root_in_it() -> None:
 
 def test_its_entry_point_is_the_supervisor() -> None:
     assert [json.loads(words) for words in arguments("ENTRYPOINT")] == [
-        ["python3", "-m", "deploy.serve"]
+        ["python3", "-m", "serving"]
     ]
     (check,) = arguments("HEALTHCHECK")
     assert "http://127.0.0.1:8003/health" in check  # that of patches, not Triton's own
@@ -94,7 +94,7 @@ def test_its_build_names_a_missing_program() -> None:
 def test_its_supervisor_needs_no_package() -> None:
     """The container's Python has none of the project's, and of the project what is copied."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import deploy.serve; "
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import serving; "
         "print(*(sys.modules[name].__file__ for name in sys.modules if name.startswith('deploy')))"
     )
     command = [sys.executable, "-I", "-S", "-c", code]

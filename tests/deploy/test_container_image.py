@@ -23,9 +23,9 @@ from podman import CONFINED, need_image, podman
 from programs import until
 
 from deploy.image.build import IMAGE
-from deploy.server import TritonServer
 from samples import histology
 from samples.slide import write_slide
+from serving.server import TritonServer
 from tsfd_client import Client, read_image
 
 pytestmark = pytest.mark.long

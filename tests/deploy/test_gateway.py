@@ -19,9 +19,9 @@ import tifffile
 import tritonclient.grpc as triton
 from programs import free_port, need
 
-from deploy.server import TritonServer
-from deploy.setup import ROOT
 from samples.synthetic import generate
+from serving.environment import ROOT
+from serving.server import TritonServer
 from tsfd_client import Client, ServerError, ServerUnavailableError
 from tsfd_client.cli import main
 

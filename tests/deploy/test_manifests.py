@@ -13,8 +13,8 @@ import pytest
 import yaml
 from programs import need
 
-from deploy import server, supervisor
-from deploy.setup import ROOT
+from serving import server, supervisor
+from serving.environment import ROOT
 
 MONITORING = ROOT / "deploy/monitoring"
 COMPOSE = ROOT / "deploy/compose/compose.yml"
@@ -110,7 +110,7 @@ def test_chart_lets_triton_drain() -> None:
 
 
 def test_chart_probes_the_health() -> None:
-    serve = (ROOT / "deploy/serve.py").read_text()
+    serve = (ROOT / "serving/__main__.py").read_text()
     port = re.search(r'\("health", (\d+)\)', serve)[1]
     probed = re.findall(r"httpGet: \{ path: (\S+), port: (\d+) \}", DEPLOYMENT)
     assert probed == [("/health", port)] * 2

@@ -22,7 +22,7 @@ import yaml
 from programs import free_port, need, until
 
 from deploy.monitoring.panels import DASHBOARD, main, series
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from tsfd_client import Client
 
 FOLDER = ROOT / "deploy/monitoring"
@@ -99,7 +99,7 @@ def test_a_dead_backend_is_told_and_every_panel_shows(
     webhook = Webhook()
     threading.Thread(target=webhook.server.serve_forever, daemon=True).start()
     options = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
-    serve = [sys.executable, "-m", "deploy.serve", *options, "--repository", str(repository)]
+    serve = [sys.executable, "-m", "serving", *options, "--repository", str(repository)]
     with ExitStack() as stack:
         stack.callback(webhook.server.server_close)
         stack.callback(webhook.server.shutdown)

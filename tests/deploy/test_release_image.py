@@ -14,7 +14,7 @@ from podman import CONFINED, need_image
 from registry import new_keys, running
 
 from deploy.image.build import RELEASE_IMAGE
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 pytestmark = pytest.mark.long
 

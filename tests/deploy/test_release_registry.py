@@ -16,7 +16,7 @@ from programs import free_port
 from registry import Registry, new_keys, running
 
 from deploy.release import archive
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 pytestmark = pytest.mark.long
 

@@ -16,15 +16,15 @@ import pytest
 from programs import free_port, until
 from registry import answers
 
-from deploy.setup import ROOT
 from samples import histology
+from serving.environment import ROOT
 from tsfd_client import Client, read_image
 
 pytestmark = pytest.mark.long
 
 MOTO = ROOT / "build/moto-env/bin"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-SERVE = [sys.executable, "-m", "deploy.serve"]
+SERVE = [sys.executable, "-m", "serving"]
 SERVE += [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
 UPLOAD = """
 import pathlib, sys, boto3

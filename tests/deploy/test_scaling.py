@@ -10,7 +10,7 @@ import pytest
 import yaml
 from programs import need
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 TEMPLATE = ROOT / "deploy/chart/templates/scaledobject.yaml"
 PODS = ("tsfd-5d9c7b6f4-x2x7q", "tsfd-5d9c7b6f4-9zk4d")

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, ServerError
 
 MODELS = {"nuclei_segmentation", "tsfd_net", "nuclei_postprocess"}

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deploy.server import TritonServer
-from deploy.setup import ROOT
 from samples.synthetic import generate
+from serving.environment import ROOT
+from serving.server import TritonServer
 from tsfd_client import Client
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from rows import Row, table
-from serving import Serving
+from supervised import Serving
 
 _MARKS = re.compile(r"(<!-- faults -->\n).*?(<!-- end -->)", re.DOTALL)
 _ROWS: list[Row] = []

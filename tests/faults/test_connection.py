@@ -11,7 +11,7 @@ from programs import until
 from proxy import Proxy
 from rows import Row
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import Client, ServerUnavailableError
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import Row
-from serving import Serving
+from supervised import Serving
 from tritonclient.grpc import service_pb2
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client import Client
 from tsfd_client.contract import OUTPUTS
 

@@ -12,9 +12,9 @@ import pytest
 from load import Load
 from programs import until
 from rows import Row
-from serving import Serving
+from supervised import Serving
 
-from deploy.setup import ROOT, find_environment
+from serving.environment import ROOT, find_environment
 
 _MOUNT = ["unshare", "--mount", "sh", "-c"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from load import Load
 from rows import Row
-from serving import Serving
+from supervised import Serving
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=pytest.mark.long)])

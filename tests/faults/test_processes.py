@@ -19,7 +19,7 @@ import pytest
 from load import Load
 from programs import until
 from rows import Row
-from serving import Serving
+from supervised import Serving
 
 from tsfd_client import Client
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from load import Load
 from rows import Row
-from serving import Serving
+from supervised import Serving
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 _BOMB = 1 << 30

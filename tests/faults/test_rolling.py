@@ -16,11 +16,11 @@ from load import Load
 from programs import free_port, need, until
 from releases import change
 from rows import Row
-from serving import Serving
+from supervised import Serving
 
 from conversion.release import release_file
-from deploy.server import choose_ports
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.server import choose_ports
 from tsfd_client import Client, TsfdError
 
 

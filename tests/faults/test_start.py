@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 from rows import Row
-from serving import FREE_PORTS
+from supervised import FREE_PORTS
 
-from deploy import supervisor
-from deploy.health import HealthEndpoint
-from deploy.server import ServerError, TritonServer
-from deploy.setup import ROOT
-from deploy.supervisor import Supervisor
+from serving import supervisor
+from serving.environment import ROOT
+from serving.health import HealthEndpoint
+from serving.server import ServerError, TritonServer
+from serving.supervisor import Supervisor
 
 
 def serve(repository: Path, *wrapper: str) -> tuple[int, str]:
     """Exit code and last words of a server that should not start."""
-    command = [*wrapper, sys.executable, "-m", "deploy.serve", *FREE_PORTS]
+    command = [*wrapper, sys.executable, "-m", "serving", *FREE_PORTS]
     result = subprocess.run(
         [*command, "--repository", str(repository)],
         cwd=ROOT,

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.server import TritonServer
 from loadtest import answers
 from loadtest.__main__ import main
 from loadtest.answers import KINDS
@@ -17,6 +16,7 @@ from loadtest.judge import judge, knee, recovery, result
 from loadtest.profiles import ORDER, Profile, read
 from loadtest.records import Records
 from loadtest.run import Target, open_loop
+from serving.server import TritonServer
 from tsfd_client import Client
 
 SHORT = """

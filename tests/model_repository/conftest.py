@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 pytestmark = pytest.mark.slow
 PACKAGE = ROOT / "model_repository/nuclei_postprocess/1/instances"

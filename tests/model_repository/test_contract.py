@@ -15,8 +15,8 @@ from tritonclient.grpc import model_config_pb2
 
 from conversion.configuration import configurations
 from conversion.release import Network, Precision, make_release, to_json
-from deploy.server import ModelLoadError, TritonServer
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.server import ModelLoadError, TritonServer
 from training.target import CLASSES, PANNUKE
 from tsfd_client import Client
 from tsfd_client.contract import TISSUES

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as triton
 from inference import ENSEMBLE, infer, refusal, send_all
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 
 SABOTAGE = """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 
 @pytest.fixture(scope="module")

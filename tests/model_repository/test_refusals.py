@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 from inference import ENSEMBLE, TIMEOUT, infer, refusal, send_all
 from tritonclient.utils import InferenceServerException
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 
 BAD_PARAMETERS = [
     (

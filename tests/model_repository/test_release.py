@@ -14,8 +14,8 @@ from inference import ENSEMBLE, infer
 from releases import change
 
 from conversion.release import Network, Precision, make_release
-from deploy.server import ModelLoadError, TritonServer
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.server import ModelLoadError, TritonServer
 from training.exported import file_sha256
 from training.model import weights
 from training.target import PANNUKE

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as triton
 from inference import ENSEMBLE, NUCLEI, infer, refusal
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from training.target import CLASSES
 
 EVERYTHING = [*NUCLEI, "tissue_probs", "class_probs", "boundary_prob"]

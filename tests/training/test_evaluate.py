@@ -20,9 +20,9 @@ from fields import write_manifest
 
 from conversion.contract import OUTPUTS
 from conversion.parity import HALF
-from deploy.server import ARTEFACT, TritonServer
-from deploy.setup import ROOT
 from metrics.panoptic_quality import panoptic_quality
+from serving.environment import ROOT
+from serving.server import ARTEFACT, TritonServer
 from training.data.annotated import MPP
 from training.data.manifest import read_manifest
 from training.evaluate import main

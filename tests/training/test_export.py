@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from training.export import ExportError, export, main
 from training.exported import Exported, file_sha256, is_current, source_sha256
 from training.model.network import build

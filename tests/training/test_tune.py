@@ -11,7 +11,7 @@ import pytest
 from fields import write_manifest
 from instances import Parameters
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 from training import evaluate, tune
 from training.model import weights
 

@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 
 TSFD = [sys.executable, "-m", "tsfd_client.cli"]
 _OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "summary.json", "overview.png")

@@ -14,7 +14,7 @@ from commands import TSFD, outputs
 from distributed import LocalCluster
 from slide_files import strip, write_tiff
 
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client.cli import main
 from tsfd_client.slides.status import status_of
 

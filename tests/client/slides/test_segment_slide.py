@@ -17,8 +17,8 @@ import pytest
 from commands import answered
 from slide_files import spoil_tile
 
-from deploy.server import TritonServer
 from samples.synthetic import generate
+from serving.server import TritonServer
 from tests.client.slides.conftest import Writer
 from tsfd_client import Client
 from tsfd_client.cli import main

@@ -22,7 +22,7 @@ from releases import change
 from slide_files import strip, write_tiff
 
 from conversion.release import release_file
-from deploy.server import TritonServer
+from serving.server import TritonServer
 from tsfd_client.cli import main
 from tsfd_client.slides import lock
 from tsfd_client.slides.events import read_events

@@ -10,9 +10,9 @@ import pytest
 import tiny
 from instances import Parameters
 
-from deploy.setup import ROOT
 from metrics.panoptic_quality import panoptic_quality
 from samples.synthetic import generate
+from serving.environment import ROOT
 from training import compact
 from training.evaluation.in_process import segment
 from training.model import weights

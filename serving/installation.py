@@ -1,4 +1,4 @@
-"""The Triton of this machine: that of NVIDIA's container, or the embedded one of `deploy.setup`."""
+"""The Triton of this machine: that of NVIDIA's container, or the embedded one of `environment`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from conversion import nvidia
-from deploy.setup import TritonEnvironment, find_environment
+from serving.environment import TritonEnvironment, find_environment
 
 _CONTAINER: Final = Path("/opt/tritonserver/bin/tritonserver")
 _EMBEDDED: Final = "2.51.0"
@@ -33,7 +33,7 @@ class Installation:
     Attributes
     ----------
     is_embedded
-        Whether it is the one of `deploy.setup`.
+        Whether it is the one of `serving.environment`.
     has_gpu
         Whether it computes on a GPU; else it runs the CPU profile.
     python

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 DRIVER = """
 #include <stdlib.h>
@@ -28,7 +28,8 @@ CONTAINER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
-from deploy import installation, serve
+import serving.__main__ as serve
+from serving import installation
 installation._CONTAINER = Path(sys.executable)
 """
 BARE = ("-I", "-S")  # a Python without packages, as NVIDIA's image has no openvino

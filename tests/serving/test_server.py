@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton
 
-from deploy import server as deploy_server
-from deploy.server import (
+from serving import server as serving_server
+from serving.environment import ROOT
+from serving.server import (
     ArtefactMissingError,
     EnvironmentMissingError,
     ModelLoadError,
@@ -28,9 +29,8 @@ from deploy.server import (
     ServerError,
     TritonServer,
 )
-from deploy.setup import ROOT
 
-SERVE = [sys.executable, "-m", "deploy.serve"]
+SERVE = [sys.executable, "-m", "serving"]
 FREE_PORTS = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
 
 
@@ -165,7 +165,7 @@ def test_a_log_that_cannot_be_written(empty: Path, tmp_path: Path) -> None:
 
 
 def test_missing_environment(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_server, "find", lambda: None)
+    monkeypatch.setattr(serving_server, "find", lambda: None)
     with pytest.raises(EnvironmentMissingError) as caught:
         TritonServer(empty).start()
     assert str(caught.value) == (
@@ -288,7 +288,7 @@ def test_a_container_s_first_process_keeps_no_dead_backends(repository: Path) ->
     """Orphans become its children."""
     script = """
 import ctypes, os, sys
-from deploy.server import TritonServer
+from serving.server import TritonServer
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 server = TritonServer(sys.argv[1])
 server.start()

@@ -27,12 +27,12 @@ from conversion.errors import ConversionError
 from conversion.expected import Expected
 from conversion.host import Host, refusal
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
-from deploy import installation
-from deploy.setup import ROOT
+from serving import installation
+from serving.environment import ROOT
 
 BUILDER = fit.BUILDERS["openvino"]
 FAULTY = ROOT / "tests/conversion/openvino_engine.py"
-SERVE = [sys.executable, "-m", "deploy.serve", "--rehearse"]
+SERVE = [sys.executable, "-m", "serving", "--rehearse"]
 SERVE += [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
 SERVED = parity.Served(Parameters(), ("neoplastic", "inflammatory", "connective", "dead", "other"))
 HOPPER = Gpu("NVIDIA H100 80GB HBM3", "9.0")

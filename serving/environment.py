@@ -1,4 +1,4 @@
-"""Create the environment of the embedded Triton server: ``python -m deploy.setup``.
+"""Create the environment of the embedded Triton server: ``python -m serving.environment``.
 
 NVIDIA ships the ``tritonserver`` binary inside the ``nvidia-pytriton`` wheel. It runs straight from
 there, with a Python environment of its own for the Python backend: that version of the backend
@@ -159,7 +159,7 @@ def _check_machine() -> Path:
 
 
 def _install(path: Path) -> None:
-    from deploy.packages import PackagesError, install  # not in a container, which has this module
+    from serving.packages import PackagesError, install  # not in a container, which has this module
 
     try:
         install(path, "--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS)

@@ -1,4 +1,4 @@
-"""``python -m deploy.serve`` as a process of its own, and what it says of itself."""
+"""``python -m serving`` as a process of its own, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from deploy.setup import ROOT
+from serving.environment import ROOT
 
 FREE_PORTS = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
 
@@ -25,13 +25,13 @@ class Serving:
     Parameters
     ----------
     options
-        Of ``deploy.serve``.
+        Of ``serving``.
     wrapper
         Command that it is started by.
     """
 
     def __init__(self, options: Sequence[str] = (), wrapper: Sequence[str] = ()) -> None:
-        command = [*wrapper, sys.executable, "-m", "deploy.serve", *FREE_PORTS, *options]
+        command = [*wrapper, sys.executable, "-m", "serving", *FREE_PORTS, *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
         ready = self.process.stdout.readline()

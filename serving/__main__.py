@@ -1,4 +1,4 @@
-"""Serve the model repository with this machine's Triton server: ``python -m deploy.serve``.
+"""Serve the model repository with this machine's Triton server: ``python -m serving``.
 
 Prints one line that begins with READY and names the addresses, then watches the server until Ctrl-C
 or SIGTERM, and restarts it where it no longer answers. Exit code 0 after those, 1 with one line on
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from conversion import nvidia
-from deploy import installation
-from deploy.engine import fitted
-from deploy.health import HealthEndpoint
-from deploy.server import BUCKET, ServerError, TritonServer, is_loopback
-from deploy.setup import ROOT
-from deploy.supervisor import Supervisor
+from serving import installation
+from serving.environment import ROOT
+from serving.first_start import fitted
+from serving.health import HealthEndpoint
+from serving.server import BUCKET, ServerError, TritonServer, is_loopback
+from serving.supervisor import Supervisor
 
 _VULNERABLE: Final = (
     "Other machines would reach {host}, and Triton 2.51 lacks the fixes of 57 published "
@@ -42,7 +42,7 @@ _READABLE: Final = (
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.serve",
+        prog="python -m serving",
         description="Serve the model repository with the embedded Triton server on the CPU, or, in "
         "NVIDIA's container, with that one.",
     )

@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from deploy import canary
-from deploy.health import Health
-from deploy.server import ServerError, TritonServer
+from serving import canary
+from serving.health import Health
+from serving.server import ServerError, TritonServer
 
 _EVERY: Final = 2.0  # seconds between two canaries
 _TIMEOUT: Final = 5.0

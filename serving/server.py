@@ -3,11 +3,11 @@
     with TritonServer("model_repository") as server:
         client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 
-It is that of NVIDIA's container, or the embedded one, whose environment ``python -m deploy.setup``
-creates; where there is no GPU it runs the CPU profile (``--model-config-name=cpu``). It lives in a
-session of its own, ends with the thread that started it, and leaves no process and no shared memory
-behind. What controls a server (loading models, logging, tracing) is closed, and to other machines
-shared memory, too.
+It is that of NVIDIA's container, or the embedded one, whose environment
+``python -m serving.environment`` creates; where there is no GPU it runs the CPU profile
+(``--model-config-name=cpu``). It lives in a session of its own, ends with the thread that started
+it, and leaves no process and no shared memory behind. What controls a server (loading models,
+logging, tracing) is closed, and to other machines shared memory, too.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from deploy.installation import Installation, ServerError, find
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.installation import Installation, ServerError, find
 
 ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
 """What the CPU profile serves; `make convert` installs it into the repository."""

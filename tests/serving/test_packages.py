@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.packages import PackagesError, install
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.packages import PackagesError, install
 
 UV = """#!/bin/sh
 echo "error: Failed to fetch" >&2
@@ -70,7 +70,7 @@ def test_what_neither_can_install_is_one_line(
 
 
 def test_the_command_fails_in_one_line() -> None:
-    command = [sys.executable, "-m", "deploy.packages", "--no-index", "no-such-toy"]
+    command = [sys.executable, "-m", "serving.packages", "--no-index", "no-such-toy"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (result.returncode, result.stdout) == (1, "")

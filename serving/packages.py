@@ -1,4 +1,4 @@
-"""Install packages into an environment: ``python -m deploy.packages -r requirements.txt``.
+"""Install packages into an environment: ``python -m serving.packages -r requirements.txt``.
 
 By uv, which takes a tenth of pip's time; by pip where there is no uv, or where uv finds no packages
 because it reads none of pip's settings. Needs nothing but Python and its pip.

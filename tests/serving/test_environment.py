@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import setup
-from deploy.setup import SetupError, create_environment, find_environment
+from serving import environment
+from serving.environment import SetupError, create_environment, find_environment
 
 
 def test_the_environment_is_there_and_agrees_with_its_pins() -> None:
@@ -28,24 +28,26 @@ def test_a_half_made_environment_is_not_taken(tmp_path: Path) -> None:
     assert find_environment(tmp_path) is None
     (tmp_path / "stamp.json").write_text("{")
     assert find_environment(tmp_path) is None
-    stamp = json.loads((setup.ENVIRONMENT / "stamp.json").read_text())
+    stamp = json.loads((environment.ENVIRONMENT / "stamp.json").read_text())
     (tmp_path / "stamp.json").write_text(json.dumps(stamp | {"path": str(tmp_path)}))
     assert find_environment(tmp_path) is None  # a stamp without a server
 
 
 def test_changed_pins_make_it_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pins = tmp_path / "requirements.txt"
-    shutil.copy(setup.REQUIREMENTS, pins)
-    monkeypatch.setattr(setup, "REQUIREMENTS", pins)
+    shutil.copy(environment.REQUIREMENTS, pins)
+    monkeypatch.setattr(environment, "REQUIREMENTS", pins)
     assert find_environment() is not None
     pins.write_text(pins.read_text() + "\n# another day\n")
     assert find_environment() is None
 
 
 def test_the_command_says_what_is_ready_and_nothing_else() -> None:
-    command = [sys.executable, "-m", "deploy.setup"]
-    result = subprocess.run(command, cwd=setup.ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout == f"Triton server ready in {setup.ENVIRONMENT}\n"
+    command = [sys.executable, "-m", "serving.environment"]
+    result = subprocess.run(
+        command, cwd=environment.ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"Triton server ready in {environment.ENVIRONMENT}\n"
     assert result.stderr == ""
 
 
@@ -55,7 +57,7 @@ def test_packages_that_cannot_be_installed(
 ) -> None:
     pins = tmp_path / "requirements.txt"
     pins.write_text("/nowhere/numpy.whl\n")
-    monkeypatch.setattr(setup, "REQUIREMENTS", pins)
+    monkeypatch.setattr(environment, "REQUIREMENTS", pins)
     with pytest.raises(SetupError) as caught:
         create_environment(tmp_path / "env")
     said = str(caught.value)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol, Self
 
-from deploy.server import PortInUseError
+from serving.server import PortInUseError
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from deploy.installation import Installation
-from deploy.server import ServerError
-from deploy.setup import ROOT
+from serving.environment import ROOT
+from serving.installation import Installation
+from serving.server import ServerError
 
 _NETWORK: Final = Path("tsfd_net")
 _PLAN: Final = "model.plan"
