@@ -94,10 +94,10 @@ def test_its_build_names_a_missing_program() -> None:
 def test_its_supervisor_needs_no_package() -> None:
     """The container's Python has none of the project's, and of the project what is copied."""
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import serving; "
-        "print(*(sys.modules[name].__file__ for name in sys.modules if name.startswith('deploy')))"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import serving.__main__; "
+        "print(*(sys.modules[name].__file__ for name in sys.modules if name.startswith('serving')))"
     )
     command = [sys.executable, "-I", "-S", "-c", code]
     imported = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    (copied,) = (words.split()[:-1] for words in arguments("COPY") if "/tsfd/deploy/" in words)
+    (copied,) = (words.split()[:-1] for words in arguments("COPY") if "/tsfd/serving/" in words)
     assert {ROOT / name for name in copied} == {Path(name) for name in imported}
