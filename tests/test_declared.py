@@ -51,7 +51,8 @@ def _declared(pyproject: Path) -> set[str]:
             ROOT / "pyproject.toml",
             [
                 *(ROOT / name for name in ("bench", "conversion", "demo", "deploy", "loadtest")),
-                *(ROOT / name for name in ("samples", "training", "model_repository")),
+                *(ROOT / name for name in ("metrics", "samples", "serving", "training")),
+                ROOT / "model_repository",
             ],
         ),
         (ROOT / "client" / "pyproject.toml", [ROOT / "client" / "tsfd_client"]),
