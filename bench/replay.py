@@ -22,8 +22,10 @@ import numpy as np
 from bench.machine import machine
 from bench.stitching import answers
 from samples.slide import write_slide
+from training.target import PANNUKE
 from tsfd_client.contract import TISSUES
 from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.settings import Settings
 from tsfd_client.slides import segment
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.pipeline import Pipeline
@@ -32,7 +34,7 @@ from tsfd_client.slides.status import status_of
 from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.versions import Corner
 
-_RELEASE = "replay"
+_RELEASE = PANNUKE.release("replay", Settings())
 _WHITE = np.full((256, 256, 3), 243, np.uint8)
 
 
@@ -51,7 +53,7 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
     for tile in answers():
         tissues = np.full(len(TISSUES), 1 / len(TISSUES), np.float32)
         _RECORDED[tile.y // STEP, tile.x // STEP] = TileResult(
-            tile.instance_map, tile.nuclei, tissues, _RELEASE
+            tile.instance_map, tile.nuclei, tissues, _RELEASE.name
         )
     path = folder / "glass.tif"
     write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)

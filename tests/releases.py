@@ -9,18 +9,9 @@ from conversion.configuration import configurations
 from conversion.release import Release as ConvertedRelease
 from conversion.release import release_file
 from training.target import PANNUKE
-from tsfd_client.release import NucleusClass, Release
 from tsfd_client.settings import Settings
 
-FIVE = Release(
-    name="lite-0123456789ab",
-    mpp=PANNUKE.mpp,
-    classes=tuple(NucleusClass(kind.name, kind.colour) for kind in PANNUKE.classes),
-    settings=Settings(0.6, 0.6, 20, 0.85, "watershed"),
-    preset="lite",
-    precision="float",
-    digests={"weights_sha256": "0" * 64},
-)
+FIVE = PANNUKE.release("lite-0123456789ab", Settings(0.6, 0.6, 20, 0.85, "watershed"))
 """The five classes of the shipped weights, at 0.25 micrometres per pixel."""
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -25,9 +26,10 @@ from serving.server import TritonServer
 from training import evaluate, export
 from training.model import weights
 from training.model.network import build
-from training.target import NucleusClass, Target
+from training.target import Target
 from tsfd_client import Client, Nuclei, Settings
 from tsfd_client.cli import main
+from tsfd_client.release import NucleusClass
 from tsfd_client.view.results import Result
 
 TARGET = Target(
@@ -169,7 +171,8 @@ def test_exports_know_its_classes(results: Path, tmp_path: Path) -> None:
 def test_the_page_and_a_comparison_know_its_classes(
     results: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = Result(results / name).view()
+    with closing(Result(results / name)) as result:
+        view = result.view()
     assert [(kind["name"], kind["colour"]) for kind in view["classes"]] == [
         (kind.name, kind.colour) for kind in TARGET.classes
     ]

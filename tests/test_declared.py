@@ -41,7 +41,11 @@ def _declared(pyproject: Path) -> set[str]:
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = project["optional-dependencies"].values()
     names = [*project["dependencies"], *(name for extra in extras for name in extra)]
-    return {re.match(r"[\w.-]+", name)[0].lower() for name in names}
+    return {_normal(re.match(r"[\w.-]+", name)[0]) for name in names}
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_what_is_imported_is_declared(pyproject: Path, folders: list[Path]) -> N
     undeclared = {
         module
         for module in _imported(folders) - own - UNDECLARED.keys()
-        if declared.isdisjoint(name.lower() for name in distributions.get(module, [module]))
+        if declared.isdisjoint(_normal(name) for name in distributions.get(module, [module]))
     }
 
     assert not undeclared

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-
-@dataclass(frozen=True)
-class NucleusClass:
-    """A class of nuclei: its name, and the RGB it is drawn in."""
-
-    name: str
-    colour: tuple[int, int, int]
+from tsfd_client.release import NucleusClass, Release
+from tsfd_client.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,17 @@ class Target:
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
+
+    def release(self, name: str, settings: Settings) -> Release:
+        """A network that was trained for it, as a server would describe it."""
+        return Release(
+            name=name,
+            mpp=self.mpp,
+            classes=self.classes,
+            settings=settings,
+            preset="",
+            precision="float",
+        )
 
 
 # The colours are told apart with the common colour blindnesses.

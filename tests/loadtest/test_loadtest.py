@@ -123,7 +123,8 @@ def test_a_server_that_takes_one_class_for_another_is_told(server: TritonServer)
 def test_no_server_fails(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["smoke", "--server", "localhost:9", "--bare", "2", "--out", str(tmp_path)])
+    options = ["--server", "localhost:9", "--bare", "2", "--repository", str(repository)]
+    code = main(["smoke", *options, "--out", str(tmp_path)])
 
     assert code == 1
     assert "No Triton server answers at localhost:9" in capsys.readouterr().err

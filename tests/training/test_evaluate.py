@@ -20,6 +20,7 @@ from fields import write_manifest
 
 from conversion.contract import OUTPUTS
 from conversion.parity import HALF
+from conversion.release import release_file
 from metrics.panoptic_quality import panoptic_quality
 from serving.environment import ROOT
 from serving.server import ARTEFACT, TritonServer
@@ -224,7 +225,8 @@ def test_the_command_reads_from_a_server(
     assert "fields test, first 1 images; server" in shown
     result = json.loads(out.read_text())
     assert result["weights"] == f"server {server.grpc_url}"
-    assert result["sha256"] is None
+    served = json.loads(release_file(server.repository).read_text())
+    assert (result["sha256"], result["preset"]) == (served["weights_sha256"], served["preset"])
     assert result["settings"]["method"] == "reference"
 
 

@@ -23,7 +23,6 @@ from training.model.serving import probabilities
 from training.target import PANNUKE, Target
 from tsfd_client.nuclei.assemble import Results, TileResult, assemble, between
 from tsfd_client.nuclei.result import Nuclei
-from tsfd_client.release import NucleusClass, Release
 from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, Tiling, tiling
 
@@ -78,14 +77,7 @@ class Probabilities:
         results = _results(self.tiles, self.answers, parameters)
         tiles = between(self.tiling, results) if ask else []
         more = _results(tiles, ask(tiles), parameters) if ask and tiles else []
-        release = Release(
-            name=_RELEASE,
-            mpp=self.target.mpp,
-            classes=tuple(NucleusClass(c.name, c.colour) for c in self.target.classes),
-            settings=Settings(**asdict(parameters)),
-            preset="",
-            precision="float",
-        )
+        release = self.target.release(_RELEASE, Settings(**asdict(parameters)))
         return assemble(self.tiling, results, self.shape, MPP, release, more)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def from_weights(path: Path, settings: Settings) -> Source:
     except (ValueError, weights.WeightsError) as error:
         raise SourceError(str(error)) from error
     _check_classes(path.name, [kind.name for kind in target.classes])
+    backend = keras.backend.backend()
     return Source(
         segment=partial(segment_all, network, parameters=parameters, target=target),
         description={
@@ -63,7 +65,11 @@ def from_weights(path: Path, settings: Settings) -> Source:
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "preset": preset,
             "settings": vars(parameters),
-            "versions": _versions("tsfd-client", "numpy", "keras", keras.backend.backend()),
+            "versions": {
+                **_versions("tsfd-client", "numpy", "keras"),
+                # Not that of a distribution, which has other names for other hardware.
+                backend: import_module(backend).__version__,
+            },
         },
     )
 
