@@ -213,7 +213,6 @@ def test_no_tls(gateway: Gateway, server: TritonServer) -> None:
 CLOSED = {
     "model control": lambda connection: connection.load_model(MODEL, headers=AUTHORIZED),
     "repository": lambda connection: connection.get_model_repository_index(AUTHORIZED),
-    "configuration": lambda connection: connection.get_model_config(MODEL, headers=AUTHORIZED),
     "statistics": lambda connection: connection.get_inference_statistics(headers=AUTHORIZED),
     "logging": lambda connection: connection.get_log_settings(AUTHORIZED),
     "tracing": lambda connection: connection.get_trace_settings(headers=AUTHORIZED),
