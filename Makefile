@@ -40,7 +40,7 @@ setup:  ## create .venv and the embedded server's environment
 
 ready:
 	@test -e $(VENV)/.serve || echo "The first time, everything is installed and converted: about two minutes."
-	+$(TOGETHER) triton $(READY) kernels
+	+$(TOGETHER) triton $(READY) kernels BRIEF=1
 
 tested: | $(VENV)/.made
 	+$(TOGETHER) triton $(VENV)/.test
@@ -79,7 +79,7 @@ export: $(VENV)/.serve  ## WEIGHTS -> build/saved_model
 	@$(RUN) -m training.export --weights "$(WEIGHTS)" --out build/saved_model
 
 convert: export  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
-	@$(RUN) -m conversion $(if $(TARGETS),--targets $(TARGETS)) \
+	@$(RUN) -m conversion $(if $(BRIEF),--brief) $(if $(TARGETS),--targets $(TARGETS)) \
 		$(if $(INT8),--int8 "$(INT8)") $(if $(TENSORRT),--tensorrt "$(TENSORRT)")
 	@$(if $(CHOICE),touch,rm -f) $(CHOSEN)
 

@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             slide = arguments.slide
             if slide is None:
                 slide = Path(folder) / "disc.tif"
-                picture, _ = read_image(histology.path(), mpp=0.25)
+                picture, _ = read_image(histology.path(), mpp=histology.MPP)
                 write_slide(slide, picture, side=_SIDE, mm2=_MM2)
             figures = measure(server, slide, Path(folder))
     except (ServerError, TsfdError) as error:

@@ -19,7 +19,10 @@ import hashlib
 import logging
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -31,6 +34,7 @@ from conversion.sidecar import misfit, sidecar_file
 
 TARGETS = ("cpu", "check", "tensorrt")
 INSTALLED = {"cpu": "model.onnx", "tensorrt": "model.plan"}
+_LOG = "conversion.log"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,14 +43,32 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
-        _run(arguments)
+        with _quiet(arguments) as screen:
+            outcome = _run(arguments, screen)
     except ConversionError as error:
         print(f"conversion: {error}", file=sys.stderr)
         return 1
+    if outcome:
+        print(outcome)
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> None:
+@contextmanager
+def _quiet(arguments: argparse.Namespace) -> Iterator[TextIO]:
+    """What is printed goes to a file if so wished; gives the screen."""
+    screen = sys.stdout
+    if not arguments.brief:
+        yield screen
+        return
+    with (_output_folder(arguments.out) / _LOG).open("w") as log, redirect_stdout(log):
+        yield screen
+
+
+def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
+    """Convert what is not installed; returns what became of it, None if nothing is to be installed.
+
+    `screen` is told what takes long.
+    """
     folder = install.version_folder(arguments.repository)
     targets, left_out = _targets(arguments.targets, container=arguments.tensorrt is not None)
     network = release.read_network(arguments.saved_model)
@@ -68,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
         from conversion.convert import convert
         from conversion.parity import Served
 
+        print("Converting the network and proving every form of it ...", file=screen, flush=True)
         names = tuple(kind["name"] for kind in network.target["classes"])
         made = convert(
             arguments.saved_model,
@@ -81,10 +104,11 @@ def _run(arguments: argparse.Namespace) -> None:
         files = {folder / name: content for name, content in made.files.items()}
         remarks = [made.check] if made.check else []
         remarks += [f"Left out {name}: {why}." for name, why in left_out.items()]
-    if not INSTALLED.keys().isdisjoint(targets):
-        _install(arguments.repository, files, described, record, origin)
     if remarks:
         print(*remarks)
+    if INSTALLED.keys().isdisjoint(targets):
+        return None
+    return _install(arguments.repository, files, described, record, origin)
 
 
 def _install(
@@ -93,15 +117,14 @@ def _install(
     described: dict[Path, bytes],
     record: release.Release,
     origin: release.Origin,
-) -> None:
+) -> str:
     if not files and all(_holds(path, content) for path, content in described.items()):
-        print(f"{repository} is up to date with release {record.release}.")
-        return
+        return f"{repository} is up to date with release {record.release}."
     install.write(files | described)
     for path in files:
         print(f"Installed {path} ({len(files[path]) / 1e6:.1f} MB).")
     _remove_others(install.version_folder(repository), origin)
-    print(f"{repository} holds release {record.release}.")
+    return f"{repository} holds release {record.release}, proven equal to its SavedModel."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--saved-model", type=Path, default=Path("build/saved_model"))
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--out", type=Path, default=Path("build/conversion"))
+    parser.add_argument(
+        "--brief", action="store_true", help=f"say what became of it; the rest goes to OUT/{_LOG}"
+    )
     parser.add_argument(
         "--int8",
         type=Path,

@@ -172,7 +172,6 @@ def _compare(
 
 
 def _write_onnx(saved_model: Path, origin: Origin, patches: np.ndarray | None, out: Path) -> Forms:
-    print(f"Converting {saved_model} and comparing every form with it ...", flush=True)
     with quiet_tensorflow():
         from conversion.to_onnx import convert as to_onnx
     start = time.perf_counter()

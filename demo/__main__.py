@@ -38,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR")
     arguments = parser.parse_args(argv)
     try:
-        _run(arguments.image or histology.path(), arguments.mpp, arguments.out)
+        if arguments.image:
+            _run(arguments.image, arguments.mpp, arguments.out)
+        else:
+            _run(histology.path(), arguments.mpp or histology.MPP, arguments.out)
     except (ServerError, TsfdError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -73,6 +76,7 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
     print(f"Look at the nuclei in a browser:  {tsfd} view {out}")
     print("Segment a picture of your own:    make demo IMAGE=biopsy.png MPP=0.25")
     print("Keep a server running for many:   make serve")
+    print("On a host with an NVIDIA GPU it runs as a TensorRT engine: deploy/README.md")
 
 
 def _segment(

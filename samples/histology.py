@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 _PACKAGE = "stardist"
 _IMAGE = Path("data/images/histo.jpg")
 
+MPP: Final = 0.25
+"""Micrometres per pixel that are assumed: the image does not state its scale."""
+
 
 def path() -> Path:
     """Path of the H&E image in the package stardist (BSD-3-Clause), 500 x 300 pixels.
-
-    Its scale is not stated; 0.25 µm per pixel is assumed wherever it is used.
 
     The package is located, not imported: its own dependencies are not needed.
 

@@ -80,6 +80,20 @@ def test_cpu_target_installs_and_reports(
 
 
 @pytest.mark.usefixtures("converted_once")
+def test_briefly_it_says_what_became_of_it(
+    saved_model: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert = [*_arguments(saved_model, repository, "--targets", "cpu"), "--brief"]
+    assert (main(convert), main(convert)) == (0, 0)
+    release = _release(repository)["release"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Converting the network and proving every form of it ...",
+        f"{repository} holds release {release}, proven equal to its SavedModel.",
+        f"{repository} is up to date with release {release}.",
+    ]
+
+
+@pytest.mark.usefixtures("converted_once")
 def test_what_is_installed_follows_content_not_times(
     saved_model: Path,
     repository: Path,
