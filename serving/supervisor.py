@@ -25,6 +25,7 @@ _CALM: Final = 300.0
 _FIRST_PAUSE: Final = 1.0  # doubled with every restart of a row
 _UNTIL_SEEN: Final = 1.0  # that no more is wanted, by whoever looks at the health
 _DRAIN: Final = 30.0  # at most
+_LAST_CANARIES: Final = 3  # until nothing that was asked before them is under way
 
 logger = logging.getLogger(__name__)
 
@@ -71,20 +72,24 @@ class Supervisor:
         """Say that no more requests are wanted, and wait for those that are under way.
 
         Triton's own end lets go of what waits in its queue. A canary that is sent last comes back
-        last.
+        among the last: the network's streams or instances may overtake each other, by one answer.
         """
         self.health = replace(self.health, state="draining", reason="the server is stopping")
         time.sleep(_UNTIL_SEEN)
         deadline = time.monotonic() + _DRAIN
-        while self._has_canary and self.server.ended() is None:
+        answered = 0
+        while self._has_canary and answered < _LAST_CANARIES and self.server.ended() is None:
             left = deadline - time.monotonic()
             if left <= 0:
                 logger.warning("Requests were still under way after %g s.", _DRAIN)
                 return
             answer = canary.send(self.server.http_url, left)
-            if answer.failure is None or answer.dead:
+            if answer.dead:
                 return
-            time.sleep(0.1)
+            if answer.failure is None:
+                answered += 1
+            else:
+                time.sleep(0.1)
 
     @property
     def _has_canary(self) -> bool:
