@@ -19,6 +19,7 @@ import instances
 import numpy as np
 
 from conversion.agreement import ENOUGH, Agreement
+from conversion.release import release_file
 from samples.patches import patches
 from samples.synthetic import generate
 from serving.environment import ROOT
@@ -120,7 +121,7 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
     if not exact:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     compiled = openvino.compile_model(network, "CPU", settings)
-    told = json.loads((repository / "nuclei_postprocess/1/release.json").read_text())
+    told = json.loads(release_file(repository).read_text())
     release = Release.from_dict(told)
     parameters = instances.Parameters(**release.settings.given())
 

@@ -35,7 +35,7 @@ class Nucleus:
     mask
         bool [h, w]: one 4-connected piece without holes, in its smallest box.
     nucleus_class
-        1..5.
+        Class id, which begins with 1.
     class_prob
         0..1.
     """

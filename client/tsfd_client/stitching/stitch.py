@@ -48,7 +48,7 @@ class Stitched:
 
     @cached_property
     def classes(self) -> np.ndarray:
-        """uint8 [n], 1..5."""
+        """uint8 [n], class ids, which begin with 1."""
         return np.array([n.nucleus_class for n in self.nuclei], np.uint8)
 
     @cached_property

@@ -77,7 +77,7 @@ class Version:
     margin
         Pixels between the nucleus and the nearest inner edge of the tile.
     nucleus_class
-        1..5.
+        Class id, which begins with 1.
     class_prob
         0..1.
     """
