@@ -26,12 +26,13 @@ from training.target import PANNUKE
 from tsfd_client.contract import TISSUES
 from tsfd_client.nuclei.assemble import TileResult
 from tsfd_client.settings import Settings
-from tsfd_client.slides import segment
+from tsfd_client.slides import segment_image
 from tsfd_client.slides.events import read_events
+from tsfd_client.slides.many import Job
+from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.pipeline import Pipeline
-from tsfd_client.slides.request import How
 from tsfd_client.slides.status import status_of
-from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
+from tsfd_client.stitching.grid import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.versions import Corner
 
 _RELEASE = PANNUKE.release("replay", Settings())
@@ -57,8 +58,9 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
         )
     path = folder / "glass.tif"
     write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)
-    with patch.object(segment, "Pipeline", _Replay):
-        segment.segment_slide(path, folder, How(everywhere=True), {"max_in_flight": 1}, _RELEASE)
+    with patch.object(segment_image, "Pipeline", _Replay):
+        job = Job(path, folder, RunOptions(everywhere=True), {"max_in_flight": 1}, _RELEASE)
+        job.run()
     status = status_of(folder)
     times = {event["event"]: event["time"] for event in read_events(folder)}
     return {

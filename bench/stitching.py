@@ -24,8 +24,8 @@ from bench.machine import machine
 from samples.synthetic import generate
 from tsfd_client.contract import TILE
 from tsfd_client.pixels.box import Box
+from tsfd_client.stitching.grid import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.seams import from_table, join_seams, split, to_table
-from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.versions import Edges, TileNuclei, Version, versions
 
 _PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile

@@ -29,8 +29,8 @@ from serving.server import ServerError, TritonServer
 from tsfd_client import Client, Nuclei, TsfdError, read_image
 from tsfd_client.nuclei import wkb
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, boxes_of, from_nuclei, rings_of
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
-from tsfd_client.pixels.slide import open_slide
 from tsfd_client.stitching.join import Nucleus
 from tsfd_client.view import outlines
 
@@ -81,7 +81,7 @@ def write_result(nuclei: Nuclei, image: np.ndarray, count: int, folder: Path) ->
     write_slide(path, image, side=side, mm2=2 * (side * mpp / 1000) ** 2)
     run = folder / "results" / "slide"
     run.mkdir(parents=True)
-    with open_slide(path) as slide:
+    with open_image(path) as slide:
         info = Info(path.name, slide.width, slide.height, mpp, 1.0, nuclei.release)
         Origin(str(path), slide.fingerprint(), mpp).write(run)
     with Writer(run / "nuclei.parquet", info) as writer:

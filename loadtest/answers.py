@@ -24,7 +24,7 @@ from samples.patches import patches
 from samples.synthetic import generate
 from serving.environment import ROOT
 from serving.server import ARTEFACT
-from tsfd_client.nuclei.assemble import TileResult, assemble, between
+from tsfd_client.nuclei.assemble import Assembly, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
@@ -139,10 +139,9 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
     images = []
     for image in _images():
         cut = tiling(image, release.mpp, release.mpp)
-        results = [(tile, result(tile.image)) for tile in cut]
-        more = [(tile, result(tile.image)) for tile in between(cut, results)]
-        found = assemble(cut, results, image.shape[:2], release.mpp, release, more)
-        images.append(_of_image(found))
+        assembly = Assembly(cut, [(tile, result(tile.image)) for tile in cut])
+        more = [(tile, result(tile.image)) for tile in assembly.between]
+        images.append(_of_image(assembly.nuclei(more, release)))
     tiles = [_of_tile(result(tile), release.class_names) for tile in patches()]
     _leave_out_rare(tiles + images)
     return Asked(tiles, images, release, exact=exact)

@@ -17,7 +17,7 @@ from training.exported import Exported
 from training.quiet import quiet_tensorflow
 from training.target import PANNUKE
 from tsfd_client.contract import TILE
-from tsfd_client.stitching.tiling import OVERLAP
+from tsfd_client.stitching.grid import OVERLAP
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from tsfd_client.errors import (
     TsfdError,
 )
 from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.overlay import overlay
 from tsfd_client.nuclei.plausibility import scale_warning
 from tsfd_client.nuclei.result import Nuclei
-from tsfd_client.nuclei.save import overlay, save, write_geojson
+from tsfd_client.nuclei.save import save, write_geojson
 from tsfd_client.pixels.image import read_image
 from tsfd_client.settings import Settings
 

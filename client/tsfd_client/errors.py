@@ -21,3 +21,7 @@ class ServerError(TsfdError):
 
 class OutputError(TsfdError):
     """A result cannot be written."""
+
+
+class DiskFullError(OutputError):
+    """Nor can any other: the disk is full, or may only be read."""

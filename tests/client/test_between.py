@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tsfd_client.stitching.stitch import Stitched, still_wanted, stitch
+from tests.client.stitching.at_once import Stitched, still_wanted, stitch
 from tsfd_client.stitching.tiling import tiling
 from tsfd_client.stitching.versions import Corner, TileNuclei
 

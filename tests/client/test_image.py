@@ -241,5 +241,5 @@ def test_more_pixels_than_memory_are_refused_before_they_are_read(
         read_image(tmp_path / name)
     assert str(error.value).startswith(
         f"{tmp_path / name} has 400000 x 400000 pixels, too many for this machine's memory: "
-        "2560.0 GB are needed and "
+        "1600.0 GB are needed and "
     )

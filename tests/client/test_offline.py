@@ -17,7 +17,7 @@ sys.modules["tritonclient"] = sys.modules["grpc"] = None  # importing them fails
 
 import numpy as np
 import tsfd_client
-from tsfd_client.nuclei.assemble import TileResult, assemble
+from tsfd_client.nuclei.assemble import Assembly, TileResult
 from tsfd_client.release import NucleusClass, Release
 from tsfd_client.stitching.tiling import tiling
 
@@ -37,7 +37,7 @@ release = Release(
     preset="lite",
     precision="float",
 )
-found = assemble(cut, answers, picture.shape[:2], 0.25, release)
+found = Assembly(cut, answers).nuclei([], release)
 tsfd_client.save(found, picture, Path(sys.argv[2]))
 print(found.counts()["blue"])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samples.synthetic import generate
-from tsfd_client.stitching.stitch import stitch
+from tests.client.stitching.at_once import stitch
 from tsfd_client.stitching.tiling import tiling
 from tsfd_client.stitching.versions import TileNuclei
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samples.synthetic import generate
-from tsfd_client.stitching.stitch import stitch
+from tests.client.stitching.at_once import stitch
 from tsfd_client.stitching.tiling import tiling
 from tsfd_client.stitching.versions import TileNuclei
 

@@ -18,7 +18,7 @@ from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, ServerError, Settings, TileResult
 from tsfd_client.cli import main
 from tsfd_client.contract import OUTPUTS
-from tsfd_client.nuclei.assemble import assemble
+from tsfd_client.nuclei.assemble import Assembly
 from tsfd_client.server.protocol import Served, check_contract, read_release
 from tsfd_client.stitching.tiling import tiling
 
@@ -149,7 +149,7 @@ def test_two_releases_in_one_image_are_refused() -> None:
     ]
 
     with pytest.raises(ServerError) as error:
-        assemble(cut, answers, (256, 400), 0.25, replace(FIVE, name="lite-a"))
+        Assembly(cut, answers).nuclei([], replace(FIVE, name="lite-a"))
     assert str(error.value) == (
         "The server changed from one release to another in the middle of the image "
         "(lite-a, lite-b): segment it again."

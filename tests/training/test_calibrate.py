@@ -91,7 +91,7 @@ def test_what_is_left_out_says_nothing_of_a_nucleus() -> None:
     said = np.zeros((256, 256, 6), np.uint8)
     said[:50, :, 1], said[50:, :, 2] = 255, 255
     cut = tiling(image.image, 0.25, 0.25)
-    found = Probabilities(cut, list(cut), [{"class_probs": said}], (256, 256))
+    found = Probabilities(cut, list(cut), [{"class_probs": said}])
 
     nuclei = collect([image], [found])
 

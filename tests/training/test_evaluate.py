@@ -178,7 +178,7 @@ def test_process_and_server_agree(
         for image in images:
             cut = tiling(image, MPP, MPP)
             tiles = list(cut)
-            yield Probabilities(cut, tiles, ask(tiles), image.shape[:2]).nuclei(suited, ask)
+            yield Probabilities(cut, tiles, ask(tiles)).nuclei(suited, ask)
 
     float32 = partial(segment_all, network, parameters=suited)
     in_float32 = evaluate(data, float32, by_tissue=False)

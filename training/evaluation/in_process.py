@@ -21,7 +21,7 @@ from training.data.annotated import MPP
 from training.model.preprocess import TILE
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
-from tsfd_client.nuclei.assemble import Results, TileResult, assemble, between
+from tsfd_client.nuclei.assemble import Assembly, Results, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, Tiling, tiling
@@ -47,8 +47,6 @@ class Probabilities:
         How the image was cut.
     answers
         Of each tile.
-    shape
-        Height and width of the image, pixels at 0.25 mpp.
     target
         What the network tells apart.
     """
@@ -56,7 +54,6 @@ class Probabilities:
     tiling: Tiling
     tiles: list[Tile]
     answers: Answers
-    shape: tuple[int, int]
     target: Target = PANNUKE
 
     def nuclei(
@@ -75,10 +72,11 @@ class Probabilities:
             which is near enough to compare thresholds.
         """
         results = _results(self.tiles, self.answers, parameters)
-        tiles = between(self.tiling, results) if ask else []
+        assembly = Assembly(self.tiling, results)
+        tiles = assembly.between if ask else []
         more = _results(tiles, ask(tiles), parameters) if ask and tiles else []
         release = self.target.release(_RELEASE, Settings(**asdict(parameters)))
-        return assemble(self.tiling, results, self.shape, MPP, release, more)
+        return assembly.nuclei(more, release)
 
 
 def segment(
@@ -137,20 +135,20 @@ def run(
         If an image cannot be used.
     """
     serve = _serving(network)
-    waiting: list[tuple[Tiling, list[Tile], tuple[int, int]]] = []
+    waiting: list[tuple[Tiling, list[Tile]]] = []
     answers: Answers = []
     tiles: list[np.ndarray] = []
 
     def finished() -> Iterator[Probabilities]:
         while waiting and len(answers) >= len(waiting[0][1]):
-            cut, own, shape = waiting.pop(0)
-            yield Probabilities(cut, own, answers[: len(own)], shape, target)
+            cut, own = waiting.pop(0)
+            yield Probabilities(cut, own, answers[: len(own)], target)
             del answers[: len(own)]
 
     for image in images:
         cut = tiling(image, MPP, target.mpp)
         own = list(cut)
-        waiting.append((cut, own, image.shape[:2]))
+        waiting.append((cut, own))
         tiles += [tile.image for tile in own]
         while len(tiles) >= BATCH:
             answers += _answers(serve, tiles[:BATCH])

@@ -101,6 +101,8 @@ def _check(server: options.Server) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from tsfd_client.export import export
+    from tsfd_client.slides.memory import give_back
 
+    give_back()
     print(f"Wrote {export(arguments.folder, arguments.to, arguments.out)}")
     return 0

@@ -60,13 +60,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     _add_server(server)
     commands.add_parser("check", parents=[server], help="does the server work? Sends it a patch.")
     segment = commands.add_parser(
-        "segment", parents=[server], help="segment pictures and slides; goes on with slides begun"
+        "segment", parents=[server], help="segment pictures and slides; goes on with those begun"
     )
     _add_segment(segment)
-    status = commands.add_parser("status", help="how far the slides in a folder are")
+    status = commands.add_parser("status", help="how far the images in a folder are")
     status.add_argument("folder", type=Path, metavar="DIR")
-    export = commands.add_parser("export", help="write a slide's nuclei in another format")
-    export.add_argument("folder", type=Path, metavar="DIR", help="of a slide that is done")
+    export = commands.add_parser("export", help="write an image's nuclei in another format")
+    export.add_argument("folder", type=Path, metavar="DIR", help="of an image that is done")
     export.add_argument("--to", required=True, choices=FORMATS, help="format")
     export.add_argument("--out", type=Path, metavar="PATH", help="default: in DIR")
     view = commands.add_parser("view", help="look at results in a browser on this machine")
@@ -100,7 +100,9 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="picture or slide")
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="picture, slide, or folder of them"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/<name>")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
     parser.add_argument(
@@ -115,24 +117,18 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--no-tissue", action="store_true", help="segment everything, glass too")
 
-    slides = parser.add_argument_group("slides")
-    slides.add_argument(
+    many = parser.add_argument_group("many images")
+    many.add_argument(
         "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
     )
-    slides.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="only every N-th slide from the I-th on"
+    many.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only every N-th image from the I-th on"
     )
-    slides.add_argument(
+    many.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         help="of a Dask cluster: tcp://host:port, or its file",
     )
-
-    pictures = parser.add_argument_group("pictures")
-    pictures.add_argument(
-        "--skip-existing", action="store_true", help="leave out pictures whose results are there"
-    )
-    pictures.add_argument("--parquet", action="store_true", help="write the table as Parquet")
 
     requests = parser.add_argument_group("requests")
     requests.add_argument(
@@ -148,7 +144,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--in-flight",
         type=_count,
         metavar="N",
-        help="most requests under way, default 4, of a slide 32: as many as are answered quickly",
+        help="most requests under way, default 32: as many as are answered quickly",
     )
     requests.add_argument(
         "--timeout", type=float, default=60.0, metavar="S", help="of a request, default %(default)g"
@@ -157,8 +153,8 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=float,
         metavar="S",
-        help="for a server that is gone or overloaded, default 30, with a slide 300; where it is "
-        "given, also for one that is not there at the start",
+        help="for a server that is gone or overloaded, default 300; where it is given, also for "
+        "one that is not there at the start",
     )
 
     thresholds = parser.add_argument_group("thresholds, by default the server's")

@@ -1,4 +1,4 @@
-"""A finished slide's nuclei in the formats of other tools."""
+"""A finished image's nuclei in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _NAMES = {
     "pmtiles": "nuclei.pmtiles",
     "site": "site",
 }
+_MODULES = {name: f"tsfd_client.nuclei.{name}" for name in ("geojson", "csv")}
 FORMATS = tuple(_NAMES)
 """What `export` writes."""
 _FOLDERS = {"spatialdata": "zarr.json", "ome-zarr": "zarr.json", "site": "index.html"}
@@ -62,8 +63,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     left_out: list[str] | None = None
     try:
         # Only now: the libraries are heavy, and optional.
-        import_module("tsfd_client.slides.memory").give_back()
-        write = import_module(f"{__name__}.to_{to.replace('-', '_')}").write
+        write = import_module(_MODULES.get(to, f"{__name__}.to_{to.replace('-', '_')}")).write
         if to in _FOLDERS:
             with _replacing_folder(path, _FOLDERS[to]) as partial:
                 left_out = write(folder if to == "site" else folder / "nuclei.parquet", partial)

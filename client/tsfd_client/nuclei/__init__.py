@@ -1,8 +1,9 @@
 """The nuclei of an image, and every way to write them down.
 
-assemble, result      answers for the tiles of a picture -> `Nuclei`
-table, wkb            GeoParquet
-geojson, save         GeoJSON, CSV, label image, overlay
-raster, overview      label image of a slide, and its densities
-plausibility          whether sizes and numbers speak against the scale
+assemble, result                        answers for the tiles of an image in memory -> `Nuclei`
+table, wkb                              ``nuclei.parquet``, from which all others are made
+geojson, csv, labels, overlay, save     of a picture
+overview                                of a slide: the densities of its classes
+summary, plausibility                   figures, and whether they speak against the scale
+raster                                  nuclei as pixels
 """

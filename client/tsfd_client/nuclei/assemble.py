@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from tsfd_client.contract import TISSUES
 from tsfd_client.errors import ServerError
-from tsfd_client.nuclei.result import Nuclei, describe
+from tsfd_client.nuclei.result import Nuclei, from_table
+from tsfd_client.nuclei.table import from_nuclei, from_seams
 from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
-from tsfd_client.stitching.stitch import still_wanted, stitch
+from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.seams import join_seams, split
 from tsfd_client.stitching.tiling import Tile, Tiling
-from tsfd_client.stitching.versions import TileNuclei
+from tsfd_client.stitching.versions import Corner, TileNuclei, Version, versions
 
 _BLANK = 215
 
@@ -49,62 +53,89 @@ def batches(tiles: Iterable[Tile], size: int) -> list[list[Tile]]:
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 
 
-def tissue_weight(tile: np.ndarray) -> float:
-    """How much a tile's guess of the tissue counts: the share of it that is not glass."""
-    return 1e-6 + float(np.mean(tile[..., 1] < _BLANK))
-
-
-def between(tiling: Tiling, results: Results) -> list[Tile]:
-    """The tiles to be asked for as well, once all of an image are answered: nuclei were cut."""
-    corners = still_wanted(_nuclei(results), *tiling.image.shape[:2])
-    return [tiling.tile(y, x) for y, x in corners]
-
-
-def assemble(
-    tiling: Tiling,
-    results: Results,
-    shape: tuple[int, int],
-    mpp: float,
-    release: Release,
-    more: Results | None = None,
-) -> Nuclei:
-    """Stitch the answers for all tiles of an image.
+class Assembly:
+    """The answers for all tiles of an image, on their way to its nuclei.
 
     Parameters
     ----------
     tiling, results
         The tiles of an image and the answers for them.
-    shape
-        Height and width of the image given.
-    mpp
-        Its micrometres per pixel.
-    release
-        What answered, and by which thresholds.
-    more
-        The answers for the tiles of `between`.
 
-    Raises
-    ------
-    ServerError
-        If a tile comes from another release, or the release has another scale than the tiles.
+    Attributes
+    ----------
+    between
+        Tiles to be asked for as well: what nuclei are cut in others they hold whole.
     """
-    more = more or []
-    names = {release.served, *(result.release for _, result in results + more)}
-    if len(names) > 1 or release.mpp != tiling.mpp:
-        raise ServerError(
-            f"The server changed from one release to another in the middle of the image "
-            f"({', '.join(sorted(names))}): segment it again."
+
+    def __init__(self, tiling: Tiling, results: Results) -> None:
+        self._tiling = tiling
+        self._results = results
+        self._found: dict[str, list[Version]] = {}
+        self._wanted: dict[str, list[Corner]] = {}
+        said = {(tile.y, tile.x): self._nuclei(tile, result) for tile, result in results}
+        for block in tiling.plan.blocks:
+            answered = [(said[t.corner], t.inner) for t in block.tiles if t.corner in said]
+            found = [v for nuclei, inner in answered for v in versions(nuclei, inner)]
+            self._found[block.name] = found
+            self._wanted[block.name] = wanted(found, block.inner)
+        corners = sorted({corner for asked in self._wanted.values() for corner in asked})
+        self.between = [tiling.tile(y, x) for y, x in corners]
+
+    def nuclei(self, more: Results, release: Release) -> Nuclei:
+        """Stitch the answers.
+
+        Parameters
+        ----------
+        more
+            The answers for the tiles of `between`. Without them, what is cut stays cut.
+        release
+            What answered, and by which thresholds.
+
+        Raises
+        ------
+        ServerError
+            If a tile comes from another release, or the release has another scale than the tiles.
+        """
+        tiling = self._tiling
+        names = {release.served, *(result.release for _, result in self._results + more)}
+        if len(names) > 1 or release.mpp != tiling.mpp:
+            raise ServerError(
+                f"The server changed from one release to another in the middle of the image "
+                f"({', '.join(sorted(names))}): segment it again."
+            )
+        table = pa.concat_tables(self._tables(more, release))
+        if tiling.tissue is not None:
+            x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
+            table = table.filter(pa.array(lies_on(tiling.tissue, x, y, *tiling.shape)))
+        return from_table(table, tiling, self._tissue_probs(), release)
+
+    def _tables(self, more: Results, release: Release) -> Iterator[pa.Table]:
+        """The nuclei of each block, then those of the seams, as a slide's file has them."""
+        tiling, plan = self._tiling, self._tiling.plan
+        asked = {(tile.y, tile.x): self._nuclei(tile, result) for tile, result in more}
+        scale = {"scale": tiling.scale, "mpp": tiling.given_mpp, "classes": release.class_names}
+        left_open: dict[str, list[Version]] = {}
+        for block in plan.blocks:
+            between = [asked[c] for c in self._wanted[block.name] if c in asked]
+            found = self._found[block.name]
+            found = replace(found, block.inner, between, plan.height, plan.width)
+            closed, left_open[block.name] = split(found, block.own)
+            yield from_nuclei(closed, **scale)
+        rows = (
+            ([v for block in blocks for v in left_open[block.name]], below)
+            for blocks, below in plan.rows()
         )
-    height, width = tiling.image.shape[:2]
-    weights = [tissue_weight(tile.image) for tile, _ in results]
-    tissue = np.average([r.tissue_probs for _, r in results], axis=0, weights=weights)
-    stitched = stitch(_nuclei(results), height, width, _nuclei(more))
-    nuclei = describe(stitched, tiling, shape, mpp, tissue.astype(np.float32), release)
-    if tiling.tissue is None:
-        return nuclei
-    x, y = nuclei.centroids.T
-    return nuclei.where(lies_on(tiling.tissue, x, y, *shape))
+        yield from from_seams(join_seams(rows), **scale)
 
+    def _nuclei(self, tile: Tile, result: TileResult) -> TileNuclei:
+        # Where the image is smaller than a tile, the rest of the tile is padding.
+        height, width = self._tiling.plan.height - tile.y, self._tiling.plan.width - tile.x
+        return TileNuclei(tile.y, tile.x, result.instance_map[:height, :width], result.nuclei)
 
-def _nuclei(results: Results) -> list[TileNuclei]:
-    return [TileNuclei(tile.y, tile.x, r.instance_map, r.nuclei) for tile, r in results]
+    def _tissue_probs(self) -> np.ndarray:
+        """Mean over the tiles, weighted by the share of each that is not glass; float32 [19]."""
+        if not self._results:
+            return np.full(len(TISSUES), 1 / len(TISSUES), np.float32)
+        weights = [1e-6 + float(np.mean(t.image[..., 1] < _BLANK)) for t, _ in self._results]
+        probs = np.average([r.tissue_probs for _, r in self._results], axis=0, weights=weights)
+        return np.asarray(probs, np.float32)

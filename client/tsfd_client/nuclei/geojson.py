@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +13,44 @@ import pyarrow.compute as pc
 
 from tsfd_client.files import replacing
 from tsfd_client.nuclei.table import read_batches, read_info, rings_of
+from tsfd_client.release import Release
 
 Colours = dict[str, tuple[int, int, int]]
 """RGB by class name."""
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write ``nuclei.geojson.gz``: the detections of `lines`, with neither a time nor a name.
+    """Write the detections of `lines`, zipped if `path` ends in ``.gz``.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    with (
-        replacing(path) as partial,
-        partial.open("wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream,
-    ):
-        for text in lines(parquet):
-            stream.write(text)
+    with replacing(path) as partial, partial.open("wb") as file:
+        if path.suffix != ".gz":
+            file.writelines(lines(parquet))
+            return
+        # The same nuclei give the same bytes: neither a time nor a name.
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+            stream.writelines(lines(parquet))
 
 
 def lines(parquet: Path) -> Iterator[bytes]:
     """Parts of a FeatureCollection that QuPath imports as detections, a nucleus on a line."""
-    release = read_info(parquet).release
+    return lines_of(read_batches(parquet), read_info(parquet).release)
+
+
+def lines_of(tables: Iterable[pa.Table], release: Release) -> Iterator[bytes]:
+    """The same of tables of `tsfd_client.nuclei.table.SCHEMA`."""
     told = {"type": "FeatureCollection", "release": release.name, "served": release.to_dict()}
     head = json.dumps(told, ensure_ascii=False, separators=(",", ":"))[:-1] + ',"features":['
     yield head.encode()
     surplus = 1  # every feature begins with a comma, which the first must not
-    for table in read_batches(parquet):
-        yield _features(table, release.colours)[surplus:]
-        surplus = 0
+    for table in tables:
+        if len(table):
+            yield _features(table, release.colours)[surplus:]
+            surplus = 0
     yield b"\n]}\n"
 
 

@@ -1,4 +1,4 @@
-"""Nuclei as pixels again: the label image of a slide at 0.25 mpp, a square at a time."""
+"""Nuclei as pixels again: label images at the network's scale, and at the image's own."""
 
 from __future__ import annotations
 
@@ -54,6 +54,51 @@ def draw(parquet: Path, side: int) -> Iterator[tuple[int, int, np.ndarray | None
                 left,
                 fill(offsets, corners, part["id"].to_numpy(), bottom - top, right - left),
             )
+
+
+def draw_whole(table: pa.Table, scale: float, shape: tuple[int, int]) -> np.ndarray:
+    """The label image of an image at its own scale.
+
+    Parameters
+    ----------
+    table
+        Of `tsfd_client.nuclei.table.from_nuclei`; row i - 1 becomes id i.
+    scale
+        Pixels of the image per pixel of the network.
+    shape
+        Height and width of the image.
+
+    Returns
+    -------
+    int32 [H, W]
+        0 where there is no nucleus.
+    """
+    rows, columns = (_seen(length, scale) for length in shape)
+    offsets, points = rings_of(table)
+    corners = np.rint(points / scale).astype(np.int64)
+    ids = np.arange(1, len(table) + 1)
+    picture = fill(offsets, corners, ids, rows[-1] + 1, columns[-1] + 1).view(np.int32)
+    return picture if scale == 1 else picture[rows[:, None], columns]
+
+
+def draw_bands(parquet: Path, side: int) -> Iterator[np.ndarray]:
+    """The same of a ``nuclei.parquet``, from top to bottom: uint32 [`side` or fewer, W]."""
+    info = read_info(parquet)
+    rows, columns = (_seen(length, info.scale) for length in (info.height, info.width))
+    for top in range(0, info.height, side):
+        seen = rows[top : top + side]
+        first, end = int(seen[0]), int(seen[-1]) + 1
+        table = read_overlapping(parquet, first * info.scale, end * info.scale).combine_chunks()
+        offsets, points = rings_of(table)
+        corners = np.rint(points / info.scale).astype(np.int64) - (0, first)
+        band = fill(offsets, corners, table["id"].to_numpy(), end - first, columns[-1] + 1)
+        yield band if info.scale == 1 else band[seen[:, None] - first, columns]
+
+
+def _seen(length: int, scale: float) -> np.ndarray:
+    """The network's pixel in which the centre of each of so many pixels of the image lies."""
+    last = max(1, round(length / scale)) - 1
+    return np.minimum(((np.arange(length) + 0.5) / scale).astype(np.intp), last)
 
 
 def fill(

@@ -1,19 +1,22 @@
-"""The result of a segmentation."""
+"""The nuclei of an image in memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 
 from tsfd_client.contract import TISSUES
+from tsfd_client.nuclei import wkb
+from tsfd_client.nuclei.raster import draw_whole
+from tsfd_client.nuclei.table import SCHEMA, boxes_of, classes_of, rings_of, sides
 from tsfd_client.release import Release
-from tsfd_client.stitching.outline import outline
-from tsfd_client.stitching.stitch import Stitched
 from tsfd_client.stitching.tiling import Tiling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Nuclei:
     """Every nucleus of an image; row i - 1 of each array describes instance id i.
 
@@ -30,11 +33,11 @@ class Nuclei:
     class_probs
         float32 [n]; share of the class in the nucleus, 0..1.
     centroids
-        float32 [n, 2]; x, y.
+        float64 [n, 2]; x, y.
     boxes
-        float32 [n, 4]; x_min, y_min, x_max, y_max.
+        float64 [n, 4]; x_min, y_min, x_max, y_max.
     contours
-        n arrays float32 [k, 2]; x, y of the outline's corners along the edges of pixels at the
+        n arrays float64 [k, 2]; x, y of the outline's corners along the edges of pixels at the
         network's scale, open (the first does not repeat): a valid polygon with the area of the
         mask.
     areas_um2
@@ -43,6 +46,8 @@ class Nuclei:
         float32 [19]; mean over the tiles, weighted by how much tissue they hold.
     mpp
         Micrometres per pixel of the image.
+    scale
+        Pixels of the image per pixel of the network.
     release
         Which network, post-processing and thresholds found them.
     """
@@ -56,10 +61,16 @@ class Nuclei:
     areas_um2: np.ndarray
     tissue_probs: np.ndarray
     mpp: float
+    scale: float
     release: Release
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def __repr__(self) -> str:
+        height, width = self.instance_map.shape
+        named = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
+        return f"<Nuclei: {named or 'none'}; {width} x {height} pixels at {self.mpp:g} µm>"
 
     @property
     def class_names(self) -> list[str]:
@@ -84,81 +95,53 @@ class Nuclei:
         numbers = np.bincount(self.classes, minlength=len(names))
         return {name: int(numbers[c]) for c, name in enumerate(names) if c}
 
-    def where(self, kept: np.ndarray) -> Nuclei:
-        """Some of them, numbered anew: bool [n]."""
-        ids = np.zeros(len(self) + 1, np.int32)
-        ids[1:][kept] = np.arange(1, kept.sum() + 1)
-        return replace(
-            self,
-            instance_map=ids[self.instance_map],
-            classes=self.classes[kept],
-            class_probs=self.class_probs[kept],
-            centroids=self.centroids[kept],
-            boxes=self.boxes[kept],
-            contours=[self.contours[row] for row in np.flatnonzero(kept)],
-            areas_um2=self.areas_um2[kept],
-        )
-
-    def table(self) -> dict[str, np.ndarray | list[str]]:
-        """Columns by name, one row per nucleus; ``pandas.DataFrame(nuclei.table())`` works."""
-        return {
+    def table(self) -> pa.Table:
+        """A row per nucleus, the columns of ``nuclei.parquet``; ``.to_pandas()`` works."""
+        rings = [np.concatenate([contour, contour[:1]]) for contour in self.contours]
+        columns = {
             "id": np.arange(1, len(self) + 1),
             "class": self.class_names,
             "class_prob": self.class_probs,
-            "centroid_x": self.centroids[:, 0],
-            "centroid_y": self.centroids[:, 1],
-            "x_min": self.boxes[:, 0],
-            "y_min": self.boxes[:, 1],
-            "x_max": self.boxes[:, 2],
-            "y_max": self.boxes[:, 3],
             "area_um2": self.areas_um2,
+            "centroid_x": np.ascontiguousarray(self.centroids[:, 0]),
+            "centroid_y": np.ascontiguousarray(self.centroids[:, 1]),
+            "bbox": sides(self.boxes),
+            "geometry": wkb.encode(
+                np.cumsum([0, *map(len, rings)]), np.concatenate([np.empty((0, 2)), *rings])
+            ),
         }
+        return pa.table(columns, schema=SCHEMA)
 
 
-def describe(
-    stitched: Stitched,
-    tiling: Tiling,
-    shape: tuple[int, int],
-    mpp: float,
-    tissue: np.ndarray,
-    release: Release,
-) -> Nuclei:
-    """Measure the stitched nuclei and carry them back to the pixels of the image given.
+def from_table(table: pa.Table, tiling: Tiling, tissue: np.ndarray, release: Release) -> Nuclei:
+    """The nuclei of an image in memory.
 
     Parameters
     ----------
-    stitched
-        Nuclei at the network's scale.
-    shape
-        Height and width of the image given.
+    table
+        Of `tsfd_client.nuclei.table.from_nuclei`.
+    tiling
+        The image.
+    tissue
+        float32 [19].
+    release
+        What found them.
     """
-    scale = tiling.scale
-    count = len(stitched.nuclei)
-    centroids = np.zeros((count, 2), np.float32)
-    areas = np.zeros(count, np.float32)
-    contours = []
-    for row, nucleus in enumerate(stitched.nuclei):
-        ys, xs = np.nonzero(nucleus.mask)
-        centroids[row] = nucleus.x + xs.mean() + 0.5, nucleus.y + ys.mean() + 0.5
-        areas[row] = len(ys)
-        contours.append(outline(nucleus.mask, nucleus.x, nucleus.y).astype(np.float32) / scale)
-    instance_map = stitched.instance_map
-    if scale != 1:
-        rows, columns = (
-            np.minimum(((np.arange(length) + 0.5) * scale).astype(np.intp), end - 1)
-            for length, end in zip(shape, instance_map.shape, strict=True)
-        )
-        instance_map = instance_map[rows[:, None], columns]
-    pixel_um2 = (mpp / scale) ** 2
+    table = table.combine_chunks()
+    offsets, points = rings_of(table)
     return Nuclei(
-        instance_map=instance_map,
-        classes=stitched.classes,
-        class_probs=stitched.class_probs,
-        centroids=centroids / scale,
-        boxes=stitched.boxes.astype(np.float32) / scale,
-        contours=contours,
-        areas_um2=areas * pixel_um2,
+        instance_map=draw_whole(table, tiling.scale, tiling.shape),
+        classes=classes_of(table, release.class_names),
+        class_probs=table["class_prob"].to_numpy(),
+        centroids=np.column_stack(
+            [table[name].to_numpy() for name in ("centroid_x", "centroid_y")]
+        ),
+        boxes=boxes_of(table),
+        # Each ring repeats its first corner at its end.
+        contours=[points[a : b - 1] for a, b in pairwise(offsets)],
+        areas_um2=table["area_um2"].to_numpy(),
         tissue_probs=tissue,
-        mpp=mpp,
+        mpp=tiling.given_mpp,
+        scale=tiling.scale,
         release=release,
     )

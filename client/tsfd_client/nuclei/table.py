@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,7 @@ from tsfd_client.stitching.join import Nucleus
 from tsfd_client.stitching.outline import outline
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_AT_A_TIME: Final = 4_096
 
 SCHEMA = pa.schema(
     [
@@ -116,12 +118,18 @@ def from_nuclei(
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
         "centroid_y": np.ascontiguousarray(centroids[:, 1]),
-        "bbox": pa.StructArray.from_arrays(
-            [pa.array(side) for side in boxes.T.copy()], fields=list(SCHEMA.field("bbox").type)
-        ),
+        "bbox": sides(boxes),
         "geometry": wkb.encode(offsets, polygons),
     }
     return pa.table(columns, schema=SCHEMA.remove(0))
+
+
+def from_seams(
+    nuclei: Iterator[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
+) -> Iterator[pa.Table]:
+    """The same of any number of nuclei, as many at a time as a dense block has."""
+    while some := list(islice(nuclei, _AT_A_TIME)):
+        yield from_nuclei(some, scale=scale, mpp=mpp, classes=classes)
 
 
 class Writer:
@@ -260,6 +268,12 @@ def classes_of(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """Classes of a table's nuclei, uint8 [n]: their places in `names`."""
     numbers: np.ndarray = pc.index_in(table["class"], pa.array(names)).to_numpy().astype(np.uint8)
     return numbers
+
+
+def sides(boxes: np.ndarray) -> pa.StructArray:
+    """Boxes float64 [n, 4], x_min, y_min, x_max, y_max, as a column; `boxes_of` reads it."""
+    fields = list(SCHEMA.field("bbox").type)
+    return pa.StructArray.from_arrays([pa.array(s) for s in boxes.T.copy()], fields=fields)
 
 
 def boxes_of(table: pa.Table) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What an image is: files of pictures and slides, their levels and scale, resampling, tissue.
 
-image, tiff, source                 a whole picture in memory, with its scale
-slide, levels, pyramid, scanner     a slide, read in parts
-in_memory                           a picture in memory as a slide
+opening, folder                     a file, or the files of a folder -> `Slide`
+slide                               a slide or picture, read in parts and at any scale
+scanner, pyramid, in_memory         the levels of a file; levels: what they have in common
+image, tiff, source                 a whole picture, with its scale
 box                                 a rectangle of pixels
 resample                            to the network's scale, whole or in parts
 tissue                              where there is any

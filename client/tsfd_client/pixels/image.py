@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import overload
 
+import imagecodecs
 import numpy as np
 import psutil
 import tifffile
@@ -19,9 +20,8 @@ from tsfd_client.pixels import tiff
 from tsfd_client.pixels.source import Source
 
 _CONVERTED = ("P", "CMYK", "YCbCr")
-_BYTES = 16  # per pixel at the network's scale, from reading an image to writing its nuclei
-_FINEST = 0.25  # micrometres per pixel of a network
-_LARGEST_SCALE = 8.0  # 2 micrometres per pixel: nothing coarser is segmented
+_BYTES = 10  # per pixel while an image is read: Pillow's copies among them
+_LARGE = 1 << 26  # pixels
 _OPENING = threading.Lock()
 
 
@@ -93,8 +93,7 @@ def _check(path: Path, source: Source, mpp: float | None) -> None:
             f"{path} is a slide that does not say its scale: give its micrometres per pixel with "
             "--mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x scan."
         )
-    scale = min(max(1.0, (mpp or _FINEST) / _FINEST), _LARGEST_SCALE)
-    needed = height * width * scale**2 * _BYTES
+    needed = height * width * _BYTES
     free = psutil.virtual_memory().available
     if needed > free:
         raise ImageError(
@@ -136,8 +135,15 @@ def _describe(picture: Image.Image) -> Source:
         dtype=np.dtype(kind.typestr),
         mpp=None,
         is_slide=False,
-        decode=lambda: np.asarray(picture if picture.mode == mode else picture.convert(mode)),
+        decode=lambda: _decode(picture, mode),
     )
+
+
+def _decode(picture: Image.Image, mode: str) -> np.ndarray:
+    if picture.format == "JPEG" and mode == "RGB" and picture.width * picture.height > _LARGE:
+        # Pillow holds four bytes per pixel, and three more to give them away.
+        return imagecodecs.jpeg8_decode(Path(picture.filename).read_bytes())
+    return np.asarray(picture if picture.mode == mode else picture.convert(mode))
 
 
 def reason_of(error: Exception) -> str:

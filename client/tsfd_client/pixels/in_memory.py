@@ -1,31 +1,51 @@
-"""A picture in memory as a slide of one level and smaller ones."""
+"""A picture in memory as a slide of one level, or of several for whoever looks at it."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tsfd_client.pixels.box import Box
+from tsfd_client.pixels.levels import digest_of
 
 _SMALLEST = 512
 
 
-class Whole:
-    """Levels of a picture, uint8 [H, W, 3], each half of the one before."""
+class InMemory:
+    """The levels of a picture, uint8 [H, W, 3].
 
-    def __init__(self, image: np.ndarray, mpp: float) -> None:
-        self.mpp: float | None = mpp
-        self.digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    Parameters
+    ----------
+    image
+        uint8 [H, W, 3].
+    mpp
+        Micrometres per pixel, None where that is not known.
+    source
+        Its file, which tells it from others; without one its pixels do.
+    """
+
+    def __init__(self, image: np.ndarray, mpp: float | None, source: Path | None = None) -> None:
+        self.mpp = mpp
+        pixels = np.ascontiguousarray(image).data
+        self.digest = digest_of(source) if source else hashlib.sha256(pixels).hexdigest()
         self.dicom_uids: dict[str, str] = {}
         self._images = [image]
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Height and width of every level, largest first."""
+        return [level.shape[:2] for level in self._images]
+
+    def add_levels(self) -> None:
+        """Add levels, each half of the one before: a part seen from afar is read fast then."""
         while max(self._images[-1].shape) > _SMALLEST:
             height, width = (-(-side // 2) for side in self._images[-1].shape[:2])
             self._images.append(
                 cv2.resize(self._images[-1], (width, height), interpolation=cv2.INTER_AREA)
             )
-        self.shapes: list[tuple[int, int]] = [level.shape[:2] for level in self._images]
 
     def read(self, level: int, box: Box) -> np.ndarray:
         """A part of a level, uint8 [h, w, 3]."""

@@ -98,12 +98,30 @@ def find_dicom(folder: Path) -> Path:
     ImageError
         If there is none, or several slides. If OpenSlide is not installed.
     """
-    files = [path for path in sorted(folder.glob("*.dcm")) if is_scanner_file(path)]
-    if not files:
+    slides = _by_series(folder)
+    if not slides:
         raise ImageError(f"{folder} is a folder without a DICOM slide (*.dcm).")
-    if len({_series(path) for path in files}) > 1:
+    if len(slides) > 1:
         raise ImageError(f"{folder} holds several DICOM slides: give a file of one of them.")
-    return files[0]
+    return slides[0]
+
+
+def dicom_slides(folder: Path) -> list[Path]:
+    """The DICOM slides in a folder: the folder itself if there is one, of several a file each.
+
+    Raises
+    ------
+    ImageError
+        If OpenSlide is not installed.
+    """
+    slides = _by_series(folder)
+    return slides if len(slides) > 1 else [folder] * len(slides)
+
+
+def _by_series(folder: Path) -> list[Path]:
+    """The first file of each DICOM slide in a folder."""
+    files = [path for path in sorted(folder.glob("*.dcm")) if is_scanner_file(path)]
+    return list({_series(path): path for path in reversed(files)}.values())[::-1]
 
 
 def _series(path: Path) -> str:

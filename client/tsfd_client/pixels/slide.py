@@ -1,12 +1,9 @@
-"""Slides, read in parts.
+"""Slides and pictures, read in parts and at any scale.
 
-    with open_slide(path) as slide:
-        slide.height, slide.width     pixels of level 0
-        slide.thumbnail(8.0)          the whole slide, small
-        slide.at(0.25).read(box)      uint8 [h, w, 3] at so many micrometres per pixel
-
-OpenSlide reads the formats of the scanners (SVS, NDPI, MRXS, SCN, ...) and DICOM, tifffile reads
-plain and OME-TIFF. Label and macro images are never looked at.
+with open_image(path) as slide:
+    slide.height, slide.width     pixels of level 0
+    slide.thumbnail(8.0)          the whole slide, small
+    slide.at(0.25).read(box)      uint8 [h, w, 3] at so many micrometres per pixel
 """
 
 from __future__ import annotations
@@ -25,10 +22,9 @@ import numpy as np
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import reason_of
+from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
-from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
-from tsfd_client.pixels.resample import Grid, check_mpp, is_possible
-from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
+from tsfd_client.pixels.resample import Grid
 
 _SQUARE = 2048  # pixels of a level, read at a time for a thumbnail
 
@@ -44,17 +40,32 @@ class Slide:
         Micrometres per pixel of level 0.
     height, width
         Of level 0, pixels.
+    is_picture
+        Whether it comes from a camera or an editor, and not from a slide scanner.
+    scale_is_assumed
+        Whether nobody says its scale.
     dicom_uids
         By which DICOM knows level 0, by their keywords; none for other formats.
     """
 
-    def __init__(self, path: Path, levels: Levels, mpp: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        levels: Levels,
+        mpp: float,
+        *,
+        is_picture: bool = False,
+        scale_is_assumed: bool = False,
+    ) -> None:
         self.path = path
         self.mpp = mpp
+        self.is_picture = is_picture
+        self.scale_is_assumed = scale_is_assumed
         self.dicom_uids = levels.dicom_uids
         self._levels = levels
         self.height, self.width = levels.shapes[0]
         self._shrinks = [_shrink(levels.shapes[0], shape) for shape in levels.shapes]
+        self._fingerprint = hashlib.sha256(f"{levels.shapes} {levels.digest}".encode()).hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +171,14 @@ class Slide:
 
     def fingerprint(self) -> str:
         """Tells this slide from any other, whatever it is called: a hash, 64 hexadecimal digits."""
-        return hashlib.sha256(f"{self._levels.shapes} {self._levels.digest}".encode()).hexdigest()
+        return self._fingerprint
+
+    def add_levels(self) -> None:
+        """Give a picture in memory smaller levels, so that parts seen from afar are read fast."""
+        if isinstance(self._levels, InMemory):
+            self._levels.add_levels()
+            shapes = self._levels.shapes
+            self._shrinks = [_shrink(shapes[0], shape) for shape in shapes]
 
     def _level_for(self, shrink: float) -> int:
         """The smallest level that is not coarser."""
@@ -215,63 +233,6 @@ class Scaled:
             If the part cannot be read.
         """
         return self.grid.resample(self._read(self.grid.source(box)), box)
-
-
-def open_slide(path: Path, mpp: float | None = None) -> Slide:
-    """Open a slide.
-
-    Parameters
-    ----------
-    path
-        Of the file; of any of its files, or their folder, for DICOM.
-    mpp
-        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, not a slide, damaged, or does not say its scale. If OpenSlide is not
-        installed.
-    """
-    if not path.exists():
-        raise ImageError(f"There is no file {path}.")
-    if mpp is not None:
-        check_mpp(mpp)
-    levels = _open(path)
-    mpp = levels.mpp if mpp is None else mpp
-    if mpp is None or not is_possible(mpp):
-        levels.close()
-        says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
-        raise ImageError(
-            f"{path} {says}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
-            "40x scan, 0.5 a 20x scan."
-        )
-    return Slide(path, levels, mpp)
-
-
-def is_slide(path: Path) -> bool:
-    """Whether a file is a slide: a scanner's format, DICOM (or its folder), a TIFF of levels.
-
-    False for pictures, whatever their size, and for what is damaged or missing.
-    """
-    if not path.exists():
-        return False
-    try:
-        if path.is_dir():
-            return bool(find_dicom(path))
-        return is_scanner_file(path) or is_pyramid(path)
-    except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
-        return path.is_file() and is_pyramid(path)
-
-
-def _open(path: Path) -> Levels:
-    file = find_dicom(path) if path.is_dir() else path
-    try:
-        return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
-    except ImageError:
-        raise
-    except Exception as error:  # on damaged files the readers raise whatever they happen to
-        raise ImageError(f"{path} cannot be read as a slide: {reason_of(error)}") from error
 
 
 def _shrink(whole: tuple[int, int], shape: tuple[int, int]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 
 from tsfd_client.contract import MODEL
-from tsfd_client.nuclei.assemble import Results, TileResult, assemble, batches, between
+from tsfd_client.nuclei.assemble import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
@@ -94,12 +94,12 @@ class AsyncClient(Connection):
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
         results = await self._ask(list(cut), settings, progress)
-        wanted = await asyncio.to_thread(between, cut, results)
-        more = await self._ask(wanted, settings, progress, len(results))
+        assembly = await asyncio.to_thread(Assembly, cut, results)
+        more = await self._ask(assembly.between, settings, progress, len(results))
         if any(result.release != release.name for _, result in results + more):
             self._release = None  # it serves another one since it was asked
         answered = (await self.release()).with_settings(settings)
-        return await asyncio.to_thread(assemble, cut, results, image.shape[:2], mpp, answered, more)
+        return await asyncio.to_thread(assembly.nuclei, more, answered)
 
     async def _ask(
         self,

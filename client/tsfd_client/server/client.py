@@ -13,7 +13,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client.contract import MODEL
-from tsfd_client.nuclei.assemble import Results, TileResult, assemble, batches, between
+from tsfd_client.nuclei.assemble import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
@@ -134,11 +134,11 @@ class Client(Connection):
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
         results = self._ask(list(cut), settings, progress)
-        more = self._ask(between(cut, results), settings, progress, len(results))
+        assembly = Assembly(cut, results)
+        more = self._ask(assembly.between, settings, progress, len(results))
         if any(result.release != release.name for _, result in results + more):
             self._release = None  # it serves another one since it was asked
-        answered = self.release().with_settings(settings)
-        return assemble(cut, results, image.shape[:2], mpp, answered, more)
+        return assembly.nuclei(more, self.release().with_settings(settings))
 
     def _ask(
         self,

@@ -1,29 +1,26 @@
-"""Slides on the machines of a Dask cluster that is there already: a task is a slide.
+"""Images on the machines of a Dask cluster that is there already: a task is an image.
 
-Slides, results and the server must be at the same paths and address for every worker.
+Images, results and the server must be at the same paths and address for every worker.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tsfd_client.errors import TsfdError
 from tsfd_client.slides.lock import LockedError
+from tsfd_client.slides.many import Job
+from tsfd_client.slides.memory import give_back
+
+Outcome = dict[str, Any] | TsfdError
 
 _PATIENCE: Final = 90.0  # seconds; the lock of a worker that died is free after 60
 _PAUSE: Final = 5.0
 
 
-class Job(Protocol):
-    """What can be sent to a worker."""
-
-    def run(self) -> str:
-        """Segment; returns a line that says what was found."""
-
-
-def run_on_cluster(address: str, jobs: Sequence[Any]) -> Iterator[tuple[Any, str | TsfdError]]:
+def run_on_cluster(address: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs on a cluster; yields each with its result when it is done.
 
     Parameters
@@ -51,8 +48,9 @@ def run_on_cluster(address: str, jobs: Sequence[Any]) -> Iterator[tuple[Any, str
             yield futures[future], _result(future)
 
 
-def _run(job: Job) -> str | TsfdError:
-    """On a worker: a slide of a worker that died is taken over once its lock is free."""
+def _run(job: Job) -> Outcome:
+    """On a worker: an image of a worker that died is taken over once its lock is free."""
+    give_back()
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -65,9 +63,9 @@ def _run(job: Job) -> str | TsfdError:
         time.sleep(_PAUSE)
 
 
-def _result(future: Any) -> str | TsfdError:
+def _result(future: Any) -> Outcome:
     try:
-        result: str | TsfdError = future.result()
+        result: Outcome = future.result()
     except Exception as error:  # whatever a worker's death looks like to Dask
         return TsfdError(f"A worker failed: {error}")
     return result

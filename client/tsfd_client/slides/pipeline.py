@@ -1,7 +1,7 @@
-"""The blocks of a slide, several at a time: read, segmented, stitched, kept.
+"""The blocks of an image, several at a time: read, segmented, stitched, kept.
 
 While the server works on the tiles of one block, the next is read and the one before is stitched.
-In memory are three blocks, whatever the size of the slide. What a block's tiles cut is asked for in
+In memory are three blocks, whatever the size of the image. What a block's tiles cut is asked for in
 tiles between them, once they are all answered.
 """
 
@@ -26,12 +26,12 @@ from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.concurrency import Limit
 from tsfd_client.slides.lock import Lock
-from tsfd_client.slides.plan import Block, Plan, PlannedTile
 from tsfd_client.slides.progress import Progress
 from tsfd_client.slides.run import Run
 from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.blocks import Block, Plan, PlannedTile
+from tsfd_client.stitching.grid import pad
 from tsfd_client.stitching.seams import split, to_table
-from tsfd_client.stitching.tiling import pad
 from tsfd_client.stitching.versions import Corner, TileNuclei, Version, versions
 
 _IN_MEMORY: Final = 3  # blocks
@@ -39,12 +39,12 @@ _IN_MEMORY: Final = 3  # blocks
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Segments the blocks of a slide that are not done yet.
+    """Segments the blocks of an image that are not done yet.
 
     Attributes
     ----------
     scaled, plan, run
-        The slide at the network's scale, which of its tiles, and where the results are kept.
+        The image at the network's scale, which of its tiles, and where the results are kept.
     lock
         On the run: nothing is kept once another process has taken it over.
     client
@@ -73,7 +73,7 @@ class Pipeline:
         Raises
         ------
         ImageError
-            If a part of the slide cannot be read.
+            If a part of the image cannot be read.
         ServerUnavailableError, ServerError
             If the server stopped answering, refuses, or serves another release than at the start.
         LockedError, OSError
@@ -158,7 +158,7 @@ class Pipeline:
         answers = await self._answers(corners, batch)
         self._check(answers)
         self.progress.answered(len(answers))
-        # Where the slide is smaller than a tile, the rest of the tile is padding.
+        # Where the image is smaller than a tile, the rest of the tile is padding.
         height, width = self.plan.height, self.plan.width
         return [
             TileNuclei(y, x, answer.instance_map[: height - y, : width - x], answer.nuclei)

@@ -1,38 +1,48 @@
-"""How far a slide is: a bar for whoever waits, and the log of the run."""
+"""How far an image is: a bar for whoever waits, and the log of the run."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Self
 
 from tqdm import tqdm
 
 from tsfd_client.slides.events import Events
-from tsfd_client.slides.plan import Block, Plan
 from tsfd_client.slides.run import Run
+from tsfd_client.stitching.blocks import Block, Plan
+
+Report = Callable[[int, int], None] | None
+"""Called with the tiles done and the tiles in all: more of them once nuclei were cut."""
 
 
 class Progress:
-    """A bar on a terminal and lines in the log, as a context manager.
+    """What a report or a bar on a terminal says, and lines in the log; a context manager.
 
     Parameters
     ----------
     name
-        Of the slide.
+        Of the image.
     plan, run
         What is to be done, and what is done already.
     area
         Of what is segmented, mm².
     events
         The log.
+    report
+        Who is told in the place of a bar.
     """
 
-    def __init__(self, name: str, plan: Plan, run: Run, area: float, events: Events) -> None:
+    def __init__(
+        self, name: str, plan: Plan, run: Run, area: float, events: Events, report: Report
+    ) -> None:
         self._name = name
         self._plan = plan
         self._area = area
         self._events = events
+        self._report = report
         self._done = [block for block in plan.blocks if run.has(block)]
+        self._tiles_before = sum(len(block.tiles) for block in self._done)
         self._nuclei = 0
         self._tiles = 0
         events.write(
@@ -40,7 +50,7 @@ class Progress:
             tiles=len(plan),
             blocks=len(plan.blocks),
             blocks_done=len(self._done),
-            tiles_done=sum(len(block.tiles) for block in self._done),
+            tiles_done=self._tiles_before,
             mm2=round(area, 4),
         )
 
@@ -48,9 +58,9 @@ class Progress:
         self._bar = tqdm(
             desc=self._name,
             total=len(self._plan),
-            initial=sum(len(block.tiles) for block in self._done),
+            initial=self._tiles_before,
             unit="tile",
-            disable=None,
+            disable=True if self._report else None,
         )
         self._began = time.monotonic()
         return self
@@ -69,6 +79,8 @@ class Progress:
         speed = area / (time.monotonic() - self._began)
         self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
         self._bar.update(tiles)
+        if self._report:
+            self._report(self._tiles_before + self._tiles, self._bar.total)
 
     def kept(self, block: Block, asked: int, between: int, nuclei: int, seconds: float) -> None:
         """A block has been kept.

@@ -1,10 +1,12 @@
-"""The folder of a slide's run: what it was begun with, and which blocks are done.
+"""The folder of an image's run: what it was begun with, and which blocks are done.
 
     run.json                        what decides the result; with anything else it is not resumed
     blocks/r003_c012.closed.parquet nuclei that no other block can change
     blocks/r003_c012.open.parquet   versions of nuclei at the block's borders
-    origin.json                     where the slide is
-    nuclei.parquet nuclei.geojson.gz overview.png tissue.geojson summary.json events.jsonl
+    origin.json                     where the image is
+    nuclei.parquet summary.json events.jsonl, and
+    of a slide    nuclei.geojson.gz overview.png tissue.geojson
+    of a picture  nuclei.geojson nuclei.csv labels.png overlay.png
     DONE                            comes last
 
 A block is done when both of its files are there. They are removed once the run is.
@@ -22,23 +24,26 @@ import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing, sweep
-from tsfd_client.slides.plan import Block
 from tsfd_client.slides.status import DONE
+from tsfd_client.stitching.blocks import Block
 
-_OUTPUTS = ("nuclei.parquet", "nuclei.geojson.gz", "overview.png", "summary.json", DONE)
+_OUTPUTS = ("nuclei.parquet", "summary.json", DONE)
+_OF_A_SLIDE = ("nuclei.geojson.gz", "overview.png")
+_OF_A_PICTURE = ("nuclei.geojson", "nuclei.csv", "labels.*", "overlay.png")
 
 
 class Run:
-    """The folder of a run."""
+    """The folder of a run, of a picture or of a slide."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_picture: bool) -> None:
         self.folder = folder
+        self._outputs = _OUTPUTS + (_OF_A_PICTURE if is_picture else _OF_A_SLIDE)
         self._blocks = folder / "blocks"
 
     @property
     def is_done(self) -> bool:
         """Whether all outputs are there; what somebody has removed is made again."""
-        return all((self.folder / name).is_file() for name in _OUTPUTS)
+        return all(any(self.folder.glob(name)) for name in self._outputs)
 
     def begin(self, facts: dict[str, Any]) -> None:
         """Create the run, or go on with one that was begun with the same facts.
@@ -52,6 +57,7 @@ class Run:
         if path.is_file():
             self._compare(path, facts)
         else:
+            (self.folder / DONE).unlink(missing_ok=True)
             with replacing(path) as partial:
                 partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         if not self.is_done:
@@ -110,6 +116,11 @@ class Run:
         differing = [name for name in {**begun, **facts} if begun.get(name) != facts.get(name)]
         if differing:
             name = differing[0]
+            if name == "slide":
+                raise OutputError(
+                    f"{self.folder} was begun with another image of this name: choose another "
+                    "--out, or remove the folder."
+                )
             raise OutputError(
                 f"{self.folder} was begun with {name.replace('_', ' ')} "
                 f"{json.dumps(begun.get(name))}, not {json.dumps(facts.get(name))}: choose another "

@@ -1,10 +1,9 @@
 """Tiles that overlap -> the nuclei of the image.
 
-tiling      an image is cut into tiles
+grid, blocks, tiling    an image is cut into tiles, and those grouped into blocks
 versions    what each tile says of its nuclei
 between     tiles asked for as well, which hold whole what others cut
 join        overlapping versions become nuclei
-stitch      all of this for an image in memory
-seams       the same where the blocks of a slide meet
+seams       the same where blocks meet
 outline     masks and their outlines
 """

@@ -19,8 +19,8 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.pixels.box import Box
+from tsfd_client.stitching.grid import SIDE, place
 from tsfd_client.stitching.join import Nucleus, components, join
-from tsfd_client.stitching.tiling import SIDE, place
 from tsfd_client.stitching.versions import EDGE, STUB, Corner, Edges, TileNuclei, Version, versions
 
 STRAIGHT = 16

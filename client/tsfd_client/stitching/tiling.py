@@ -1,28 +1,18 @@
-"""Cut an image into overlapping tiles of the network's size and scale."""
+"""An image in memory at the network's scale, cut into tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
-import cv2
 import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.resample import Grid, check_mpp, resample
-
-OVERLAP = 32
-"""Pixels that neighbouring tiles share: context for what lies at a border (8 micrometres at 40x);
-nuclei of any size are joined. Twice as much costs a third more tiles and finds hardly more."""
-
-STEP = TILE - OVERLAP
-"""Pixels from one tile of the grid to the next; the last tile of an axis is nearer."""
-
-SIDE = 16
-"""Tiles of the grid along a block's side. What is joined, and asked for again, in one block knows
-nothing of the others."""
+from tsfd_client.pixels.tissue import is_glass
+from tsfd_client.stitching.blocks import Plan, make_plan
+from tsfd_client.stitching.grid import pad
 
 
 @dataclass(frozen=True)
@@ -44,37 +34,35 @@ class Tiling:
         uint8 [H, W, 3] at the network's scale.
     mpp
         That scale, micrometres per pixel.
+    shape, given_mpp
+        Height, width and scale of the image as it was given.
     scale
-        Pixels of `image` per pixel of the original.
-    ys, xs
-        Upper and left edges of the tiles.
+        Pixels of the image given per pixel of the network.
+    plan
+        The tiles, in blocks.
     tissue
-        bool [h, w], the whole image at any scale: tiles elsewhere are left out. None for none.
+        bool [h, w], the whole image at any scale: only there it is segmented. None for everywhere.
     """
 
     image: np.ndarray
     mpp: float
+    shape: tuple[int, int]
+    given_mpp: float
     scale: float
-    ys: tuple[int, ...]
-    xs: tuple[int, ...]
+    plan: Plan
     tissue: np.ndarray | None = None
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def __iter__(self) -> Iterator[Tile]:
-        for y, x in self._places:
-            yield self.tile(y, x)
+        """The tiles to be asked of: where tissue is told from glass, those with anything on it."""
+        for block in self.plan.blocks:
+            for planned in block.tiles:
+                tile = self.tile(planned.y, planned.x)
+                if self.tissue is None or not is_glass(tile.image, self.mpp):
+                    yield tile
 
     def tile(self, y: int, x: int) -> Tile:
         """The tile whose upper left corner is given, wherever it lies in the image."""
         return Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
-
-    @cached_property
-    def _places(self) -> list[tuple[int, int]]:
-        height, width = self.image.shape[:2]
-        wanted = touched(height, width, self.tissue)
-        return [(self.ys[i], self.xs[j]) for i, j in np.argwhere(wanted)]
 
 
 def tiling(
@@ -99,10 +87,10 @@ def tiling(
         If the image or the scale cannot be used.
     """
     _check(image, mpp)
-    grid = Grid(image.shape[0], image.shape[1], mpp, target)
-    height, width = grid.shape
-    pixels = resample(image, mpp, target)
-    return Tiling(pixels, target, 1 / grid.step, starts(height), starts(width), tissue)
+    shape = image.shape[0], image.shape[1]
+    grid = Grid(*shape, mpp, target)
+    plan = make_plan(*grid.shape, tissue)
+    return Tiling(resample(image, mpp, target), target, shape, mpp, grid.step, plan, tissue)
 
 
 def _check(image: np.ndarray, mpp: float | None) -> None:
@@ -124,56 +112,3 @@ def _check(image: np.ndarray, mpp: float | None) -> None:
     if image.size == 0:
         raise ImageError(f"The image is empty {image.shape}.")
     check_mpp(mpp)
-
-
-def touched(height: int, width: int, tissue: np.ndarray | None) -> np.ndarray:
-    """Which tiles of an image hold tissue.
-
-    Parameters
-    ----------
-    height, width
-        Of the image, pixels at the network's scale.
-    tissue
-        bool [h, w], the whole image at any scale, or None for everywhere.
-
-    Returns
-    -------
-    bool [rows, columns]
-    """
-    ys, xs = starts(height), starts(width)
-    if tissue is None:
-        return np.ones((len(ys), len(xs)), bool)
-    # Sums over rectangles, from the sums over all that lies above and left.
-    sums = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
-    sums[1:, 1:] = tissue.cumsum(axis=0).cumsum(axis=1)
-    tops, bottoms = _cells(ys, height, tissue.shape[0])
-    lefts, rights = _cells(xs, width, tissue.shape[1])
-    held = sums[bottoms][:, rights] - sums[tops][:, rights] - sums[bottoms][:, lefts]
-    holds: np.ndarray = held + sums[tops][:, lefts] > 0
-    return holds
-
-
-def _cells(edges: tuple[int, ...], length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last cell (exclusive) that the tiles touch along one axis."""
-    first = np.array(edges) * cells // length
-    last = -(-np.minimum(np.array(edges) + TILE, length) * cells // length)
-    return first, np.maximum(last, first + 1)
-
-
-def starts(length: int) -> tuple[int, ...]:
-    """Edges of the tiles along one axis; the last tile ends where the image ends."""
-    last = max(0, length - TILE)
-    return (*range(0, last, STEP), last)
-
-
-def place(start: int) -> int:
-    """Which tile of the grid, along one axis, starts there."""
-    return -(-start // STEP)
-
-
-def pad(pixels: np.ndarray) -> np.ndarray:
-    """A tile of an image that is smaller: mirrored below and on the right, up to 256 pixels."""
-    bottom, right = (TILE - length for length in pixels.shape[:2])
-    if bottom == 0 and right == 0:
-        return pixels
-    return cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REFLECT)

@@ -18,22 +18,21 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
-from tsfd_client.nuclei.plausibility import warning_of
-from tsfd_client.nuclei.table import Info, count, read_batches, read_info
-from tsfd_client.pixels.image import read_image
-from tsfd_client.pixels.in_memory import Whole
+from tsfd_client.nuclei.save import PARQUET
+from tsfd_client.nuclei.summary import FILE as SUMMARY
+from tsfd_client.nuclei.table import Info, count, read_info
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
-from tsfd_client.pixels.slide import Slide, is_slide, open_slide
+from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
 from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.view import outlines, pictures, pixels, points
+from tsfd_client.view import outlines, pixels, points
 from tsfd_client.view.zooms import Zooms
 
 COMPARISON: Final = "comparison.json"
 """What `tsfd_client.view.compare` leaves beside the nuclei in which two results differ."""
-_OF_A_PICTURE: Final = "nuclei.geojson"  # also the name of an export of a slide's nuclei
-_OF_A_SLIDE: Final = ("run.json", "summary.json", DONE, COMPARISON)
+_RUN: Final = "run.json"
 _WEB: Final = "web"
 _SCORES: Final = Path(__file__).with_name("scores.json")
 """F1 of classes by the SHA-256 of the weights: from their model card."""
@@ -99,11 +98,10 @@ class Result:
 
     def _warning(self, facts: dict[str, Any]) -> str | None:
         """What was said of its scale when it was segmented."""
-        if not self._is_picture():
-            return _read(self.folder / "summary.json").get("scale_warning")
-        areas = [table["area_um2"].to_numpy() for table in read_batches(self.nuclei, ["area_um2"])]
-        mm2 = facts["mm2"] if facts["mask"] else None
-        return warning_of(np.concatenate([np.empty(0), *areas]), facts["mpp"], mm2)
+        summary = _read(self.folder / SUMMARY)
+        assumed = f"The image does not say its scale: {facts['mpp']:g} µm per pixel is assumed."
+        said = (summary.get("scale_assumed") and assumed, summary.get("scale_warning"))
+        return " ".join(filter(None, said)) or None
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
@@ -146,30 +144,23 @@ class Result:
 
     @cached_property
     def nuclei(self) -> Path:
-        """Its ``nuclei.parquet`` with outlines; that of a picture is made from its GeoJSON.
+        """Its ``nuclei.parquet``.
 
         Raises
         ------
         OutputError
-            If it is not finished or damaged.
+            If it is not finished.
         """
-        if self._is_picture():
-            source = self.folder / _OF_A_PICTURE
-            return self._web(
-                "nuclei.parquet", source, lambda p: pictures.write_table(self.folder, p)
-            )
         if not self._is_complete():
             status = status_of(self.folder)
             reason = f" ({status.error})" if status.error else ""
             raise OutputError(f"{self.name} is not finished: it is {status.state}{reason}.")
-        return self.folder / "nuclei.parquet"
-
-    def _is_picture(self) -> bool:
-        is_slide = any((self.folder / name).is_file() for name in _OF_A_SLIDE)
-        return not is_slide and (self.folder / _OF_A_PICTURE).is_file()
+        return self.folder / PARQUET
 
     def _is_complete(self) -> bool:
-        return any((self.folder / name).is_file() for name in (DONE, COMPARISON))
+        # `tsfd_client.save` writes without a run, the summary last.
+        end = DONE if (self.folder / _RUN).is_file() else SUMMARY
+        return any((self.folder / name).is_file() for name in (end, COMPARISON))
 
     def file(self, name: str) -> Path:
         """One of `FILES`, made where it is missing.
@@ -179,7 +170,16 @@ class Result:
         OutputError
             If it cannot be written.
         """
-        return self._web(name, self.nuclei, lambda path: self.write(name, path))
+        path = self.folder / _WEB / name
+        try:
+            with self._making:
+                if not path.is_file() or path.stat().st_mtime_ns < self.nuclei.stat().st_mtime_ns:
+                    path.parent.mkdir(exist_ok=True)
+                    with replacing(path) as partial:
+                        self.write(name, partial)
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+        return path
 
     def write(self, name: str, path: Path) -> None:
         """Write one of `FILES`.
@@ -190,19 +190,6 @@ class Result:
             If it cannot be written.
         """
         _MADE[name](self.nuclei, path)
-
-    def _web(self, name: str, source: Path, write: Callable[[Path], None]) -> Path:
-        """A file made from another one, anew where that is younger."""
-        path = self.folder / _WEB / name
-        try:
-            with self._making:
-                if not path.is_file() or path.stat().st_mtime_ns < source.stat().st_mtime_ns:
-                    path.parent.mkdir(exist_ok=True)
-                    with replacing(path) as partial:
-                        write(partial)
-        except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
-        return path
 
     @cached_property
     def slide(self) -> Slide:
@@ -219,13 +206,11 @@ class Result:
         path = Path(origin.path)
         if not path.exists():
             raise ImageError(f"Its image has moved: there is no {path} any more.")
-        if is_slide(path):
-            slide = open_slide(path, origin.mpp)
-        else:
-            slide = Slide(path, Whole(read_image(path)[0], origin.mpp), origin.mpp)
+        slide = open_image(path, origin.mpp)
         if slide.fingerprint() != origin.fingerprint:
             slide.close()
             raise ImageError(f"{path} is not the image that was segmented.")
+        slide.add_levels()
         return slide
 
     def close(self) -> None:
@@ -272,9 +257,7 @@ def find(folder: Path) -> list[Result]:
 
 
 def _is_result(folder: Path) -> bool:
-    return any(
-        (folder / name).is_file() for name in (_OF_A_PICTURE, "events.jsonl", DONE, COMPARISON)
-    )
+    return any((folder / name).is_file() for name in (PARQUET, "events.jsonl", DONE, COMPARISON))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def _as_nuclei(parquet: Path, scale: float) -> Nuclei:
         areas_um2=frame.area_um2.to_numpy(),
         tissue_probs=np.zeros(19, np.float32),
         mpp=0.25 / scale,
+        scale=scale,
         release=FIVE,
     )
 

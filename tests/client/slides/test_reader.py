@@ -19,8 +19,9 @@ from slide_files import drop_tile, smaller
 
 from tsfd_client import ImageError, read_image
 from tsfd_client.pixels.box import Box
+from tsfd_client.pixels.opening import is_slide, open_image
 from tsfd_client.pixels.resample import resample
-from tsfd_client.pixels.slide import Slide, is_slide, open_slide
+from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import MPP, read_tissue
 
 SLIDE = Path(__file__).parents[4] / "shared/data/slides/cmu-1-small-region.svs"
@@ -29,11 +30,11 @@ import sys
 from pathlib import Path
 sys.modules["openslide"] = None
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels.slide import is_slide, open_slide
+from tsfd_client.pixels.opening import is_slide, open_image
 path = Path(sys.argv[1])
 print(is_slide(path))
 try:
-    open_slide(path)
+    open_image(path)
 except ImageError as error:
     print(error)
 """
@@ -63,7 +64,7 @@ def in_parts(slide: Slide, side: int) -> np.ndarray:
 def refused(path: Path, mpp: float | None = None) -> str:
     """What is said of a slide that cannot be opened."""
     with pytest.raises(ImageError) as caught:
-        open_slide(path, mpp)
+        open_image(path, mpp)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -71,7 +72,7 @@ def refused(path: Path, mpp: float | None = None) -> str:
 
 @pytest.mark.parametrize("mpp", [0.2, 0.25, 0.3, 0.499])
 def test_parts_of_ome_tiff_equal_the_whole(ome_slide, picture, mpp: float) -> None:
-    with open_slide(ome_slide(mpp=mpp)) as slide:
+    with open_image(ome_slide(mpp=mpp)) as slide:
         assert np.array_equal(in_parts(slide, 173), resample(picture, mpp, 0.25))
         assert slide.at(0.25).scale == pytest.approx(0.25 / mpp)
 
@@ -80,7 +81,7 @@ def test_parts_of_ome_tiff_equal_the_whole(ome_slide, picture, mpp: float) -> No
 def test_parts_of_a_scanners_slide_equal_the_whole(svs_slide, mpp: float) -> None:
     path = svs_slide(mpp=mpp)
 
-    with open_slide(path) as slide:
+    with open_image(path) as slide:
         assert np.array_equal(in_parts(slide, 173), resample(tifffile.imread(path), mpp, 0.25))
 
 
@@ -90,7 +91,7 @@ def test_the_level_nearest_to_the_network_is_read(
 ) -> None:
     """Its pixels lie between those of level 0, where OpenSlide interpolates."""
     for path in (svs_slide(mpp=mpp), ome_slide(mpp=mpp)):
-        with open_slide(path) as slide:
+        with open_image(path) as slide:
             assert (slide.height, slide.width) == picture.shape[:2]
             assert slide.at(0.25).grid.mpp == pytest.approx(2 * mpp)
             assert slide.at(0.25).scale == pytest.approx(0.25 / mpp, rel=0.05)
@@ -100,7 +101,7 @@ def test_the_level_nearest_to_the_network_is_read(
 
 
 def test_a_levels_scale_does_not_suffer_from_rounding(tiff_slide) -> None:
-    with open_slide(tiff_slide(mpp=0.03125 * 2, shrinks=(1, 4))) as slide:
+    with open_image(tiff_slide(mpp=0.03125 * 2, shrinks=(1, 4))) as slide:
         assert slide.at(0.25).scale == 4
 
 
@@ -109,7 +110,7 @@ def test_plain_tiff(tiff_slide, compression: str | None) -> None:
     path = tiff_slide(compression=compression)
 
     assert is_slide(path)
-    with open_slide(path) as slide:
+    with open_image(path) as slide:
         assert slide.mpp == pytest.approx(0.25)
         assert np.array_equal(in_parts(slide, 200), tifffile.imread(path, series=0, level=0))
 
@@ -127,12 +128,12 @@ def test_layouts_of_tiff(tiff_slide, picture, layout: str) -> None:
         options["image"] = np.concatenate([picture, seen], -1)
         picture = np.where(seen, picture, 255)
 
-    with open_slide(tiff_slide(shrinks=(1,), **options)) as slide:
+    with open_image(tiff_slide(shrinks=(1,), **options)) as slide:
         assert np.array_equal(in_parts(slide, 211), picture)
 
 
 def test_ome_tiff_with_a_page_per_colour(ome_slide, picture) -> None:
-    with open_slide(ome_slide(mpp=0.25, planes=True)) as slide:
+    with open_image(ome_slide(mpp=0.25, planes=True)) as slide:
         assert np.array_equal(in_parts(slide, 211), picture)
 
 
@@ -145,7 +146,7 @@ def test_both_readers_see_the_same_colours(tmp_path: Path) -> None:
     with tifffile.TiffFile(tmp_path / "plain.tif", mode="r+") as file:
         file.pages[0].tags["ImageDescription"].overwrite("no scanner")
 
-    with open_slide(SLIDE, mpp=0.25) as slide, open_slide(tmp_path / "plain.tif", 0.25) as plain:
+    with open_image(SLIDE, mpp=0.25) as slide, open_image(tmp_path / "plain.tif", 0.25) as plain:
         assert type(slide._levels) is not type(plain._levels)
         assert np.array_equal(whole(slide), whole(plain))
         assert np.array_equal(whole(slide), read_image(SLIDE)[0])
@@ -163,12 +164,12 @@ def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
     files = sorted(folder.glob("*.dcm"))
     assert len(files) > 1
 
-    with open_slide(SLIDE) as slide:
+    with open_image(SLIDE) as slide:
         pixels, mpp = slide.at(0.25).read(corner), slide.mpp
     fingerprints = set()
     for path in (folder, *files):
         assert is_slide(path)
-        with open_slide(path) as slide:
+        with open_image(path) as slide:
             assert slide.mpp == mpp
             assert np.array_equal(slide.at(0.25).read(corner), pixels)
             fingerprints.add(slide.fingerprint())
@@ -188,7 +189,7 @@ def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
 def test_tiles_that_were_never_scanned_are_white(svs_slide, tiff_slide) -> None:
     for path in (svs_slide(mpp=0.25), tiff_slide()):
         drop_tile(path, 1)
-        with open_slide(path) as slide:
+        with open_image(path) as slide:
             pixels = whole(slide)
         assert (pixels[:128, 128:256] == 255).all()
         assert pixels[:128, :128].mean() < 250
@@ -198,7 +199,7 @@ def test_the_thumbnail_shows_the_whole_slide(svs_slide, tiff_slide, picture, tmp
     outline = '{"type": "Polygon", "coordinates": [[[0, 0], [99, 0], [99, 99], [0, 0]]]}'
     (tmp_path / "tissue.geojson").write_text(outline)
     for path in (svs_slide(), tiff_slide(), tiff_slide("one.tif", shrinks=(1,))):
-        with open_slide(path) as slide:
+        with open_image(path) as slide:
             small = slide.thumbnail(MPP)
             mask = read_tissue(tmp_path / "tissue.geojson", slide.height, slide.width, slide.mpp)
             fine = slide.thumbnail(0.1)
@@ -212,7 +213,7 @@ def test_a_thumbnail_is_made_of_squares_without_seams(tiff_slide) -> None:
     ramp = np.add.outer(np.arange(2500), np.arange(3000)) * 255 / 5500
     image = np.repeat(ramp.astype(np.uint8)[..., None], 3, axis=2)
 
-    with open_slide(tiff_slide(image=image, shrinks=(1,), tile=(512, 512))) as slide:
+    with open_image(tiff_slide(image=image, shrinks=(1,), tile=(512, 512))) as slide:
         small = slide.thumbnail(2.3)
 
     expected = cv2.resize(image, small.shape[1::-1], interpolation=cv2.INTER_AREA)
@@ -221,20 +222,20 @@ def test_a_thumbnail_is_made_of_squares_without_seams(tiff_slide) -> None:
 
 def test_label_and_macro_are_not_read(svs_slide) -> None:
     """Both are black here, and no part of the slide is."""
-    with open_slide(svs_slide()) as slide:
+    with open_image(svs_slide()) as slide:
         assert whole(slide).max(axis=2).min() > 0
         assert slide.thumbnail(MPP).max(axis=2).min() > 0
 
 
 def test_a_scale_may_be_given(svs_slide) -> None:
-    with open_slide(svs_slide(mpp=0.25), mpp=0.5) as slide:
+    with open_image(svs_slide(mpp=0.25), mpp=0.5) as slide:
         assert slide.mpp == 0.5
         assert slide.at(0.25).scale == 0.5
 
 
 def test_a_fingerprint_follows_the_content(svs_slide, tiff_slide, tmp_path: Path) -> None:
     def fingerprint(path: Path, mpp: float | None = None) -> str:
-        with open_slide(path, mpp) as slide:
+        with open_image(path, mpp) as slide:
             return slide.fingerprint()
 
     first = svs_slide(mpp=0.25).rename(tmp_path / "first.svs")
@@ -270,8 +271,8 @@ def test_what_cannot_be_opened(svs_slide, tiff_slide, picture, tmp_path: Path) -
     inks = tiff_slide("inks.tif", image=inks, photometric="separated")
 
     assert refused(tmp_path / "none.svs") == f"There is no file {tmp_path / 'none.svs'}."
-    assert "is not a slide: formats of scanners" in refused(tmp_path / "a.png")
-    assert "cannot be read as a slide: its data are damaged" in refused(tmp_path / "damaged.svs")
+    assert "does not say its scale" in refused(tmp_path / "a.png")
+    assert "cannot be read as an image: its data are damaged" in refused(tmp_path / "damaged.svs")
     assert "is a folder without a DICOM slide" in refused(tmp_path / "folder")
     assert "has uint16 pixels: convert it to 8 bits" in refused(deep)
     assert "is grey" in refused(grey)
@@ -294,7 +295,7 @@ def test_a_slide_that_was_cut_off_is_refused(svs_slide, tiff_slide, share: float
 
         message = refused(path)
 
-        assert message.startswith(f"{path} cannot be read as a slide: ")
+        assert re.match(rf"{path} cannot be read as (a slide|an image): ", message)
         assert re.search("cut off|damaged|corrupted", message)
 
 
@@ -318,7 +319,7 @@ def test_a_damaged_region_is_named(svs_slide, tiff_slide) -> None:
         data[start : start + length] = b"\x55" * length
         path.write_bytes(data)
 
-        with open_slide(path) as slide:
+        with open_image(path) as slide:
             slide.at(0.25).read(Box(0, 0, 100, 100))
             with pytest.raises(ImageError, match="cannot be read at x 100 to 300, y 90 to 290: "):
                 slide.at(0.25).read(Box(90, 100, 290, 300))

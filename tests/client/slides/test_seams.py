@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samples.synthetic import generate
+from tests.client.stitching.at_once import still_wanted, stitch
 from tsfd_client.pixels.box import Box
-from tsfd_client.slides.plan import make_plan
 from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.blocks import make_plan
+from tsfd_client.stitching.grid import OVERLAP, SIDE, STEP, starts
 from tsfd_client.stitching.join import Nucleus
 from tsfd_client.stitching.outline import outline
 from tsfd_client.stitching.seams import from_table, join_seams, split, to_table
-from tsfd_client.stitching.stitch import still_wanted, stitch
-from tsfd_client.stitching.tiling import OVERLAP, SIDE, STEP, starts
 from tsfd_client.stitching.versions import TileNuclei, Version, inner_edges, versions
 
 _TILE = 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfd_client.slides.plan import SIDE, make_plan
-from tsfd_client.stitching.tiling import starts
+from tsfd_client.stitching.blocks import make_plan
+from tsfd_client.stitching.grid import SIDE, starts
 
 SHAPES = [(100, 90), (256, 300), (3500, 7000), (6790, 3201)]
 

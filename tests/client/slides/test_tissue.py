@@ -11,7 +11,7 @@ import pytest
 
 from samples.synthetic import generate
 from tsfd_client import ImageError
-from tsfd_client.pixels.slide import open_slide
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.tissue import (
     find_tissue,
     is_glass,
@@ -128,7 +128,7 @@ def test_no_tile_of_annotated_images_that_has_a_nucleus_is_glass() -> None:
 def test_nothing_dark_of_the_slide_is_missed_but_dust() -> None:
     if not DATA.is_dir():
         pytest.skip("no shared data beside the repository")
-    with open_slide(DATA / "slides/cmu-1-small-region.svs") as slide:
+    with open_image(DATA / "slides/cmu-1-small-region.svs") as slide:
         mask = find_tissue(slide.thumbnail(8.0)).astype(np.uint8)
         grey = cv2.cvtColor(slide.thumbnail(0.5), cv2.COLOR_RGB2GRAY)
 

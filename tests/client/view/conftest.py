@@ -13,8 +13,8 @@ from samples.synthetic import generate
 from tests.client.slides import made
 from tests.client.slides.slide_files import write_tiff
 from tests.client.view.pages import NAME
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
-from tsfd_client.pixels.slide import open_slide
 
 SQUARES = 36
 SIDE = SQUARES * made.PITCH // 2  # of a 20x slide: 720 pixels of level 0
@@ -32,7 +32,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.mkdir(parents=True)
     made.write(run / "nuclei.parquet", made.field(SQUARES), 0.5, 2 * SIDE)
     (run / "DONE").touch()
-    with open_slide(path) as slide:
+    with open_image(path) as slide:
         Origin(str(path), slide.fingerprint(), 0.5).write(run)
     broken = folder / "results" / "broken"
     broken.mkdir()

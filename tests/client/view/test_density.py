@@ -15,8 +15,8 @@ from tests.client.slides import made
 from tests.client.slides.slide_files import write_tiff
 from tests.client.view.pages import NAME, drawn, go
 from tests.client.view.test_view_server import TOKEN, serving
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
-from tsfd_client.pixels.slide import open_slide
 from tsfd_client.pixels.tissue import to_geojson
 
 SIDE = 3000  # pixels of level 0, at 1 µm
@@ -47,7 +47,7 @@ def biopsy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.mkdir(parents=True)
     made.write(run / "nuclei.parquet", [nuclei], 0.25, 4 * SIDE)
     (run / "DONE").touch()
-    with open_slide(folder / "slide.tif") as slide:
+    with open_image(folder / "slide.tif") as slide:
         Origin(str(slide.path), slide.fingerprint(), slide.mpp).write(run)
     mask = np.zeros((SIDE // 8, SIDE // 8), bool)
     mask[TOP // 8 : (TOP + HEIGHT) // 8, LEFT // 8 : (LEFT + WIDTH) // 8] = True

@@ -22,7 +22,7 @@ from tests.client.export.run_folder import NUCLEI, finished
 from training.target import CLASSES
 from tsfd_client.errors import OutputError
 from tsfd_client.nuclei.table import Writer, read_info
-from tsfd_client.pixels.in_memory import Whole
+from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.release import Release
@@ -44,7 +44,7 @@ def results(tmp_path: Path) -> Path:
     (folder / "known").mkdir(parents=True)
     finished(folder / "known", 1.0)
     path = tmp_path / "image.png"
-    slide = Slide(path, Whole(image, 0.25), 0.25)
+    slide = Slide(path, InMemory(image, 0.25), 0.25)
     Origin(str(path), slide.fingerprint(), 0.25).write(folder / "known")
     return folder
 

@@ -54,6 +54,7 @@ def nuclei(
         areas_um2=np.zeros(count, np.float32),
         tissue_probs=np.eye(19, dtype=np.float32)[tissue],
         mpp=0.25,
+        scale=1.0,
         release="test",
     )
 

@@ -1,12 +1,4 @@
-"""Join the nuclei of overlapping tiles: each comes out once and whole.
-
-    versions     what each tile says of each of its nuclei
-    components   versions that share pixels, directly or through others
-    join         the nuclei of one component
-
-The result does not depend on the order of the tiles, and components know nothing of each other: an
-image can be joined part by part.
-"""
+"""All versions of an image joined at once: what the product's blocks and seams must equal."""
 
 from __future__ import annotations
 
@@ -18,8 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.grid import SIDE, place
 from tsfd_client.stitching.join import Nucleus, settle
-from tsfd_client.stitching.tiling import SIDE, place
 from tsfd_client.stitching.versions import Corner, Edges, TileNuclei, Version, inner_edges, versions
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
+from tsfd_client.files import replacing
 from tsfd_client.nuclei.table import SCHEMA, boxes_of, read_batches
 
 _COLUMNS = ("id", "class", "class_prob", "centroid_x", "centroid_y")
@@ -14,10 +15,16 @@ _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write a row per nucleus; coordinates are pixels of level 0."""
+    """Write a row per nucleus; coordinates are pixels of level 0.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     plain = csv.WriteOptions(include_header=False, quoting_style="none")
     columns = [name for name in SCHEMA.names if name != "geometry"]
-    with path.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(",".join((*_COLUMNS, *_SIDES, "area_um2")).encode() + b"\n")
         for table in read_batches(parquet, columns):
             sides = dict(zip(_SIDES, boxes_of(table).T.copy(), strict=True))

@@ -1,9 +1,10 @@
-"""How a slide is segmented."""
+"""How an image is segmented."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import find_tissue, read_tissue
 from tsfd_client.settings import Settings
 
+_SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
+
 
 @dataclass(frozen=True, kw_only=True)
-class How:
-    """What decides the result beside the slide and the server.
+class RunOptions:
+    """What decides the result beside the image and the server.
 
     Attributes
     ----------
@@ -34,15 +37,20 @@ class How:
     tissue: Path | None = None
     everywhere: bool = False
 
+    def take_whole(self, slide: Slide) -> bool:
+        """Whether all of an image is segmented: a small picture shows little glass."""
+        is_small = slide.is_picture and slide.area_mm2 <= _SMALL
+        return self.everywhere or (is_small and self.tissue is None)
+
     def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> np.ndarray:
-        """Where to segment, bool [h, w]; `thumbnail` is the slide at the scale of the masks.
+        """Where to segment, bool [h, w]; `thumbnail` is the image at the scale of the masks.
 
         Raises
         ------
         ImageError
             If no tissue is found, or its outline cannot be used.
         """
-        if self.everywhere:
+        if self.take_whole(slide):
             return np.ones(thumbnail.shape[:2], bool)
         if self.tissue is not None:
             return read_tissue(self.tissue, slide.height, slide.width, slide.mpp)

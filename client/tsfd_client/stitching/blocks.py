@@ -1,9 +1,9 @@
-"""Which tiles of a slide are segmented, and in which blocks.
+"""Which tiles of an image are segmented, and in which blocks.
 
-The tiles lie on one grid over the whole slide, as for an image in memory; those without tissue are
-left out. A block is a square of 16 x 16 places of the grid, read, stitched and written as one. What
-its tiles cut is asked for again in tiles between them (`tsfd_client.stitching.between`), which
-reach into the blocks on the right and below.
+The tiles lie on one grid over the whole image; those without tissue are left out. A block is a
+square of 16 x 16 places of the grid, read, stitched and written as one. What its tiles cut is asked
+for again in tiles between them (`tsfd_client.stitching.between`), which reach into the blocks on
+the right and below.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.pixels.box import Box
-from tsfd_client.stitching.tiling import SIDE, starts, touched
+from tsfd_client.stitching.grid import SIDE, starts, touched
 from tsfd_client.stitching.versions import Corner, Edges, inner_edges
 
 
@@ -53,7 +53,7 @@ class Block:
     tiles
         Those of its places that have tissue, row by row.
     own
-        The part of the slide that no tile of another block covers, nor one between its tiles.
+        The part of the image that no tile of another block covers, nor one between its tiles.
     """
 
     row: int
@@ -73,7 +73,7 @@ class Block:
 
     @property
     def box(self) -> Box:
-        """What its tiles cover; reaches beyond a slide that is smaller than a tile."""
+        """What its tiles cover; reaches beyond an image that is smaller than a tile."""
         ys, xs = [tile.y for tile in self.tiles], [tile.x for tile in self.tiles]
         return Box(min(ys), min(xs), max(ys) + TILE, max(xs) + TILE)
 
@@ -85,7 +85,7 @@ class Plan:
     Attributes
     ----------
     height, width
-        Of the slide, pixels at the network's scale.
+        Of the image, pixels at the network's scale.
     wanted
         bool [rows, columns]: which places of the grid are segmented.
     """
@@ -137,14 +137,14 @@ class Plan:
 
 
 def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
-    """Lay tiles over a slide.
+    """Lay tiles over an image.
 
     Parameters
     ----------
     height, width
-        Of the slide, pixels at the network's scale.
+        Of the image, pixels at the network's scale.
     tissue
-        bool [h, w], the whole slide at any scale, or None for everywhere.
+        bool [h, w], the whole image at any scale, or None for everywhere.
     """
     return Plan(height, width, touched(height, width, tissue))
 

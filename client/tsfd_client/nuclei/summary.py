@@ -1,0 +1,82 @@
+"""What ``summary.json`` says of an image: figures by class, and whether they are plausible."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tsfd_client.contract import USE
+from tsfd_client.files import replacing
+from tsfd_client.nuclei.plausibility import warning_of
+from tsfd_client.nuclei.table import classes_of, read_batches, read_info
+
+FILE: Final = "summary.json"
+
+
+def write(
+    parquet: Path, area: float, stained: float | None, *, scale_assumed: bool = False
+) -> None:
+    """Write it beside a ``nuclei.parquet``.
+
+    Parameters
+    ----------
+    area
+        That was segmented, mm².
+    stained
+        Of it the part that is not glass, mm², where that is known.
+    scale_assumed
+        Whether the image does not say its scale and the network's was taken.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    info = read_info(parquet)
+    release = info.release
+    numbers = np.zeros(len(release.class_names), np.int64)
+    areas = np.zeros(len(release.class_names))
+    all_areas = [np.empty(0)]
+    for table in read_batches(parquet, ["class", "area_um2"]):
+        classes = classes_of(table, release.class_names)
+        all_areas.append(table["area_um2"].to_numpy())
+        numbers += np.bincount(classes, minlength=len(numbers))
+        areas += np.bincount(classes, all_areas[-1], len(numbers))
+    nuclei = int(numbers.sum())
+    summary = {
+        "slide": info.slide,
+        "width": info.width,
+        "height": info.height,
+        "mpp": info.mpp,
+        "segmented_mm2": round(area, 4),
+        "nuclei": nuclei,
+        "nuclei_per_mm2": round(nuclei / area, 2),
+        "classes": {
+            name: {
+                "nuclei": int(numbers[number]),
+                "per_mm2": round(numbers[number] / area, 2),
+                "mean_area_um2": round(areas[number] / numbers[number], 2)
+                if numbers[number]
+                else None,
+            }
+            for number, name in enumerate(release.class_names)
+            if number
+        },
+        "scale_assumed": scale_assumed,
+        "scale_warning": warning_of(np.concatenate(all_areas), info.mpp, stained),
+        "release": release.name,
+        "served": release.to_dict(),
+        "client": version("tsfd-client"),
+        "use": USE,
+    }
+    with replacing(parquet.with_name(FILE)) as partial:
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What the ``summary.json`` in a folder says."""
+    return dict(json.loads((folder / FILE).read_text()))

@@ -1,0 +1,48 @@
+"""The images in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels.scanner import dicom_slides
+
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
+
+
+def images_in(folder: Path, without: Path) -> list[Path]:
+    """The images in a folder and the folders below it, sorted; of DICOM its slides alone.
+
+    Parameters
+    ----------
+    without
+        A folder that is left out: where results go.
+
+    Returns
+    -------
+    list[Path]
+        A folder with one DICOM slide is that slide; of several in one folder a file each.
+
+    Raises
+    ------
+    ImageError
+        If there is none. If there are DICOM files and OpenSlide is not installed.
+    """
+    without = without.resolve()
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not path.name.startswith(".")
+        and without not in path.resolve().parents
+    ]
+    dicom = {path.parent for path in files if path.suffix.lower() == ".dcm"}
+    found = [slide for parent in sorted(dicom) for slide in dicom_slides(parent)]
+    found = found or [p for p in files if p.suffix.lower() in (*_PICTURES, *_SLIDES)]
+    if not found:
+        raise ImageError(
+            f"The folder {folder} holds no image: pictures, slides and DICOM are read."
+        )
+    return found

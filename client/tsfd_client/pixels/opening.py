@@ -1,0 +1,99 @@
+"""Open an image file, whatever it is: a slide, or a picture as a slide of one level.
+
+OpenSlide reads the formats of the scanners (SVS, NDPI, MRXS, SCN, ...) and DICOM, tifffile reads
+plain and OME-TIFF, Pillow pictures. Label and macro images are never looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tsfd_client.errors import ImageError
+from tsfd_client.pixels import tiff
+from tsfd_client.pixels.image import read_image, reason_of
+from tsfd_client.pixels.in_memory import InMemory
+from tsfd_client.pixels.levels import Levels
+from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
+from tsfd_client.pixels.resample import check_mpp, is_possible
+from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
+from tsfd_client.pixels.slide import Slide
+
+_LARGE: Final = 1 << 26  # pixels: a TIFF of more is read in parts, where it can be
+
+
+def open_image(path: Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
+    """Open a slide, or a picture.
+
+    Parameters
+    ----------
+    path
+        Of the file; of any of its files, or their folder, for DICOM.
+    mpp
+        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
+    otherwise
+        What to take for a picture, never for a slide, that does not say it.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, not an image, damaged, or does not say its scale. If it is a slide
+        and OpenSlide is not installed.
+    """
+    if not path.exists():
+        raise ImageError(f"There is no file {path}.")
+    if mpp is not None:
+        check_mpp(mpp)
+    is_picture = not path.is_dir() and not is_slide(path)
+    levels = _open_picture(path, mpp) if is_picture else _open_slide(path)
+    is_assumed = mpp is None and levels.mpp is None
+    mpp = mpp or levels.mpp or (otherwise if is_picture else None)
+    if mpp is None or not is_possible(mpp):
+        levels.close()
+        says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
+        raise ImageError(
+            f"{path} {says}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
+            "40x scan, 0.5 a 20x scan."
+        )
+    return Slide(path, levels, mpp, is_picture=is_picture, scale_is_assumed=is_assumed)
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a slide: a scanner's format, DICOM (or its folder), a TIFF of levels.
+
+    False for pictures, whatever their size, and for what is damaged or missing.
+    """
+    if not path.exists():
+        return False
+    try:
+        if path.is_dir():
+            return bool(find_dicom(path))
+        return is_scanner_file(path) or is_pyramid(path)
+    except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
+        return path.is_file() and is_pyramid(path)
+
+
+def _open_slide(path: Path) -> Levels:
+    file = find_dicom(path) if path.is_dir() else path
+    try:
+        return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
+    except ImageError:
+        raise
+    except Exception as error:  # on damaged files the readers raise whatever they happen to
+        raise ImageError(f"{path} cannot be read as a slide: {reason_of(error)}") from error
+
+
+def _open_picture(path: Path, mpp: float | None) -> Levels:
+    if path.suffix.lower() in tiff.SUFFIXES:
+        try:
+            levels = TiffPyramid(path)
+        except Exception:  # what cannot be read in parts may be read whole, or says why not
+            pass
+        else:
+            if np.prod(levels.shapes[0]) > _LARGE:
+                return levels
+            levels.close()
+    image, said = read_image(path, mpp=mpp)
+    return InMemory(image, said, path)

@@ -1,0 +1,82 @@
+"""Many images, one after the other over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tsfd_client.errors import TsfdError
+from tsfd_client.release import Release
+from tsfd_client.server.async_client import AsyncClient
+from tsfd_client.slides.options import RunOptions
+from tsfd_client.slides.progress import Report
+from tsfd_client.slides.segment_image import segment_image
+
+SERVER: Final[dict[str, Any]] = {"retry_for": 300.0, "max_in_flight": 32}
+"""Arguments of `AsyncClient` for runs: nobody waits beside them, and most requests under way."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and all that is needed to segment it, on whatever machine.
+
+    Attributes
+    ----------
+    path, folder
+        What is read and where the results go.
+    options
+        Scale, tissue and thresholds.
+    server
+        Arguments of `AsyncClient`.
+    release
+        What the server serves.
+    """
+
+    path: Path
+    folder: Path
+    options: RunOptions
+    server: dict[str, Any]
+    release: Release
+
+    def run(self) -> dict[str, Any]:
+        """Segment the image over a connection of its own; returns what ``summary.json`` says.
+
+        Raises
+        ------
+        TsfdError
+            If it cannot be segmented.
+        """
+        [(_, outcome)] = run_all([self])
+        if isinstance(outcome, TsfdError):
+            raise outcome
+        return outcome
+
+
+def run_all(
+    jobs: Iterable[Job], report: Report = None
+) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
+    """Segment images on one server; yields each with its ``summary.json``, or why there is none.
+
+    Not in a thread in which an event loop runs.
+    """
+    jobs = list(jobs)
+    if not jobs:
+        return
+    with asyncio.Runner() as loop:
+        client = loop.run(_connect(jobs[0].server))
+        try:
+            for job in jobs:
+                what = (job.path, job.folder, job.options)
+                try:
+                    yield job, segment_image(*what, loop, client, job.release, report)
+                except TsfdError as error:
+                    yield job, error
+        finally:
+            loop.run(client.close())
+
+
+async def _connect(server: dict[str, Any]) -> AsyncClient:
+    return AsyncClient(**(SERVER | server))

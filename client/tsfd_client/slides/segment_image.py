@@ -1,0 +1,170 @@
+"""An image from its file to its outputs: read, segmented, joined; what was done before is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
+from tsfd_client.nuclei import summary
+from tsfd_client.pixels.opening import open_image
+from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.slide import Slide
+from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
+from tsfd_client.release import Release
+from tsfd_client.server.async_client import AsyncClient
+from tsfd_client.server.connection import TRACER
+from tsfd_client.slides.concurrency import Limit
+from tsfd_client.slides.events import Events
+from tsfd_client.slides.finish import finish
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.options import RunOptions
+from tsfd_client.slides.pipeline import Pipeline
+from tsfd_client.slides.progress import Progress, Report
+from tsfd_client.slides.run import Run
+from tsfd_client.slides.status import LOCK, note_failure
+from tsfd_client.stitching.blocks import make_plan
+from tsfd_client.stitching.grid import OVERLAP, SIDE
+
+_FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@TRACER.start_as_current_span("segment_image")
+def segment_image(
+    path: Path,
+    folder: Path,
+    options: RunOptions,
+    loop: asyncio.Runner,
+    client: AsyncClient,
+    release: Release,
+    report: Report = None,
+) -> dict[str, Any]:
+    """Segment an image into a folder, or go on with it.
+
+    Parameters
+    ----------
+    path
+        Of the image; of any of its files, or their folder, for DICOM.
+    folder
+        Receives ``nuclei.parquet`` and ``summary.json``; of a slide ``nuclei.geojson.gz``,
+        ``overview.png`` and ``tissue.geojson``; of a picture ``nuclei.geojson``, ``nuclei.csv``,
+        ``labels.png`` and ``overlay.png``.
+    options
+        Must be the same to go on with an image that was begun.
+    loop, client
+        The connection to the server, and the loop in which it lives; `max_in_flight` is the most
+        requests under way at a time.
+    release
+        What the server serves.
+    report
+        See `Progress`.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` says.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, is a slide that does not say its scale, or has no tissue.
+    ServerUnavailableError, ServerError
+        If the server cannot be reached any more, refuses, or changes to another release.
+    LockedError
+        If another process works on the folder.
+    OutputError
+        If the folder cannot be written, or was begun with anything else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _open(path, folder, options, release) as slide, Lock(folder / LOCK) as lock:
+            run = Run(folder, is_picture=slide.is_picture)
+            release = release.with_settings(options.settings)
+            facts = _facts(slide, options, release)
+            run.begin(facts)
+            Origin(str(path.resolve()), facts["slide"], slide.mpp).write(folder)
+            if not run.is_done:
+                _segment(slide, run, lock, options, loop, client, release, report)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return summary.read(folder)
+
+
+def _open(path: Path, folder: Path, options: RunOptions, release: Release) -> Slide:
+    try:
+        return open_image(path, options.mpp, otherwise=release.mpp)
+    except ImageError as error:
+        note_failure(folder, error)
+        raise
+
+
+def _segment(
+    slide: Slide,
+    run: Run,
+    lock: Lock,
+    options: RunOptions,
+    loop: asyncio.Runner,
+    client: AsyncClient,
+    release: Release,
+    report: Report,
+) -> None:
+    with Events(run.folder) as events:
+        try:
+            thumbnail = slide.thumbnail(TISSUE_MPP)
+            tissue = options.tissue_of(slide, thumbnail)
+            whole = options.take_whole(slide)
+            scaled = slide.at(release.mpp)
+            plan = make_plan(*scaled.grid.shape, None if whole else tissue)
+            area = float(tissue.mean()) * slide.area_mm2
+            with Progress(slide.path.name, plan, run, area, events, report) as progress:
+                limit = Limit(client.max_in_flight, progress.limit)
+                pipeline = Pipeline(
+                    *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
+                )
+                loop.run(pipeline.segment())
+            lock.check()
+            events.write("joining")
+            nuclei = finish(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
+            events.write("done", nuclei=nuclei)
+        except (TsfdError, OSError) as error:
+            known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
+            events.write("failed", error=str(known))
+            raise known from error
+        except KeyboardInterrupt:
+            events.write("stopped")
+            raise
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    # What pyarrow says besides is long.
+    reason = os.strerror(error.errno) if error.errno else error
+    kind = DiskFullError if error.errno in _FOR_ALL else OutputError
+    return kind(f"Cannot write into {folder}: {reason}.")
+
+
+def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any]:
+    """What decides the result."""
+    if options.take_whole(slide):
+        tissue = "everywhere"
+    elif options.tissue is None:
+        tissue = "found"
+    else:
+        try:
+            tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ImageError(f"{options.tissue} cannot be read: {error.strerror}.") from error
+    return {
+        "slide": slide.fingerprint(),
+        "mpp": slide.mpp,
+        "release": release.served,
+        "client": version("tsfd-client"),
+        "tissue": tissue,
+        "overlap": OVERLAP,
+        "block": SIDE,
+        **release.settings.given(),
+    }
