@@ -51,7 +51,7 @@ def test_result_is_complete_and_consistent(nuclei: Nuclei, image: np.ndarray) ->
     inside = (nuclei.centroids >= nuclei.boxes[:, :2]) & (nuclei.centroids <= nuclei.boxes[:, 2:])
     assert inside.all()
     for row, contour in enumerate(nuclei.contours):
-        assert cv2.contourArea(contour) == areas[row]
+        assert cv2.contourArea(contour.astype(np.float32)) == areas[row]
         assert np.array_equal([*contour.min(axis=0), *contour.max(axis=0)], nuclei.boxes[row])
 
 
@@ -196,8 +196,9 @@ def test_command_line(
     assert f"{len(nuclei)} nuclei" in printed.out
     folder = tmp_path / "out" / "field"
     names = {path.name for path in folder.iterdir()}
-    tables = {"nuclei.geojson", "nuclei.csv", "origin.json"}
-    assert names == tables | {"labels.png", "overlay.png"}
+    tables = {"nuclei.parquet", "nuclei.geojson", "nuclei.csv", "summary.json"}
+    run = {"origin.json", "run.json", "events.jsonl", "DONE"}
+    assert names == tables | run | {"labels.png", "overlay.png"}
     labels = cv2.imread(str(folder / "labels.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, nuclei.instance_map)
     features = json.loads((folder / "nuclei.geojson").read_text())["features"]

@@ -47,10 +47,10 @@ def test_command_line_warns_in_one_line(
 ) -> None:
     path = tmp_path / "biopsy.png"
     cv2.imwrite(str(path), image[..., ::-1])
-    command = ["segment", str(path), "--out", str(tmp_path), "--server", server.grpc_url]
+    command = ["segment", str(path), "--server", server.grpc_url]
 
     for mpp, warnings in (("0.125", 1), ("0.25", 0)):
-        assert main([*command, "--mpp", mpp]) == 0
+        assert main([*command, "--mpp", mpp, f"--out={tmp_path / mpp}"]) == 0
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tsfd:")]
         assert len(lines) == warnings
         for line in lines:

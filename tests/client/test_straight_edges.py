@@ -11,6 +11,7 @@ from samples import histology
 from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, Nuclei, read_image
 from tsfd_client.stitching.between import STRAIGHT
+from tsfd_client.stitching.grid import starts
 from tsfd_client.stitching.tiling import tiling
 from tsfd_client.stitching.versions import EDGE
 
@@ -26,15 +27,15 @@ def test_outlines_are_not_straight_where_tiles_end(server: TritonServer) -> None
     with Client(server.grpc_url) as client:
         found = client.segment(image, mpp=MPP, progress=lambda *tiles: done.append(tiles))
 
-    edges = {"y": _edges(cut.ys), "x": _edges(cut.xs)}
-    straight = [(axis, at in edges[axis]) for axis, at in _straight(found, cut.scale)]
+    edges = {"y": _edges(starts(cut.plan.height)), "x": _edges(starts(cut.plan.width))}
+    straight = [(axis, at in edges[axis]) for axis, at in _straight(found, found.scale)]
     at_edges = sum(is_edge for _, is_edge in straight)
     places = sum(cut.image.shape[:2])
     on_edges = sum(map(len, edges.values()))
     chance = (len(straight) - at_edges) / (places - on_edges) * on_edges
     assert len(found) > 400
     assert at_edges <= 2 * chance
-    assert len(cut) < done[-1][0] == done[-1][1] <= 1.2 * len(cut)
+    assert len(cut.plan) < done[-1][0] == done[-1][1] <= 1.2 * len(cut.plan)
 
     async def again() -> Nuclei:
         async with AsyncClient(server.grpc_url) as client:
@@ -46,7 +47,7 @@ def test_outlines_are_not_straight_where_tiles_end(server: TritonServer) -> None
 def _straight(nuclei: Nuclei, scale: float) -> Iterator[tuple[str, int]]:
     """The straight edges of all outlines: axis, and where on it; pixels of the network."""
     for contour in nuclei.contours:
-        points = np.rint(contour * scale).astype(int)
+        points = np.rint(contour / scale).astype(int)
         lengths = np.abs(np.roll(points, -1, axis=0) - points)
         for (x, y), (across, down) in zip(points.tolist(), lengths.tolist(), strict=True):
             if across >= STRAIGHT and not down:

@@ -159,8 +159,8 @@ class Result:
 
     def _is_complete(self) -> bool:
         # `tsfd_client.save` writes without a run, the summary last.
-        end = DONE if (self.folder / _RUN).is_file() else SUMMARY
-        return any((self.folder / name).is_file() for name in (end, COMPARISON))
+        saved = (self.folder / SUMMARY).is_file() and not (self.folder / _RUN).is_file()
+        return saved or any((self.folder / name).is_file() for name in (DONE, COMPARISON))
 
     def file(self, name: str) -> Path:
         """One of `FILES`, made where it is missing.

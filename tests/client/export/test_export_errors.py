@@ -9,9 +9,10 @@ import pytest
 
 from tests.client.export.run_folder import names
 from tsfd_client.errors import OutputError
-from tsfd_client.export import FORMATS, export, to_csv, to_ome_zarr
+from tsfd_client.export import FORMATS, export, to_ome_zarr
+from tsfd_client.nuclei import csv
 
-WRITERS = {"csv": to_csv, "ome-zarr": to_ome_zarr}
+WRITERS = {"csv": csv, "ome-zarr": to_ome_zarr}
 
 
 def test_an_unknown_format_names_those_there_are(folder: Path) -> None:
