@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -15,8 +17,9 @@ from tsfd_client.nuclei.assemble import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
-from tsfd_client.server.async_shared_memory import AsyncRegions
 from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.protocol import Carrier
+from tsfd_client.server.regions import AsyncRegions
 from tsfd_client.server.retry import Tries, explain
 from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, tiling
@@ -29,11 +32,7 @@ class AsyncClient(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        self._regions = (
-            AsyncRegions(self._triton, self.headers, self.timeout)
-            if self.transport == "shm"
-            else None
-        )
+        self._regions = AsyncRegions(self._triton, self.headers, self.timeout)
         self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
     async def __aenter__(self) -> Self:
@@ -44,37 +43,37 @@ class AsyncClient(Connection):
 
     async def close(self) -> None:
         """Close the connection and remove what is shared with the server."""
-        if self._regions:
-            await self._regions.close()
+        await self._regions.close()
         await self._triton.close()
 
     async def check(self) -> protocol.Served:
         """Check that a server works and keeps the contract; result and errors as `Client.check`."""
         try:
-            protocol.check_ready(
-                await self._triton.is_model_ready(MODEL, **self._question()), self.url
-            )
+            ready = await self._triton.is_model_ready(MODEL, **self._question())
+            protocol.check_ready(ready, self.url)
             model = await self._triton.get_model_metadata(MODEL, **self._question())
             protocol.check_contract(model, self.url)
             server = await self._triton.get_server_metadata(**self._question())
-            served = await self._triton.get_model_config(**self._describing())
-            self._release = protocol.read_release(served, self.url)
+            release = await self._ask_release()
             (answer,) = await self._segment_tiles(protocol.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        protocol.check_answer(answer, self._release, self.url)
-        return protocol.Served(self._release, server.version)
+        protocol.check_answer(answer, release, self.url)
+        return protocol.Served(release, server.version)
 
     async def release(self) -> Release:
         """What the server serves; errors as `Client.release`."""
-        tries = Tries(self.url, self.retry_for)
-        while self._release is None:
-            try:
-                served = await self._triton.get_model_config(**self._describing())
-                self._release = protocol.read_release(served, self.url)
-            except triton.InferenceServerException as error:
-                await asyncio.sleep(tries.pause(error))
+        if self._release is None:
+            return await Tries(self.url, self.retry_for).run_async(self._ask_release)
         return self._release
+
+    async def _ask_release(self) -> Release:
+        served = await self._triton.get_model_config(**self._describing())
+        release = self._release = protocol.read_release(served, self.url)
+        return release
+
+    def _carrier(self) -> AbstractAsyncContextManager[Carrier]:
+        return self._regions.region() if self.transport == "shm" else nullcontext(Carrier())
 
     @TRACER.start_as_current_span("segment")
     async def segment(
@@ -144,24 +143,12 @@ class AsyncClient(Connection):
         """
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):
-            while True:
-                try:
-                    return await self._segment_tiles(tiles, settings, tries.request_id)
-                except triton.InferenceServerException as error:
-                    pause = tries.pause(error)
-                if refused:
-                    refused()
-                await asyncio.sleep(pause)
+            ask = partial(self._segment_tiles, tiles, settings, tries.request_id)
+            return await tries.run_async(ask, refused)
 
     async def _segment_tiles(
         self, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> list[TileResult]:
-        if self._regions is None:
-            request = self._inference(
-                protocol.inputs(tiles), protocol.outputs(), settings, request_id
-            )
-            return protocol.decode(await self._triton.infer(**request))
-        async with self._regions.region() as region:
-            wanted = region.inputs(tiles), region.outputs(len(tiles))
-            request = self._inference(*wanted, settings, request_id)
-            return region.decode(await self._triton.infer(**request), len(tiles))
+        async with self._carrier() as carrier:
+            request = self._inference(carrier, tiles, settings, request_id)
+            return carrier.decode(await self._triton.infer(**request), len(tiles))

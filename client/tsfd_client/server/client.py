@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -18,8 +19,9 @@ from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
 from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.protocol import Carrier
+from tsfd_client.server.regions import Regions, are_offered
 from tsfd_client.server.retry import Tries, explain
-from tsfd_client.server.shared_memory import Regions, is_offered
 from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, tiling
 
@@ -34,9 +36,7 @@ class Client(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        self._regions = (
-            Regions(self._triton, self.headers, self.timeout) if self.transport == "shm" else None
-        )
+        self._regions = Regions(self._triton, self.headers, self.timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -46,8 +46,7 @@ class Client(Connection):
 
     def close(self) -> None:
         """Close the connection and remove what is shared with the server."""
-        if self._regions:
-            self._regions.close()
+        self._regions.close()
         self._triton.close()
 
     def check(self) -> protocol.Served:
@@ -66,13 +65,12 @@ class Client(Connection):
             model = self._triton.get_model_metadata(MODEL, **self._question())
             protocol.check_contract(model, self.url)
             server = self._triton.get_server_metadata(**self._question())
-            served = self._triton.get_model_config(**self._describing())
-            self._release = protocol.read_release(served, self.url)
+            release = self._ask_release()
             (answer,) = self._segment_tiles(protocol.CANARY, None, "check")
         except triton.InferenceServerException as error:
             raise explain(error, self.url) from error
-        protocol.check_answer(answer, self._release, self.url)
-        return protocol.Served(self._release, server.version)
+        protocol.check_answer(answer, release, self.url)
+        return protocol.Served(release, server.version)
 
     def release(self) -> Release:
         """What the server serves: scale, classes, thresholds. It is asked once.
@@ -82,18 +80,19 @@ class Client(Connection):
         ServerUnavailableError, ServerError
             If it cannot be reached, or does not say.
         """
-        tries = Tries(self.url, self.retry_for)
-        while self._release is None:
-            try:
-                served = self._triton.get_model_config(**self._describing())
-                self._release = protocol.read_release(served, self.url)
-            except triton.InferenceServerException as error:
-                time.sleep(tries.pause(error))
-        return self._release
+        return self._release or Tries(self.url, self.retry_for).run(self._ask_release)
+
+    def _ask_release(self) -> Release:
+        served = self._triton.get_model_config(**self._describing())
+        release = self._release = protocol.read_release(served, self.url)
+        return release
+
+    def _carrier(self) -> AbstractContextManager[Carrier]:
+        return self._regions.region() if self.transport == "shm" else nullcontext(Carrier())
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and opens its shared memory."""
-        return is_offered(self._triton, self.url, self.headers, self.timeout)
+        return are_offered(Regions(self._triton, self.headers, self.timeout), self.url)
 
     @TRACER.start_as_current_span("segment")
     def segment(
@@ -185,22 +184,11 @@ class Client(Connection):
         """
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):
-            while True:
-                try:
-                    return self._segment_tiles(tiles, settings, tries.request_id)
-                except triton.InferenceServerException as error:
-                    pause = tries.pause(error)
-                time.sleep(pause)
+            return tries.run(partial(self._segment_tiles, tiles, settings, tries.request_id))
 
     def _segment_tiles(
         self, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> list[TileResult]:
-        if self._regions is None:
-            request = self._inference(
-                protocol.inputs(tiles), protocol.outputs(), settings, request_id
-            )
-            return protocol.decode(self._triton.infer(**request))
-        with self._regions.region() as region:
-            wanted = region.inputs(tiles), region.outputs(len(tiles))
-            request = self._inference(*wanted, settings, request_id)
-            return region.decode(self._triton.infer(**request), len(tiles))
+        with self._carrier() as carrier:
+            request = self._inference(carrier, tiles, settings, request_id)
+            return carrier.decode(self._triton.infer(**request), len(tiles))

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
-import tritonclient.grpc as triton
 from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MODEL, VERSION
 from tsfd_client.release import Release
+from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
 from tsfd_client.settings import Settings
 
@@ -118,11 +118,7 @@ class Connection:
         return {"model_name": MODEL, "model_version": VERSION, **self._question()}
 
     def _inference(
-        self,
-        inputs: list[triton.InferInput],
-        outputs: list[triton.InferRequestedOutput],
-        settings: Settings | None,
-        request_id: str,
+        self, carrier: Carrier, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> dict[str, Any]:
         """Arguments of a segmentation of some tiles; a span under way goes with it."""
         headers = dict(self.headers or {})
@@ -130,8 +126,8 @@ class Connection:
         return {
             "model_name": MODEL,
             "model_version": VERSION,
-            "inputs": inputs,
-            "outputs": outputs,
+            "inputs": carrier.inputs(tiles),
+            "outputs": carrier.outputs(len(tiles)),
             "request_id": request_id,
             "parameters": settings.parameters() if settings else None,
             "headers": headers,

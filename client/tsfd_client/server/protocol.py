@@ -35,42 +35,44 @@ class Served:
     triton: str
 
 
-def image_input(tiles: np.ndarray) -> triton.InferInput:
-    """The request's input for tiles uint8 [N, 256, 256, 3], 1 <= N <= 32, without its data."""
-    if (
-        tiles.dtype != np.uint8
-        or tiles.shape[1:] != (TILE, TILE, 3)
-        or not 1 <= len(tiles) <= MAX_BATCH
-    ):
-        raise ImageError(
-            f"Tiles must be uint8 [1 to {MAX_BATCH}, {TILE}, {TILE}, 3], not {tiles.dtype} "
-            f"{list(tiles.shape)}."
-        )
-    return triton.InferInput("image", tiles.shape, "UINT8")
+class Carrier:
+    """What the tiles and instance maps of a request travel in: here the messages of gRPC."""
 
+    def inputs(self, tiles: np.ndarray) -> list[triton.InferInput]:
+        """The request's input with tiles uint8 [N, 256, 256, 3], 1 <= N <= 32."""
+        if (
+            tiles.dtype != np.uint8
+            or tiles.shape[1:] != (TILE, TILE, 3)
+            or not 1 <= len(tiles) <= MAX_BATCH
+        ):
+            raise ImageError(
+                f"Tiles must be uint8 [1 to {MAX_BATCH}, {TILE}, {TILE}, 3], not {tiles.dtype} "
+                f"{list(tiles.shape)}."
+            )
+        tensor = triton.InferInput("image", tiles.shape, "UINT8")
+        self._write(tensor, tiles)
+        return [tensor]
 
-def inputs(tiles: np.ndarray) -> list[triton.InferInput]:
-    """The request's input with the tiles in it."""
-    return [image_input(tiles).set_data_from_numpy(tiles)]
+    def outputs(self, count: int) -> list[triton.InferRequestedOutput]:
+        """The outputs that a segmentation of `count` tiles needs, the instance maps first."""
+        return [triton.InferRequestedOutput(name) for name in WANTED]
 
+    def decode(self, answer: triton.InferResult, count: int) -> list[TileResult]:
+        """Split an answer into its tiles; they do not refer to the carrier any more."""
+        maps = self._maps(answer, count)
+        nuclei, counts, tissues, releases = (answer.as_numpy(name) for name in WANTED[1:])
+        return [
+            TileResult(maps[i], nuclei[i, : counts[i, 0]], tissues[i], releases[i, 0].decode())
+            for i in range(len(maps))
+        ]
 
-def outputs() -> list[triton.InferRequestedOutput]:
-    """The outputs a segmentation needs, the instance maps first."""
-    return [triton.InferRequestedOutput(name) for name in WANTED]
+    def _write(self, tensor: triton.InferInput, tiles: np.ndarray) -> None:
+        tensor.set_data_from_numpy(tiles)
 
-
-def decode(answer: triton.InferResult) -> list[TileResult]:
-    """Split an answer into its tiles."""
-    return split(answer.as_numpy(WANTED[0]), answer)
-
-
-def split(maps: np.ndarray, answer: triton.InferResult) -> list[TileResult]:
-    """Split instance maps uint16 [N, 256, 256] and the rest of an answer into tiles."""
-    nuclei, counts, tissues, releases = (answer.as_numpy(name) for name in WANTED[1:])
-    return [
-        TileResult(maps[i], nuclei[i, : counts[i, 0]], tissues[i], releases[i, 0].decode())
-        for i in range(len(maps))
-    ]
+    def _maps(self, answer: triton.InferResult, count: int) -> np.ndarray:
+        """Instance maps, uint16 [N, 256, 256]."""
+        maps: np.ndarray = answer.as_numpy(WANTED[0])
+        return maps
 
 
 def read_release(answer: Any, url: str) -> Release:

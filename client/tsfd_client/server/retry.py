@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import tritonclient.grpc as triton
 from opentelemetry import trace
@@ -21,6 +24,8 @@ _TOO_MANY = "too many requests"  # said by a gateway
 _NO_TLS = "handshake failed"
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
+
+_Answer = TypeVar("_Answer")
 
 
 class Tries:
@@ -45,7 +50,29 @@ class Tries:
         self._until = time.monotonic() + patience
         self._failed = 0
 
-    def pause(self, error: triton.InferenceServerException) -> float:
+    def run(self, ask: Callable[[], _Answer]) -> _Answer:
+        """Ask until there is an answer; raises the clear error where there will be none."""
+        while True:
+            try:
+                return ask()
+            except triton.InferenceServerException as error:
+                pause = self._pause(error)
+            time.sleep(pause)
+
+    async def run_async(
+        self, ask: Callable[[], Awaitable[_Answer]], refused: Callable[[], None] | None = None
+    ) -> _Answer:
+        """The same for asyncio; `refused` is called whenever another try follows."""
+        while True:
+            try:
+                return await ask()
+            except triton.InferenceServerException as error:
+                pause = self._pause(error)
+            if refused:
+                refused()
+            await asyncio.sleep(pause)
+
+    def _pause(self, error: triton.InferenceServerException) -> float:
         """Seconds to wait before another try; raises the clear error where none is worth it."""
         message = str(error.message())
         worth_it = (

@@ -1,0 +1,227 @@
+"""The regions of a client: had by one request after another, known to the server, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any
+
+import psutil
+import tritonclient.grpc as triton
+
+from tsfd_client.errors import OutputError
+from tsfd_client.server.shared_memory import Region, owner
+
+_HERE = ("localhost", "127.0.0.1", "[::1]")
+_IN_USE = "in use"
+_PATIENCE = 5.0  # seconds for requests under way when a client is closed
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+
+@dataclass(eq=False)
+class _Pool:
+    """As many regions as a client has had requests under way at a time.
+
+    Parameters
+    ----------
+    connection
+        Triton's client, of either kind. What `_register` and `_unregister` return is to be awaited
+        where it is asyncio's.
+    headers
+        Sent with every call.
+    timeout
+        Seconds that a call may take.
+    """
+
+    connection: Any
+    headers: dict[str, str] | None
+    timeout: float
+    _idle: list[Region] = field(default_factory=list, init=False)
+    _busy: int = field(default=0, init=False)
+    _closing: bool = field(default=False, init=False)
+
+    def _register(self, region: Region) -> Any:
+        return self.connection.register_system_shared_memory(
+            **region.registration(), headers=self.headers, client_timeout=self.timeout
+        )
+
+    def _unregister(self, name: str) -> Any:
+        return self.connection.unregister_system_shared_memory(
+            name, headers=self.headers, client_timeout=min(_PATIENCE, self.timeout)
+        )
+
+
+@dataclass(eq=False)
+class Regions(_Pool):
+    """The regions of a `Client`, for several threads."""
+
+    _given_up: list[Region] = field(default_factory=list, init=False)  # yet to be unregistered
+    _change: Condition = field(default_factory=Condition, init=False)
+
+    @contextlib.contextmanager
+    def region(self) -> Iterator[Region]:
+        """A region for one request. After an error it is given up: the server may yet write."""
+        with self._change:
+            self._busy += 1
+            region = self._idle.pop() if self._idle else None
+        kept = False
+        try:
+            if region is None:
+                region = Region()
+                self._register(region)
+            yield region
+            kept = not self._closing
+            self._try_again()
+        finally:
+            gone = kept or region is None or self._let_go(region)
+            with self._change:
+                self._busy -= 1
+                if region and kept:
+                    self._idle.append(region)
+                elif region and not gone:
+                    self._given_up.append(region)
+                self._change.notify()
+
+    def close(self) -> None:
+        """Remove all regions, after the requests under way or some seconds."""
+        with self._change:
+            self._closing = True
+            self._change.wait_for(lambda: not self._busy, _PATIENCE)
+            left = self._idle + self._given_up
+            self._idle, self._given_up = [], []
+        for region in left:
+            self._let_go(region, _PATIENCE)
+
+    def forget_the_dead(self) -> None:
+        """Have the server let go of regions whose client was killed.
+
+        Should one be alive after all, in a container with processes of its own, it shares another.
+        """
+        held = self.connection.get_system_shared_memory_status(
+            as_json=True, headers=self.headers, client_timeout=self.timeout
+        )
+        for name in held.get("regions", {}):
+            process = owner(name)
+            if process is not None and not psutil.pid_exists(process):
+                self._unregister(name)
+
+    def _try_again(self) -> None:
+        """Unregister what was given up before, now that the server answers."""
+        with self._change:
+            given_up, self._given_up = self._given_up, []
+        left = [region for region in given_up if not self._let_go(region)]
+        with self._change:
+            self._given_up += left
+
+    def _let_go(self, region: Region, patience: float = 0.0) -> bool:
+        """Remove a region and unregister it; False while the server still uses it.
+
+        `patience`, in seconds, is how long that is waited for. It may be called again.
+        """
+        region.remove()
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._unregister(region.name)
+                return True
+            except triton.InferenceServerException as error:
+                if not _is_in_use(error):
+                    return True  # the server is gone
+                if time.monotonic() >= until:
+                    return False
+            time.sleep(_FIRST_PAUSE)
+
+
+@dataclass(eq=False)
+class AsyncRegions(_Pool):
+    """The regions of an `AsyncClient`: whatever the server does, the loop goes on."""
+
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # unregister some
+    _unused: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._unused.set()
+
+    @contextlib.asynccontextmanager
+    async def region(self) -> AsyncIterator[Region]:
+        """A region for one request. After an error it is given up: the server may yet write."""
+        self._busy += 1
+        self._unused.clear()
+        region = self._idle.pop() if self._idle else None
+        kept = False
+        try:
+            if region is None:
+                region = Region()
+                await self._register(region)
+            yield region
+            kept = not self._closing
+        finally:  # without an await: who is cancelled ends at once
+            if region and kept:
+                self._idle.append(region)
+            elif region:
+                self._give_up(region)
+            self._busy -= 1
+            if not self._busy:
+                self._unused.set()
+
+    async def close(self) -> None:
+        """Remove all regions, after the requests under way or some seconds."""
+        self._closing = True
+        while self._idle:
+            self._give_up(self._idle.pop())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(_PATIENCE, self.timeout)):
+                await self._unused.wait()
+                await asyncio.gather(*self._leaving)
+        self._closed = True
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _give_up(self, region: Region) -> None:
+        region.remove()
+        if not self._closed:  # after which there is no connection
+            task = asyncio.create_task(self._let_go(region.name))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, name: str) -> None:
+        """Unregister a region as soon as the server does not use it any more."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._unregister(name)
+                return
+            except triton.InferenceServerException as error:
+                if not _is_in_use(error) and error.status() != "StatusCode.DEADLINE_EXCEEDED":
+                    return  # the server is gone
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+
+def _is_in_use(error: triton.InferenceServerException) -> bool:
+    """Whether a server refuses to unregister a region because a request still uses it."""
+    return _IN_USE in str(error.message())
+
+
+def are_offered(regions: Regions, url: str) -> bool:
+    """Whether a server, by its address on this machine, can open this machine's memory.
+
+    It cannot when it runs in a container of its own, or its operator has switched it off.
+    """
+    if url.rpartition(":")[0] not in _HERE:
+        return False
+    try:
+        with regions.region():
+            pass
+        regions.close()
+        regions.forget_the_dead()
+    except (triton.InferenceServerException, OutputError):
+        return False
+    return True
