@@ -113,19 +113,22 @@ class Assembly:
         """The nuclei of each block, then those of the seams, as a slide's file has them."""
         tiling, plan = self._tiling, self._tiling.plan
         asked = {(tile.y, tile.x): self._nuclei(tile, result) for tile, result in more}
-        scale = {"scale": tiling.scale, "mpp": tiling.given_mpp, "classes": release.class_names}
         left_open: dict[str, list[Version]] = {}
         for block in plan.blocks:
             between = [asked[c] for c in self._wanted[block.name] if c in asked]
             found = self._found[block.name]
             found = replace(found, block.inner, between, plan.height, plan.width)
             closed, left_open[block.name] = split(found, block.own)
-            yield from_nuclei(closed, **scale)
+            yield from_nuclei(
+                closed, scale=tiling.scale, mpp=tiling.given_mpp, classes=release.class_names
+            )
         rows = (
             ([v for block in blocks for v in left_open[block.name]], below)
             for blocks, below in plan.rows()
         )
-        yield from from_seams(join_seams(rows), **scale)
+        yield from from_seams(
+            join_seams(rows), scale=tiling.scale, mpp=tiling.given_mpp, classes=release.class_names
+        )
 
     def _nuclei(self, tile: Tile, result: TileResult) -> TileNuclei:
         # Where the image is smaller than a tile, the rest of the tile is padding.

@@ -112,7 +112,7 @@ def _open(path: Path) -> Iterator[Source]:
                 yield tiff.describe(file)
         else:
             with _open_picture(path) as picture:
-                yield _describe(picture)
+                yield _describe(picture, path)
 
 
 def _open_picture(path: Path) -> Image.Image:
@@ -125,7 +125,7 @@ def _open_picture(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _describe(picture: Image.Image) -> Source:
+def _describe(picture: Image.Image, path: Path) -> Source:
     mode = picture.mode
     if mode in _CONVERTED:
         mode = "RGBA" if "transparency" in picture.info else "RGB"
@@ -135,14 +135,14 @@ def _describe(picture: Image.Image) -> Source:
         dtype=np.dtype(kind.typestr),
         mpp=None,
         is_slide=False,
-        decode=lambda: _decode(picture, mode),
+        decode=lambda: _decode(picture, mode, path),
     )
 
 
-def _decode(picture: Image.Image, mode: str) -> np.ndarray:
+def _decode(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
     if picture.format == "JPEG" and mode == "RGB" and picture.width * picture.height > _LARGE:
         # Pillow holds four bytes per pixel, and three more to give them away.
-        return imagecodecs.jpeg8_decode(Path(picture.filename).read_bytes())
+        return np.asarray(imagecodecs.jpeg8_decode(path.read_bytes()))
     return np.asarray(picture if picture.mode == mode else picture.convert(mode))
 
 

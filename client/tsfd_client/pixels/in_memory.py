@@ -33,11 +33,7 @@ class InMemory:
         self.digest = digest_of(source) if source else hashlib.sha256(pixels).hexdigest()
         self.dicom_uids: dict[str, str] = {}
         self._images = [image]
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Height and width of every level, largest first."""
-        return [level.shape[:2] for level in self._images]
+        self.shapes: list[tuple[int, int]] = [image.shape[:2]]
 
     def add_levels(self) -> None:
         """Add levels, each half of the one before: a part seen from afar is read fast then."""
@@ -46,6 +42,7 @@ class InMemory:
             self._images.append(
                 cv2.resize(self._images[-1], (width, height), interpolation=cv2.INTER_AREA)
             )
+            self.shapes.append((height, width))
 
     def read(self, level: int, box: Box) -> np.ndarray:
         """A part of a level, uint8 [h, w, 3]."""

@@ -44,7 +44,7 @@ def results(tmp_path: Path) -> Path:
     (folder / "known").mkdir(parents=True)
     finished(folder / "known", 1.0)
     path = tmp_path / "image.png"
-    slide = Slide(path, InMemory(image, 0.25), 0.25)
+    slide = Slide(path, InMemory(image, 0.25, path), 0.25)
     Origin(str(path), slide.fingerprint(), 0.25).write(folder / "known")
     return folder
 
