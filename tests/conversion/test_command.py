@@ -75,7 +75,6 @@ def test_cpu_target_installs_and_reports(
         "boundary_threshold",
         "min_area",
         "min_confidence",
-        "method",
     }
 
 

@@ -198,7 +198,6 @@ def _hows(arguments: argparse.Namespace) -> dict[Path, How]:
             boundary_threshold=arguments.boundary_threshold,
             min_area=arguments.min_area,
             min_confidence=arguments.min_confidence,
-            method=arguments.method,
         ),
         mpp=arguments.mpp,
         tissue=arguments.tissue,
