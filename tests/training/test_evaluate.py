@@ -18,7 +18,7 @@ import openvino
 import pytest
 from fields import write_manifest
 
-from conversion.contract import OUTPUTS
+from conversion.model_io import OUTPUTS
 from conversion.parity import HALF
 from conversion.release import release_file
 from metrics.panoptic_quality import panoptic_quality

@@ -19,9 +19,9 @@ import numpy as np
 
 from training.data.annotated import MPP
 from training.evaluation.methods import METHODS, SERVED, Extract
-from training.model.preprocess import TILE
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
+from tsfd_client.contract import TILE
 from tsfd_client.nuclei.assemble import Results, TileResult, assemble, between
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.settings import Settings

@@ -5,7 +5,6 @@ What the watershed that is served is compared with; no server offers it.
 
 import cv2
 import numpy as np
-
 from instances import COLUMNS, Instances, Parameters
 from instances.compile import kernel
 from instances.labels import BACKGROUND, FRAME, areas_of, flood
@@ -50,8 +49,8 @@ def extract(
     ids, planes = instance_map[inside], class_probs[inside].T[1:]
     sums = np.array([np.bincount(ids, plane, count + 1)[1:] for plane in planes])  # [K, n]
     nuclei[:, COLUMNS.index("class")] = own
-    nuclei[:, COLUMNS.index("class_prob")] = (
-        sums[own - 1, np.arange(count)] / np.maximum(sums.sum(axis=0), 1)
+    nuclei[:, COLUMNS.index("class_prob")] = sums[own - 1, np.arange(count)] / np.maximum(
+        sums.sum(axis=0), 1
     )
     return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
 
