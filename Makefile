@@ -15,12 +15,14 @@ CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter comman
 READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),$(VENV)/.serve,convert))
 # Whoever has an engine built for a GPU wants the network that needs one.
 WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
-PRESET ?= lite
+RECIPE ?= lite
 # A process that dies fails the run: xdist would replace it, and may wait for ever then.
 # Groups of tests in the order of tests/conftest.py, long ones first.
 WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
-OUT     ?= runs/$(PRESET)
+# A recipe may be a file of one's own.
+NAMED   := $(basename $(notdir $(RECIPE)))
+OUT     ?= runs/$(NAMED)
 
 # Long tests of parts that `make faults` runs beside the faults themselves.
 LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
@@ -167,10 +169,10 @@ release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## th
 check: $(VENV)/.train  ## what DATA holds, and what is broken in it
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
 
-train: $(VENV)/.train  ## DATA=folder PRESET=lite|full|paper EPOCHS=n OUT=runs/lite RESUME=1
+train: $(VENV)/.train  ## DATA=folder RECIPE=lite|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
-		--recipe $(PRESET) --out "$(OUT)" $(if $(EPOCHS),--epochs $(EPOCHS)) \
-		$(if $(RESUME),--resume)
+		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
 
 evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3
 	@$(RUN) -m training.evaluate \
@@ -188,10 +190,10 @@ tune: $(VENV)/.train  ## try thresholds on what DATA holds back to choose by; WR
 	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
-protocol: $(VENV)/.train  ## PROTOCOL=rotation|random on PanNuke in DATA, by the recipe PRESET
+protocol: $(VENV)/.train  ## PROTOCOL=rotation|random on PanNuke in DATA, by RECIPE
 	@$(RUN) -m training.protocol $(or $(PROTOCOL),rotation) \
 		--pannuke "$(or $(DATA),$(error Name the data: make protocol DATA=PanNuke))" \
-		--recipe $(PRESET) --out "runs/$(or $(PROTOCOL),rotation)-$(PRESET)"
+		--recipe "$(RECIPE)" --out "runs/$(or $(PROTOCOL),rotation)-$(NAMED)"
 
 lint: $(VENV)/.lint  ## ruff, types of the client, who may import whom
 	@$(VENV)/bin/ruff check .

@@ -1,7 +1,7 @@
 """The post-processing of TSFD-Net's authors, step by step with scikit-image.
 
 Ilyas et al., Neural Networks 151 (2022), doi 10.1016/j.neunet.2022.02.020. This is the yardstick of
-`python -m bench.postprocess`; ``instances`` offers the same steps as its method ``reference``.
+`python -m bench.postprocess`; `training.evaluation.reference` has the same steps, compiled.
 """
 
 from __future__ import annotations

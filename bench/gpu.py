@@ -20,11 +20,12 @@ from bench.load import Stages, closed_loop
 from bench.machine import machine
 from samples.patches import patches
 from tsfd_client import Client, TsfdError
+from tsfd_client.contract import MODEL, TILE
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 _OUTPUTS = {
     "tsfd_net": ("class_probs", "boundary_prob", "tissue_probs"),
-    "nuclei_segmentation": ("instance_map", "nuclei", "nuclei_count", "tissue_probs"),
+    MODEL: ("instance_map", "nuclei", "nuclei_count", "tissue_probs"),
 }
 
 
@@ -36,7 +37,7 @@ def measure(
     with triton.InferenceServerClient(url) as connection:
         for model in _OUTPUTS:
             for batch in batches:
-                tiles = np.resize(patches(), (batch, 256, 256, 3))
+                tiles = np.resize(patches(), (batch, TILE, TILE, 3))
                 _send(connection, model, tiles)
                 stages = Stages(connection)
                 load = closed_loop(
@@ -48,7 +49,7 @@ def measure(
                 times = stages.stop()
                 row = {"model": model, "batch": batch, **asdict(load)}
                 row["stages"] = {name: asdict(stage) for name, stage in times.items()}
-                if model == "nuclei_segmentation":
+                if model == MODEL:
                     compute = {name: stage.compute_ms for name, stage in times.items()}
                     share = compute["nuclei_postprocess"] / sum(compute.values())
                     row["postprocess_share"] = round(share, 3)

@@ -19,8 +19,8 @@ import onnx
 import onnxruntime
 
 from bench.machine import machine
-from conversion import bare
 from conversion.int8 import to_int8
+from conversion.openvino_throughput import rate
 from samples.patches import patches
 from serving.environment import ROOT
 from serving.server import ARTEFACT
@@ -65,7 +65,7 @@ def measure(model: Path, *, seconds: float = 6.0) -> list[Rate]:
             (f"{fastest}, a patch per stream (served)", model, "THROUGHPUT", 1, None),
             (f"INT8 and {fastest}, a patch per stream", int8, "THROUGHPUT", 1, None),
         ):
-            found = bare.rate(file, hint, batch, seconds=seconds, precision=precision)
+            found = rate(file, hint, batch, seconds=seconds, precision=precision)
             rates.append(Rate(f"OpenVINO {way}", round(found, 2)))
     return rates
 
@@ -118,12 +118,12 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     arguments.out.mkdir(parents=True, exist_ok=True)
     rates = measure(arguments.model)
-    figures = {"machine": machine(), "rates": [asdict(rate) for rate in rates]}
+    figures = {"machine": machine(), "rates": [asdict(found) for found in rates]}
     path = arguments.out / "network.json"
     path.write_text(json.dumps(figures, indent=2) + "\n")
     plot(figures, path.with_suffix(".png"))
-    for rate in rates:
-        print(f"{rate.way:<45} {rate.patches_per_second:>7.1f} patches/s")
+    for found in rates:
+        print(f"{found.way:<45} {found.patches_per_second:>7.1f} patches/s")
     print(f"All figures: {path}")
     return 0
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.authors import split
 from bench.machine import machine
+from training.evaluation import reference
 
 _COUNTS = (0, 50, 100, 250, 500, 1000, 1500, 2000)
 _COUNTED_SIDE = 1024
@@ -82,7 +83,6 @@ def measure(
     cv2.setNumThreads(1)
     instances.warm_up()
     patch = scene(256, _PATCH_NUCLEI)
-    reference = instances.Parameters(method="reference")
     ours = milliseconds(lambda: instances.extract(*patch), seconds)
     authors = milliseconds(lambda: split(*patch), seconds)
     return {
@@ -90,7 +90,9 @@ def measure(
         "patch": {
             "nuclei": len(instances.extract(*patch).nuclei),
             "watershed_ms": ours,
-            "reference_ms": milliseconds(lambda: instances.extract(*patch, reference), seconds),
+            "reference_ms": milliseconds(
+                lambda: reference.extract(*patch, instances.Parameters()), seconds
+            ),
             "authors_steps_ms": authors,
         },
         "ratio_vs_reference": round(authors / ours, 1),
@@ -110,7 +112,7 @@ def _point(maps: tuple[np.ndarray, np.ndarray], seconds: float) -> dict[str, flo
 
 
 def plot(figures: dict[str, object], path: Path) -> None:
-    """Draw both curves, straight where cost is linear, and one patch by each method."""
+    """Draw both curves, straight where cost is linear, and one patch by each implementation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

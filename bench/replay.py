@@ -23,7 +23,7 @@ from bench.machine import machine
 from bench.stitching import answers
 from samples.slide import write_slide
 from training.target import PANNUKE
-from tsfd_client.contract import TISSUES
+from tsfd_client.contract import TILE, TISSUES
 from tsfd_client.nuclei.assemble import TileResult
 from tsfd_client.settings import Settings
 from tsfd_client.slides import segment_image
@@ -36,7 +36,7 @@ from tsfd_client.stitching.grid import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.versions import Corner
 
 _RELEASE = PANNUKE.release("replay", Settings())
-_WHITE = np.full((256, 256, 3), 243, np.uint8)
+_WHITE = np.full((TILE, TILE, 3), 243, np.uint8)
 
 
 class _Replay(Pipeline):
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(replay(arguments.blocks, arguments.folder)))
         return 0
     arguments.out.mkdir(parents=True, exist_ok=True)
-    per_block = sum(len(tile.nuclei) for tile in answers()) * STEP**2 / 256**2
+    per_block = sum(len(tile.nuclei) for tile in answers()) * STEP**2 / TILE**2
     blocks = max(2, math.ceil((arguments.nuclei / per_block) ** 0.5))
     sizes = [measure(max(1, blocks // 2)), measure(blocks)]
     path = arguments.out / "replay.json"

@@ -23,7 +23,7 @@ import tritonclient.grpc as triton
 
 from bench.load import Load, Stages, closed_loop
 from bench.machine import machine
-from conversion.bare import best_rate
+from conversion.openvino_throughput import best_rate
 from samples.patches import patches
 from serving.environment import ROOT
 from serving.server import ARTEFACT, ServerError, TritonServer

@@ -9,7 +9,7 @@ With --int8 the dense convolutions compute in INT8 on both. Nothing is installed
 of the network agrees with the SavedModel and every target is made. ``release.json`` beside the
 post-processing and the models' configurations say what is installed. ``engine.onnx`` and
 ``engine.parity.npz`` go with it: what a host that no plan fits builds one from and proves it by
-(`conversion.fit`).
+(`conversion.ensure_engine`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import TextIO
 
 import numpy as np
 
-from conversion import engine, install, plan, release
+from conversion import engine_command, install, release, tensorrt_engine
 from conversion.configuration import configurations
-from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
+from conversion.model_io import ENGINE_SOURCE, PARITY_DATA, PLAN
 from conversion.sidecar import misfit, sidecar_file
 
 TARGETS = ("cpu", "check", "tensorrt")
-INSTALLED = {"cpu": "model.onnx", "tensorrt": "model.plan"}
+INSTALLED = {"cpu": "model.onnx", "tensorrt": PLAN}
 _LOG = "conversion.log"
 
 
@@ -79,12 +79,12 @@ def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
         release.release_file(arguments.repository): release.to_json(record).encode(),
         **configurations(arguments.repository, record),
     }
-    origin = release.Origin.of(network, precision)
+    provenance = release.Provenance.of(network, precision)
 
     files: dict[Path, bytes] = {}
     remarks: list[str] = []
     check_wanted = arguments.targets is not None and "check" in targets
-    if check_wanted or not _is_current(folder, targets, origin):
+    if check_wanted or not _is_current(folder, targets, provenance):
         from instances import Parameters  # what is imported takes seconds
 
         from conversion.convert import convert
@@ -95,10 +95,10 @@ def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
         made = convert(
             arguments.saved_model,
             targets,
-            origin,
+            provenance,
             Served(Parameters(**network.parameters), names),
             patches=patches,
-            command=shlex.split(arguments.tensorrt) if arguments.tensorrt else plan.HERE,
+            command=shlex.split(arguments.tensorrt or "") or engine_command.THIS_PYTHON,
             out=_output_folder(arguments.out),
         )
         files = {folder / name: content for name, content in made.files.items()}
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
         print(*remarks)
     if INSTALLED.keys().isdisjoint(targets):
         return None
-    return _install(arguments.repository, files, described, record, origin)
+    return _install(arguments.repository, files, described, record, provenance)
 
 
 def _install(
@@ -116,14 +116,14 @@ def _install(
     files: dict[Path, bytes],
     described: dict[Path, bytes],
     record: release.Release,
-    origin: release.Origin,
+    provenance: release.Provenance,
 ) -> str:
     if not files and all(_holds(path, content) for path, content in described.items()):
         return f"{repository} is up to date with release {record.release}."
     install.write(files | described)
     for path in files:
         print(f"Installed {path} ({len(files[path]) / 1e6:.1f} MB).")
-    _remove_others(install.version_folder(repository), origin)
+    _remove_others(install.version_folder(repository), provenance)
     return f"{repository} holds release {record.release}, proven equal to its SavedModel."
 
 
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tensorrt",
         metavar="COMMAND",
-        help="runs conversion.engine in the serving container; default: in this Python",
+        help="runs conversion.tensorrt_engine in the serving container; default: in this Python",
     )
     return parser
 
@@ -162,7 +162,7 @@ def _targets(asked: str | None, *, container: bool) -> tuple[tuple[str, ...], di
     """The targets to do, and those left out with the reason and what to do about it."""
     obstacles = {"check": _check_obstacle()}
     if not container:
-        obstacles["tensorrt"] = engine.obstacle()
+        obstacles["tensorrt"] = tensorrt_engine.obstacle()
     obstacles = {name: obstacle for name, obstacle in obstacles.items() if obstacle}
     if asked is None:
         return tuple(name for name in TARGETS if name not in obstacles), obstacles
@@ -178,8 +178,8 @@ def _targets(asked: str | None, *, container: bool) -> tuple[tuple[str, ...], di
 
 
 def _check_obstacle() -> str | None:
-    if engine.tensorrt_rtx() is None:
-        return f"TensorRT-RTX is not installed; install it with `{engine.INSTALL_CHECK}`"
+    if tensorrt_engine.tensorrt_rtx() is None:
+        return f"TensorRT-RTX is not installed; install it with `{tensorrt_engine.INSTALL_CHECK}`"
     return None
 
 
@@ -201,17 +201,19 @@ def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def _is_current(folder: Path, targets: tuple[str, ...], origin: release.Origin) -> bool:
+def _is_current(folder: Path, targets: tuple[str, ...], provenance: release.Provenance) -> bool:
     """Whether converting again would install again what is there; says what is unfit."""
-    trt = engine.tensorrt()
-    unfit = misfit(folder / "model.plan", version=trt and trt.__version__, device=engine.gpu())
+    trt = tensorrt_engine.tensorrt()
+    unfit = misfit(folder / PLAN, version=trt and trt.__version__, device=tensorrt_engine.gpu())
     if unfit:
         print(f"{unfit}: convert again with --targets tensorrt.")
     forms = [INSTALLED[name] for name in targets if name in INSTALLED]
     return (
         not ("tensorrt" in targets and unfit)
-        and (folder / EXPECTED).is_file()
-        and all(release.origin_of(folder / name) == origin for name in [*forms, ENGINE_SOURCE])
+        and (folder / PARITY_DATA).is_file()
+        and all(
+            release.provenance_of(folder / name) == provenance for name in [*forms, ENGINE_SOURCE]
+        )
     )
 
 
@@ -225,12 +227,12 @@ def _output_folder(out: Path) -> Path:
     return out
 
 
-def _remove_others(folder: Path, origin: release.Origin) -> None:
+def _remove_others(folder: Path, provenance: release.Provenance) -> None:
     """Take away forms of other weights: a repository holds one release."""
     for name in INSTALLED.values():
         path = folder / name
-        found = release.origin_of(path)
-        if path.is_file() and (found is None or found.weights_sha256 != origin.weights_sha256):
+        found = release.provenance_of(path)
+        if path.is_file() and (found is None or found.weights_sha256 != provenance.weights_sha256):
             path.unlink()
             sidecar_file(path).unlink(missing_ok=True)
             print(f"Removed {path}, which is not of these weights.")

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conversion.errors import ConversionError
-from conversion.host import Host
+from conversion.host_support import Host
+from conversion.model_io import PLAN
 
-PLAN = "model.plan"
 _ROOM = 8  # an engine, the patches and its answers, in sizes of the ONNX file; at least
 _LEAST = 32 << 20
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from conversion import engine, install, parity, plan, runtimes
-from conversion.contract import ENGINE_SOURCE, EXPECTED
+from conversion import engine_command, install, parity, runtimes, tensorrt_engine
 from conversion.errors import ConversionError
-from conversion.expected import Expected
 from conversion.fp16 import to_fp16
 from conversion.int8 import to_int8
-from conversion.release import Origin
+from conversion.model_io import ENGINE_SOURCE, PARITY_DATA, PLAN
+from conversion.parity_data import ParityData
+from conversion.release import Provenance
 from conversion.sidecar import sidecar_file
 from training.quiet import quiet_tensorflow
 
@@ -93,7 +93,7 @@ class Gate:
 def convert(
     saved_model: Path,
     targets: Sequence[str],
-    origin: Origin,
+    provenance: Provenance,
     served: parity.Served,
     *,
     patches: np.ndarray | None,
@@ -108,14 +108,14 @@ def convert(
         Folder of the SavedModel.
     targets
         Some of ``cpu``, ``check`` and ``tensorrt``.
-    origin
+    provenance
         What every form says it was made of.
     served
         How the answers become nuclei.
     patches
         uint8 [N, 256, 256, 3] that set the scales of INT8; None computes in floating point.
     command
-        Builds and runs engines: see `conversion.plan`.
+        Builds and runs engines: see `conversion.engine_command`.
     out
         Folder for ONNX files and the report.
 
@@ -124,7 +124,7 @@ def convert(
     ConversionError
         If a form differs from the SavedModel or a target cannot be made.
     """
-    forms = _write_onnx(saved_model, origin, patches, out)
+    forms = _write_onnx(saved_model, provenance, patches, out)
     with ThreadPoolExecutor(1) as beside:  # the builder keeps one core busy, and Python free
         check = beside.submit(_build_check, forms) if "check" in targets else None
         tiles, reference, gate = _compare(saved_model, forms, served, out)
@@ -132,23 +132,23 @@ def convert(
 
     files: dict[str, bytes] = {}
     if "tensorrt" in targets:
-        built = out / "model.plan"
+        built = out / PLAN
         try:
             start = time.perf_counter()
-            sidecar = plan.build(command, forms.tensorrt, built)
+            sidecar = engine_command.build(command, forms.tensorrt, built)
             print(f"TensorRT built the engine in {time.perf_counter() - start:.0f} s.")
-            found = plan.run(command, built, tiles, out)
+            found = engine_command.run(command, built, tiles, out)
         except ConversionError as error:
             raise ConversionError(f"Nothing was installed: {error}") from error
         gate.compare("TensorRT engine", found, forms.tolerance)
         gate.check()
         files[built.name] = built.read_bytes()
-        files[sidecar_file(built).name] = sidecar.to_json(**asdict(origin)).encode()
+        files[sidecar_file(built).name] = sidecar.to_json(**asdict(provenance)).encode()
     if "cpu" in targets:
         files["model.onnx"] = forms.cpu.read_bytes()
     if files:  # what a host without a plan of its own builds one from, and proves it by
         files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
-        files[EXPECTED] = Expected(tiles, reference, forms.tolerance, served).to_bytes()
+        files[PARITY_DATA] = ParityData(tiles, reference, forms.tolerance, served).to_bytes()
     return Made(files, accepted)
 
 
@@ -171,7 +171,9 @@ def _compare(
     return tiles, reference, gate
 
 
-def _write_onnx(saved_model: Path, origin: Origin, patches: np.ndarray | None, out: Path) -> Forms:
+def _write_onnx(
+    saved_model: Path, provenance: Provenance, patches: np.ndarray | None, out: Path
+) -> Forms:
     with quiet_tensorflow():
         from conversion.to_onnx import convert as to_onnx
     start = time.perf_counter()
@@ -181,24 +183,24 @@ def _write_onnx(saved_model: Path, origin: Origin, patches: np.ndarray | None, o
     else:
         quantised = out / "model.int8.onnx", out / "model.int8.fp16.onnx"
         forms = Forms("INT8", parity.INT8, path, *quantised)
-    _write(path, model, origin)
+    _write(path, model, provenance)
     if patches is not None:
         print(f"Calibrating INT8 with {len(patches)} patches.")
         model = to_int8(model, patches)
-        _write(forms.cpu, model, origin)
-    _write(forms.tensorrt, to_fp16(model), origin)
+        _write(forms.cpu, model, provenance)
+    _write(forms.tensorrt, to_fp16(model), provenance)
     print(f"Converted {saved_model} to ONNX in {time.perf_counter() - start:.0f} s.")
     return forms
 
 
-def _write(path: Path, model: onnx.ModelProto, origin: Origin) -> None:
-    onnx.helper.set_model_props(model, asdict(origin))
+def _write(path: Path, model: onnx.ModelProto, provenance: Provenance) -> None:
+    onnx.helper.set_model_props(model, asdict(provenance))
     install.write({path: model.SerializeToString()})
 
 
 def _build_check(forms: Forms) -> str:
     start = time.perf_counter()
-    built = engine.build(engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
+    built = tensorrt_engine.build(tensorrt_engine.tensorrt_rtx(), forms.tensorrt.read_bytes())
     return (
         f"TensorRT-RTX accepts the {forms.precision} graph: engine of {len(built) / 1e6:.1f} MB in "
         f"{time.perf_counter() - start:.0f} s."

@@ -23,8 +23,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from conversion.contract import INPUT, TILE
 from conversion.errors import ConversionError
+from conversion.model_io import INPUT, TILE
 
 _MOST_PATCHES = 64
 _FEWEST_CHANNELS = 16

@@ -1,9 +1,9 @@
-"""The commands of `conversion.engine` with OpenVINO's exported network for an engine.
+"""The commands of `conversion.tensorrt_engine` with OpenVINO's exported network for an engine.
 
     python3 -m conversion.openvino_engine build engine.onnx model.plan
 
-Builds and runs on the processor, with no GPU: for rehearsals of a first start (`conversion.fit`).
-No server serves it.
+Builds and runs on the processor, with no GPU: for rehearsals of a first start
+(`conversion.ensure_engine`). No server serves it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from conversion.engine import COMMANDS
-from conversion.host import Host
+from conversion.host_support import Host
 from conversion.runtimes import Outputs, infer
 from conversion.sidecar import Gpu, Sidecar, sidecar_file
+from conversion.tensorrt_engine import COMMANDS
 
 
 def host() -> Host:

@@ -14,8 +14,8 @@ import instances
 import numpy as np
 
 from conversion.agreement import LEAST_KEPT, LEAST_PQ, Agreement
-from conversion.contract import OUTPUTS, TILE
 from conversion.errors import ConversionError
+from conversion.model_io import OUTPUTS, TILE
 from conversion.runtimes import Outputs
 
 _CLASS = instances.COLUMNS.index("class")

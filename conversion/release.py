@@ -1,10 +1,10 @@
 """What is served together: the network, the post-processing and its parameters.
 
 A SavedModel says what it was exported from; every form of the network that is made of it says so
-too (an `Origin`, in the ONNX file's metadata and in the engine's sidecar). ``release.json`` beside
-the post-processing names and describes the whole; the configuration of the served model carries the
-same to clients, and every answer carries the name. Contents are compared, never times. Imports
-nothing that takes time.
+too (its `Provenance`, in the ONNX file's metadata and in the engine's sidecar). ``release.json``
+beside the post-processing names and describes the whole; the configuration of the served model
+carries the same to clients, and every answer carries the name. Contents are compared, never times.
+Imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What a form of the network was made of.
 
     Attributes
@@ -92,7 +92,7 @@ class Origin:
 
     @classmethod
     def of(cls, network: Network, precision: Precision) -> Self:
-        """Origin of a form that the code at hand makes of `network`."""
+        """Provenance of a form that the code at hand makes of `network`."""
         sources = sorted(Path(__file__).parent.glob("*.py"))
         source = _sha256(network.source_sha256.encode(), *(path.read_bytes() for path in sources))
         return cls(network.preset, network.weights_sha256, source, str(precision))
@@ -191,12 +191,12 @@ def release_file(repository: Path) -> Path:
     return repository / _POSTPROCESSING / "release.json"
 
 
-def to_json(record: Release | Origin) -> str:
+def to_json(record: Release | Provenance) -> str:
     """A record as the content of a file."""
     return json.dumps(asdict(record), indent=2) + "\n"
 
 
-def origin_of(form: Path) -> Origin | None:
+def provenance_of(form: Path) -> Provenance | None:
     """What an installed ``model.onnx`` or ``model.plan`` was made of; None if it does not say."""
     try:
         if form.suffix == ".onnx":
@@ -210,7 +210,7 @@ def origin_of(form: Path) -> Origin | None:
             found = {entry.key: entry.value for entry in model.metadata_props}
         else:
             found = json.loads(form.with_name(form.name + ".json").read_text())
-        return Origin(**{field.name: found[field.name] for field in fields(Origin)})
+        return Provenance(**{field.name: found[field.name] for field in fields(Provenance)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

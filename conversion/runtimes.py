@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.contract import INPUT, OUTPUTS
+from conversion.model_io import INPUT, OUTPUTS
 
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[np.ndarray], Outputs]

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN
+from conversion.model_io import BATCH_BEST, BATCH_MAX, BATCH_MIN
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from tensorflow.python.grappler import tf_optimizer
 from tf2onnx import tfonnx
 
 from conversion import rewrites
-from conversion.contract import INPUT, INPUT_SHAPE, OUTPUTS, has_shape
 from conversion.errors import ConversionError
+from conversion.model_io import INPUT, INPUT_SHAPE, OUTPUTS, has_shape
 
 log = logging.getLogger(__name__)
 

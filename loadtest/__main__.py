@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from loadtest import profiles
-from loadtest.plan import REPOSITORY, prepared
+from loadtest.load_test import REPOSITORY, prepared
 from loadtest.profiles import ORDER, Load, Profile, ProfileError
 from loadtest.run import LoadError
 from serving.server import ServerError

@@ -24,6 +24,7 @@ from samples.patches import patches
 from samples.synthetic import generate
 from serving.environment import ROOT
 from serving.server import ARTEFACT
+from tsfd_client.contract import TILE
 from tsfd_client.nuclei.assemble import Assembly, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
@@ -116,7 +117,7 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
     import openvino  # as in the model itself: each process of the load test would import it
 
     network = openvino.Core().read_model(repository / ARTEFACT)
-    network.reshape({"image": [1, 256, 256, 3]})
+    network.reshape({"image": [1, TILE, TILE, 3]})
     settings = {"PERFORMANCE_HINT": "THROUGHPUT"}
     if not exact:
         settings["INFERENCE_PRECISION_HINT"] = "f32"

@@ -26,7 +26,7 @@ import tritonclient.grpc as triton
 from bench import gpu as sweep
 from bench.machine import machine
 from loadtest import profiles
-from loadtest.plan import prepared
+from loadtest.load_test import REPOSITORY, prepared
 from loadtest.profiles import Load, ProfileError
 from loadtest.resources import Resources
 from loadtest.run import LoadError
@@ -38,7 +38,6 @@ from tsfd_client import TsfdError
 
 _IMAGE = "tsfd-triton"
 _SERVER = "tritonserver"
-_REPOSITORY = ROOT / "model_repository"
 _SAMPLES = 60  # of the processes' resources over the soak, which tell a trend
 
 
@@ -54,14 +53,14 @@ class Place:
     ----------
     prepare
         Command that must succeed first; None if there is none.
-    fit, serve
-        Commands of `conversion.fit` and of `serving`.
+    ensure_engine, serve
+        Commands of `conversion.ensure_engine` and of `serving`.
     environment
-        Variables for `fit`.
+        Variables for `ensure_engine`.
     """
 
     prepare: list[str] | None
-    fit: list[str]
+    ensure_engine: list[str]
     serve: list[str]
     environment: dict[str, str]
 
@@ -69,11 +68,12 @@ class Place:
 def in_container(engines: Path) -> Place:
     """NVIDIA's container on this GPU host."""
     run = ["docker", "run", "--rm", "--gpus=all", "--shm-size=2g", "--read-only", "--tmpfs=/tmp"]
-    run += [f"--volume={_REPOSITORY}:/models:ro", f"--volume={engines}:/engines"]
-    fit = ["python3", "-m", "conversion.fit", "--repository=/models", "--engines=/engines"]
+    run += [f"--volume={REPOSITORY}:/models:ro", f"--volume={engines}:/engines"]
+    command = ["python3", "-m", "conversion.ensure_engine"]
+    command += ["--repository=/models", "--engines=/engines"]
     return Place(
         prepare=["docker", "build", "--file=deploy/Dockerfile", f"--tag={_IMAGE}", "."],
-        fit=[*run, _IMAGE, *fit],
+        ensure_engine=[*run, _IMAGE, *command],
         serve=[*run, "--publish=127.0.0.1:8001:8001", _IMAGE],
         environment=dict(os.environ),
     )
@@ -90,11 +90,12 @@ def embedded(engines: Path) -> Place:
     found = installation.find()
     if found is None:
         raise CheckError("The Triton server's environment is missing: run `make setup`.")
-    options = [f"--repository={_REPOSITORY}", f"--engines={engines}"]
+    command = [found.python, "-m", "conversion.ensure_engine", "--builder=openvino"]
+    options = [f"--repository={REPOSITORY}", f"--engines={engines}"]
     ports = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
     return Place(
         prepare=None,
-        fit=[found.python, "-m", "conversion.fit", "--builder=openvino", *options],
+        ensure_engine=[*command, *options],
         serve=[sys.executable, "-m", "serving", "--rehearse", *ports, *options],
         environment=found.environment | {"PYTHONPATH": str(ROOT)},
     )
@@ -118,7 +119,7 @@ class Report:
     failed
         Step and reason; None if all passed.
     engine
-        As `conversion.fit` prints it.
+        As `conversion.ensure_engine` prints it.
     triton
         Version of the server.
     rows
@@ -232,7 +233,7 @@ def check(
         with report.step("build the image"):
             _run(place.prepare, dict(os.environ))
     with report.step("find or build the engine, and prove it"):
-        found = _run(place.fit, place.environment)
+        found = _run(place.ensure_engine, place.environment)
         # NVIDIA's image says its own words first.
         report.engine = json.loads(_last(found.stdout)) | {"log": found.stderr.splitlines()}
     with contextlib.ExitStack() as stack:
@@ -252,7 +253,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise CheckError(_last(result.stderr or result.stdout).removeprefix("fit: "))
+        raise CheckError(_last(result.stderr or result.stdout).removeprefix("ensure_engine: "))
     return result
 
 

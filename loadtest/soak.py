@@ -19,7 +19,7 @@ import numpy as np
 
 from loadtest import profiles
 from loadtest.judge import Result
-from loadtest.plan import prepared
+from loadtest.load_test import prepared
 from loadtest.profiles import ProfileError
 from loadtest.resources import Resources, Trend
 from loadtest.run import LoadError

@@ -1,7 +1,7 @@
 """The plan that this host's GPU serves: one of the repository, of a cache, or built at the start.
 
-`conversion.fit` finds or builds it in a process of its own, which holds what the supervisor does
-without: numpy, TensorRT and the GPU's memory.
+`conversion.ensure_engine` finds or builds it in a process of its own, which holds what the
+supervisor does without: numpy, TensorRT and the GPU's memory.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def fitted(
 
 
 def _find(repository: Path, engines: Path, installation: Installation, builder: str) -> Path:
-    command = [installation.python, "-m", "conversion.fit", "--builder", builder]
+    command = [installation.python, "-m", "conversion.ensure_engine", "--builder", builder]
     command += ["--repository", str(repository), "--engines", str(engines)]
-    fit = subprocess.Popen(
+    search = subprocess.Popen(
         command,
         env=installation.environment | {"PYTHONPATH": str(ROOT)},
         cwd=ROOT,
@@ -73,19 +73,19 @@ def _find(repository: Path, engines: Path, installation: Installation, builder: 
         text=True,
         start_new_session=True,
     )
-    with fit:
+    with search:
         try:
             reason = "no reason given."
-            for line in map(str.strip, fit.stderr):
+            for line in map(str.strip, search.stderr):
                 if line.startswith(_STEP):
                     logger.warning(line)
                 else:
-                    reason = line.removeprefix("fit: ")
-            found = fit.stdout.read()
+                    reason = line.removeprefix("ensure_engine: ")
+            found = search.stdout.read()
         except BaseException:
-            os.killpg(fit.pid, signal.SIGKILL)  # what builds for it, too
+            os.killpg(search.pid, signal.SIGKILL)  # what builds for it, too
             raise
-    if fit.returncode:
+    if search.returncode:
         raise ServerError(f"There is no engine to serve: {reason}")
     return Path(json.loads(found)["plan"])
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from conversion.__main__ import INSTALLED
 from conversion.__main__ import main as convert
-from conversion.contract import ENGINE_SOURCE, EXPECTED
+from conversion.model_io import ENGINE_SOURCE, PARITY_DATA
 from serving.environment import ROOT
 from training.export import main as export
 
@@ -21,7 +21,7 @@ _BUILT: Final = {
     *INSTALLED.values(),
     "model.plan.json",
     ENGINE_SOURCE,
-    EXPECTED,
+    PARITY_DATA,
     "release.json",
     "config.pbtxt",
     "cpu.pbtxt",

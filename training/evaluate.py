@@ -23,6 +23,7 @@ from training.data.manifest import read_manifest
 from training.data.pannuke import PanNukeFold, find_folds
 from training.evaluation import report
 from training.evaluation.files import write_scores
+from training.evaluation.methods import METHODS, SERVED
 from training.evaluation.segment_and_score import Evaluation, evaluate
 from training.evaluation.sources import SourceError, from_server, from_weights
 from training.evaluation.tables import Subject, make_tables
@@ -49,13 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if (arguments.pannuke is None) != (arguments.fold is None):
         parser.error("--pannuke and --fold go together")
+    if arguments.server and arguments.method != SERVED:
+        parser.error(f"--method {arguments.method} goes with --weights: no server offers it")
     try:
         settings = Settings(
             foreground_threshold=arguments.foreground_threshold,
             boundary_threshold=arguments.boundary_threshold,
             min_area=arguments.min_area,
             min_confidence=arguments.min_confidence,
-            method=arguments.method,
         )
         _check_writable(arguments.out)
         data, split = _read(arguments)
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             if client:
                 source = from_server(client, settings)
             else:
-                source = from_weights(arguments.weights, settings)
+                source = from_weights(arguments.weights, settings, arguments.method)
             evaluation = evaluate(data, source.segment, by_tissue=arguments.pannuke is not None)
         subject = Subject(
             data="+".join(sorted({entry.source for entry in data.entries})),
@@ -190,7 +192,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--boundary-threshold", type=float, metavar="P")
     parser.add_argument("--min-area", type=int, metavar="PIXELS")
     parser.add_argument("--min-confidence", type=float, metavar="P")
-    parser.add_argument("--method", choices=("watershed", "reference"))
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default=SERVED,
+        help="how nuclei are split: as they are served, or as TSFD-Net's authors do it (default: "
+        "%(default)s)",
+    )
     return parser
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from training.exported import Exported, file_sha256, is_current, source_sha256
 from training.quiet import quiet_tensorflow
+from tsfd_client.contract import TILE
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +56,6 @@ def export(network: keras.Model, out: Path, origin: Exported) -> None:
         )
     import tensorflow as tf
 
-    from training.model.preprocess import TILE
     from training.model.serving import probabilities
 
     if (

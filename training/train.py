@@ -45,9 +45,9 @@ from training.losses import LOSSES
 from training.model import imagenet, weights
 from training.model.network import build
 from training.model.normalization import BatchNormalization
-from training.model.preprocess import TILE
 from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, make_optimizer, make_schedule, read
+from tsfd_client.contract import TILE
 
 SEED = 0
 _VALIDATION_IMAGES = 256  # of a PanNuke fold of 2,500
@@ -174,8 +174,8 @@ def train(
 
 def _run(recipe: Recipe, training: Dataset) -> dict:
     """What a checkpoint belongs to: all that decides the outcome but the end of the training."""
-    how = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
-    return {"recipe": how, "data": fingerprints(training), "": {"seed": SEED}}
+    kept = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
+    return {"recipe": kept, "data": fingerprints(training), "": {"seed": SEED}}
 
 
 def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:

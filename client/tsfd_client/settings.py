@@ -8,8 +8,6 @@ from typing import Any
 
 from tsfd_client.errors import TsfdError
 
-_METHODS = ("watershed", "reference")
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,8 +21,6 @@ class Settings:
         Smallest nucleus, pixels at the network's scale.
     min_confidence
         Smallest mean foreground probability of a nucleus, in [0, 1).
-    method
-        ``"watershed"`` or ``"reference"`` (the steps of TSFD-Net's authors).
 
     Raises
     ------
@@ -36,7 +32,6 @@ class Settings:
     boundary_threshold: float | None = None
     min_area: int | None = None
     min_confidence: float | None = None
-    method: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("foreground_threshold", "boundary_threshold"):
@@ -50,8 +45,6 @@ class Settings:
             raise TsfdError(f"min_area must be a whole number of pixels >= 0, not {area!r}.")
         if least is not None and not (_is_a(Real, least) and 0 <= least < 1):
             raise TsfdError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
-        if self.method not in (None, *_METHODS):
-            raise TsfdError(f"method must be one of {', '.join(_METHODS)}, not {self.method!r}.")
 
     def given(self) -> dict[str, Any]:
         """Those that are not left to the server, by name."""

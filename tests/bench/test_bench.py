@@ -15,6 +15,7 @@ from bench.authors import split
 from bench.machine import machine
 from samples import histology
 from serving.server import ARTEFACT, TritonServer
+from training.evaluation import reference
 from tsfd_client import Client, read_image
 from tsfd_client.nuclei.table import count
 
@@ -44,8 +45,8 @@ def test_the_most_crowded_field_has_its_nuclei() -> None:
 def test_the_yardstick_finds_the_nuclei_of_the_reference_method() -> None:
     maps = postprocess.scene(256, 30)
     yardstick, _ = split(*maps)
-    parameters = postprocess.instances.Parameters(method="reference", min_area=22)
-    ours = postprocess.instances.extract(*maps, parameters).instance_map
+    parameters = postprocess.instances.Parameters(min_area=22)
+    ours = reference.extract(*maps, parameters).instance_map
     assert len(np.unique(yardstick)) == len(np.unique(ours)) == 31
     assert np.mean((yardstick > 0) == (ours > 0)) > 0.99
 

@@ -25,7 +25,7 @@ def config(tmp_path: Path) -> Path:
                 "wait = 900",
                 "mpp = 0.5",
                 "no-tissue = true",
-                'method = "reference"',
+                "min-area = 30",
             ]
         )
     )
@@ -37,7 +37,7 @@ def test_a_file_says_what_the_command_line_does_not(config: Path) -> None:
     assert found.out == Path("results")
     assert (found.batch, found.in_flight, found.wait, found.mpp) == (2, 8, 900.0, 0.5)
     assert found.no_tissue
-    assert found.method == "reference"
+    assert found.min_area == 30
     server = options.connection(found)
     assert server["url"] == "gpu:8001"
     assert server["headers"] == {"authorization": "Bearer x", "team": "y"}
@@ -47,6 +47,7 @@ def test_a_file_says_what_the_command_line_does_not(config: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ('method = "watershed"', "has the unknown line 'method'; known are batch, "),
         ("bath = 4", "has the unknown line 'bath'; known are batch, boundary-threshold, "),
         ("batch = 64", ": batch cannot be 64."),
         ("batch = [4]", ": batch cannot be [4]."),

@@ -25,7 +25,6 @@ from tsfd_client.cli import main
         {"min_area": True},
         {"min_confidence": 1},
         {"min_confidence": -0.1},
-        {"method": "magic"},
     ],
 )
 def test_client_and_server_refuse_the_same(wrong: dict[str, object]) -> None:

@@ -48,7 +48,7 @@ def test_check_tells_release_and_versions(
         "Scale: 0.25 µm per pixel (40x); float.\n"
         "Classes: neoplastic, inflammatory, connective, dead, epithelial.\n"
         "Thresholds: foreground_threshold 0.6, boundary_threshold 0.6, min_area 20, "
-        "min_confidence 0.85, method watershed.\n"
+        "min_confidence 0.85.\n"
     )
 
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from conversion import convert as conversion
-from conversion import engine, parity, runtimes
+from conversion import parity, runtimes, tensorrt_engine
 from conversion.fp16 import to_fp16
 from conversion.release import read_network
 from conversion.runtimes import Outputs, Runner
@@ -103,9 +103,9 @@ def converted_once(
 @pytest.fixture(scope="session")
 def rtx() -> ModuleType:
     """NVIDIA's parser and builder that need no GPU."""
-    found = engine.tensorrt_rtx()
+    found = tensorrt_engine.tensorrt_rtx()
     if found is None:
-        pytest.skip(f"TensorRT-RTX is not installed ({engine.INSTALL_CHECK})")
+        pytest.skip(f"TensorRT-RTX is not installed ({tensorrt_engine.INSTALL_CHECK})")
     return found
 
 

@@ -16,9 +16,9 @@ from onnx import numpy_helper
 
 from conversion import install, parity, to_onnx
 from conversion.__main__ import main
-from conversion.contract import ENGINE_SOURCE, EXPECTED
 from conversion.errors import ConversionError
-from conversion.expected import Expected
+from conversion.model_io import ENGINE_SOURCE, PARITY_DATA
+from conversion.parity_data import ParityData
 from conversion.runtimes import Outputs
 from serving.environment import ROOT
 from tests.repository import make
@@ -55,10 +55,10 @@ def test_cpu_target_installs_and_reports(
     captured = capsys.readouterr()
     assert code == 0, captured.out + captured.err
     assert (folder / "model.onnx").read_bytes() == model.SerializeToString()
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", ENGINE_SOURCE, EXPECTED}
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", ENGINE_SOURCE, PARITY_DATA}
     source = (repository.parent / "out" / "model.fp16.onnx").read_bytes()
     assert (folder / ENGINE_SOURCE).read_bytes() == source
-    expected = Expected.read(folder / EXPECTED)
+    expected = ParityData.read(folder / PARITY_DATA)
     assert (expected.images == parity.tiles()).all()
     assert expected.tolerance == parity.HALF
     assert all((expected.outputs[name] == reference[name]).all() for name in reference)
@@ -75,7 +75,6 @@ def test_cpu_target_installs_and_reports(
         "boundary_threshold",
         "min_area",
         "min_confidence",
-        "method",
     }
 
 

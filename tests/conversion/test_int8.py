@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from conversion import engine, parity, runtimes
+from conversion import parity, runtimes, tensorrt_engine
 from conversion.__main__ import main
 from conversion.errors import ConversionError
 from conversion.fp16 import to_fp16
@@ -60,7 +60,7 @@ def test_int8_stays_close(
 
 
 def test_the_int8_graph_builds(quantised: onnx.ModelProto, rtx: ModuleType) -> None:
-    assert len(engine.build(rtx, quantised.SerializeToString())) > 3_000_000
+    assert len(tensorrt_engine.build(rtx, quantised.SerializeToString())) > 3_000_000
 
 
 def test_patches_are_cut_from_all_images(tmp_path: Path) -> None:

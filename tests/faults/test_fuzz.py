@@ -39,7 +39,7 @@ TYPES = (
     "BF16",
 )
 PARAMETERS = (
-    *("foreground_threshold", "boundary_threshold", "min_area", "min_confidence", "method"),
+    *("foreground_threshold", "boundary_threshold", "min_area", "min_confidence"),
     *("sequence_id", "sequence_start", "priority", "timeout", "classification"),
     *("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"),
     *("triton_enable_empty_final_response", "binary_data_size"),
@@ -59,9 +59,9 @@ _values = st.one_of(
     _integers.map(lambda value: {"int64_param": value}),
     st.integers(0, 2**64 - 1).map(lambda value: {"uint64_param": value}),
     st.floats().map(lambda value: {"double_param": value}),
-    st.one_of(
-        _text, _integers.map(str), st.floats().map(str), st.sampled_from(["watershed", "{"])
-    ).map(lambda value: {"string_param": value}),
+    st.one_of(_text, _integers.map(str), st.floats().map(str), st.sampled_from(["0.5", "{"])).map(
+        lambda value: {"string_param": value}
+    ),
     st.just({}),
 ).map(lambda value: service_pb2.InferParameter(**value))
 _named = st.dictionaries(st.one_of(st.sampled_from(PARAMETERS), _text), _values, max_size=2)

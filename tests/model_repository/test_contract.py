@@ -13,13 +13,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from conversion import model_io
 from conversion.configuration import configurations
 from conversion.release import Network, Precision, make_release, to_json
 from serving.environment import ROOT
 from serving.server import ModelLoadError, TritonServer
 from training.target import CLASSES, PANNUKE
 from tsfd_client import Client
-from tsfd_client.contract import TISSUES
+from tsfd_client.contract import MAX_BATCH, TILE, TISSUES
 
 REPOSITORY = ROOT / "model_repository"
 CONFIGS = {
@@ -68,8 +69,12 @@ def test_tensors_of_the_configuration(name: str) -> None:
     inputs, outputs = CONTRACT[config.name]
     assert tensors(config.input) == inputs
     assert tensors(config.output) == outputs
-    assert config.max_batch_size == 32
+    assert config.max_batch_size == MAX_BATCH
     assert CONFIGS[name].relative_to(REPOSITORY).parts[0] == config.name
+
+
+def test_conversion_runs_where_no_client_is_and_knows_the_same_sizes() -> None:
+    assert (model_io.TILE, model_io.BATCH_MAX) == (TILE, MAX_BATCH) == (256, 32)
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "nuclei_segmentation"])

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances.reference import _thin
-from skimage.segmentation import find_boundaries
+from probabilities import PARAMETERS, SCENES, column, disc, probabilities, renumbered, scene
 
 from metrics.panoptic_quality import panoptic_quality
 from samples.synthetic import generate
@@ -19,65 +18,6 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
 Parameters, extract = instances.Parameters, instances.extract
-BOTH = pytest.mark.parametrize("method", instances.METHODS)
-
-
-def column(name: str) -> int:
-    return instances.COLUMNS.index(name)
-
-
-def probabilities(
-    truth: np.ndarray, classes: np.ndarray | None = None, channels: int = 6
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a perfect network says: certain classes, and the two-pixel outlines it is trained on."""
-    classes = np.ones(truth.max(), np.int64) if classes is None else classes
-    class_map = np.concatenate([[0], classes])[truth]
-    class_probs = (255 * (class_map[..., None] == np.arange(channels))).astype(np.uint8)
-    outlines = find_boundaries(truth, connectivity=1, mode="thick")
-    return class_probs, (255 * outlines).astype(np.uint8)
-
-
-def disc(truth: np.ndarray, y: float, x: float, radius: float, instance: int) -> None:
-    grid_y, grid_x = np.ogrid[: truth.shape[0], : truth.shape[1]]
-    truth[(grid_y - y) ** 2 + (grid_x - x) ** 2 <= radius**2] = instance
-
-
-def renumbered(instance_map: np.ndarray) -> np.ndarray:
-    """The same regions with ids in raster order of their first pixels."""
-    ids, firsts = np.unique(instance_map[instance_map > 0], return_index=True)
-    lookup = np.zeros(int(instance_map.max()) + 1, np.int64)
-    lookup[ids[np.argsort(firsts)]] = np.arange(1, ids.size + 1)
-    return lookup[instance_map]
-
-
-def scene(height: int, width: int, seed: int, *, smooth: float) -> tuple[np.ndarray, np.ndarray]:
-    """Blobs of random class probabilities and a random boundary map."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(height, width, 7))
-    logits = np.stack(
-        [cv2.GaussianBlur(logits[..., i], (0, 0), smooth) * smooth * 5 for i in range(7)], axis=-1
-    )
-    odds = np.exp(logits[..., :6])
-    odds[..., 0] *= 2
-    class_probs = np.rint(255 * odds / odds.sum(axis=-1, keepdims=True)).astype(np.uint8)
-    boundary = np.rint(255 / (1 + np.exp(-logits[..., 6]))).astype(np.uint8)
-    return class_probs, boundary
-
-
-SCENES = st.builds(
-    scene,
-    st.integers(1, 70),
-    st.integers(1, 70),
-    st.integers(0, 2**32 - 1),
-    smooth=st.floats(0.6, 6),
-)
-PARAMETERS = st.builds(
-    Parameters,
-    foreground_threshold=st.floats(0.05, 0.95),
-    boundary_threshold=st.floats(0.05, 0.95),
-    min_area=st.integers(0, 60),
-    method=st.sampled_from(instances.METHODS),
-)
 
 
 @given(SCENES, PARAMETERS)
@@ -103,14 +43,11 @@ def test_whatever_the_probabilities_the_result_is_consistent(
         assert tuple(row[2:6]) == (x.min(), y.min(), x.max() + 1, y.max() + 1)
         assert row[:2] == pytest.approx((x.mean(), y.mean()), rel=1e-5)
         assert row[column("area")] == mask.sum()
-        if parameters.method == "watershed":
-            assert mask.sum() >= parameters.min_area
+        assert mask.sum() >= parameters.min_area
 
         sums = class_probs[mask].astype(np.int64).sum(axis=0)[1:]
         chosen = int(row[column("class")])
-        assert chosen in range(1, 6)
-        if parameters.method == "watershed":
-            assert chosen == 1 + sums.argmax()
+        assert chosen == 1 + sums.argmax()
         assert row[column("class_prob")] == pytest.approx(
             sums[chosen - 1] / max(sums.sum(), 1), abs=1e-6
         )
@@ -178,18 +115,15 @@ def test_perfect_probabilities_of_real_nuclei_return_them(name: str) -> None:
     assert np.mean(scores) >= 0.99
 
 
-@BOTH
-def test_touching_nuclei_are_split_along_their_boundary(method: str) -> None:
+def test_touching_nuclei_are_split_along_their_boundary() -> None:
     truth = np.zeros((64, 64), np.int32)
     disc(truth, 32, 20, 12, 1)
     disc(truth, 32, 44, 12, 2)
     truth[:, :32][truth[:, :32] == 2] = 1
     assert ((truth[:, 31] == 1) & (truth[:, 32] == 2)).any()
-    result = extract(*probabilities(truth, np.array([1, 5])), Parameters(method=method))
+    result = extract(*probabilities(truth, np.array([1, 5])))
     assert len(result.nuclei) == 2
-    assert panoptic_quality(truth, result.instance_map).sq > (
-        0.99 if method == "watershed" else 0.8
-    )
+    assert panoptic_quality(truth, result.instance_map).sq > 0.99
 
 
 def test_touching_nuclei_without_a_boundary_are_one() -> None:
@@ -271,22 +205,19 @@ def test_faint_nuclei_go_by_their_mean_foreground() -> None:
     assert extract(class_probs, boundary_prob).nuclei.shape[0] == 2
     stricter = extract(class_probs, boundary_prob, Parameters(min_confidence=0.81))
     assert np.array_equal(stricter.instance_map, truth == 1)
-    reference = Parameters(min_confidence=0.81, method="reference")
-    assert extract(class_probs, boundary_prob, reference).nuclei.shape[0] == 2
 
 
-@BOTH
-def test_specks_go_and_min_area_is_inclusive(method: str) -> None:
+def test_specks_go_and_min_area_is_inclusive() -> None:
     truth = np.zeros((64, 64), np.int32)
     truth[4:6, 4:6] = 1  # 4 pixels
     truth[20:27, 20:27] = 2  # 49 pixels
     class_probs, boundary_prob = probabilities(truth)
     boundary_prob[:] = 0
-    found = extract(class_probs, boundary_prob, Parameters(method=method))
+    found = extract(class_probs, boundary_prob)
     assert np.array_equal(found.instance_map, truth == 2)
-    kept = extract(class_probs, boundary_prob, Parameters(min_area=49, method=method))
+    kept = extract(class_probs, boundary_prob, Parameters(min_area=49))
     assert len(kept.nuclei) == 1
-    gone = extract(class_probs, boundary_prob, Parameters(min_area=50, method=method))
+    gone = extract(class_probs, boundary_prob, Parameters(min_area=50))
     assert len(gone.nuclei) == 0
 
 
@@ -298,20 +229,18 @@ def test_a_nucleus_that_is_all_boundary_is_kept() -> None:
     assert np.array_equal(extract(class_probs, boundary_prob).instance_map, truth)
 
 
-@BOTH
-def test_an_empty_image_has_no_nuclei(method: str) -> None:
+def test_an_empty_image_has_no_nuclei() -> None:
     class_probs, boundary_prob = probabilities(np.zeros((256, 256), np.int32), np.zeros(0, int))
-    result = extract(class_probs, boundary_prob, Parameters(method=method))
+    result = extract(class_probs, boundary_prob)
     assert not result.instance_map.any()
     assert result.nuclei.shape == (0, 11)
     assert result.contours.shape == (0, 2)
 
 
-@BOTH
-def test_an_image_that_is_one_blob_is_one_nucleus(method: str) -> None:
+def test_an_image_that_is_one_blob_is_one_nucleus() -> None:
     truth = np.ones((50, 70), np.int32)
     class_probs, boundary_prob = probabilities(truth, np.array([4]))
-    result = extract(class_probs, boundary_prob, Parameters(method=method))
+    result = extract(class_probs, boundary_prob)
     assert np.array_equal(result.instance_map, truth)
     assert result.nuclei.tolist() == [[34.5, 24.5, 0, 0, 70, 50, 3500, 4, 1, 0, 2 * 118]]
     assert len(np.unique(result.contours, axis=0)) == 2 * 118
@@ -339,15 +268,14 @@ def test_the_class_has_the_largest_summed_probability() -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 3, 30])
-@BOTH
-def test_any_number_of_classes(classes: int, method: str) -> None:
+def test_any_number_of_classes(classes: int) -> None:
     truth = np.zeros((40, 40 * classes), np.uint16)
     for c in range(classes):
         disc(truth, 20, 20 + 40 * c, 12, c + 1)
     class_probs, boundary_prob = probabilities(
         truth, np.arange(1, classes + 1), channels=classes + 1
     )
-    found = extract(class_probs, boundary_prob, Parameters(method=method))
+    found = extract(class_probs, boundary_prob)
     by_place = found.nuclei[np.argsort(found.nuclei[:, column("centroid_x")])]
     assert by_place[:, column("class")].tolist() == [*range(1, classes + 1)]
     assert (by_place[:, column("class_prob")] == 1).all()
@@ -364,44 +292,14 @@ def test_contours_are_traced_only_when_asked_for() -> None:
     assert len(traced.contours) > 0
 
 
-@BOTH
-def test_threads_and_array_layouts_do_not_matter(method: str) -> None:
+def test_threads_and_array_layouts_do_not_matter() -> None:
     maps = [scene(64, 80, seed, smooth=3) for seed in range(12)]
-    parameters = Parameters(method=method)
-    alone = [extract(*pair, parameters).instance_map for pair in maps]
+    alone = [extract(*pair).instance_map for pair in maps]
     with ThreadPoolExecutor(4) as pool:
         together = pool.map(
-            lambda pair: extract(*(np.asfortranarray(array) for array in pair), parameters), maps
+            lambda pair: extract(*(np.asfortranarray(array) for array in pair)), maps
         )
         assert all(np.array_equal(a, b.instance_map) for a, b in zip(alone, together, strict=True))
-
-
-def test_thinning_leaves_one_pixel_lines() -> None:
-    rng = np.random.default_rng(0)
-    lines = cv2.GaussianBlur(rng.normal(size=(80, 90)), (0, 0), 4)
-    mask = (np.abs(lines) < 0.4 * lines.std()).astype(np.uint8)
-    skeleton = _thin(mask)
-    assert (skeleton <= mask).all()
-    assert np.array_equal(_thin(skeleton), skeleton)
-    squares = skeleton[1:, 1:] + skeleton[1:, :-1] + skeleton[:-1, 1:] + skeleton[:-1, :-1]
-    assert squares.max() < 4
-    # Zhang and Suen's conditions may delete a 2 x 2 square, but nothing larger.
-    _, before, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] > 4) + 1
-    assert set(large) <= set(np.unique(before[skeleton > 0]))
-    assert cv2.connectedComponents(skeleton, connectivity=8)[0] - 1 <= stats.shape[0] - 1
-
-
-def test_thinning_a_bar_leaves_its_middle() -> None:
-    mask = np.zeros((9, 20), np.uint8)
-    mask[2:7, 2:18] = 1
-    skeleton = _thin(mask)
-    assert set(np.nonzero(skeleton)[0]) == {4}
-    assert skeleton.sum() >= 10
-
-
-def test_warm_up_runs_both_methods() -> None:
-    instances.warm_up()
 
 
 @pytest.mark.parametrize(
@@ -493,7 +391,6 @@ def test_more_nuclei_than_ids_are_refused() -> None:
         ({"min_area": -1}, "min_area must be a whole number of pixels >= 0, not -1."),
         ({"min_area": 2.5}, "min_area must be a whole number of pixels >= 0, not 2.5."),
         ({"min_area": True}, "min_area must be a whole number of pixels >= 0, not True."),
-        ({"method": "magic"}, "method must be one of watershed, reference, not 'magic'."),
     ],
 )
 def test_bad_parameters_are_refused(settings_: dict[str, object], message: str) -> None:

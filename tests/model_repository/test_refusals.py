@@ -22,11 +22,15 @@ BAD_PARAMETERS = [
     ({"min_area": -1}, "min_area must be a whole number of pixels >= 0, not -1."),
     ({"min_area": True}, "min_area must be a whole number of pixels >= 0, not True."),
     ({"min_confidence": 1}, "min_confidence must be a number from 0 to below 1, not 1."),
-    ({"method": "magic"}, "method must be one of watershed, reference, not 'magic'."),
     (
         {"min_aera": 30},
         "Unknown request parameter 'min_aera': known are foreground_threshold, "
-        "boundary_threshold, min_area, min_confidence, method.",
+        "boundary_threshold, min_area, min_confidence.",
+    ),
+    (
+        {"method": "watershed"},  # as older clients could send
+        "Unknown request parameter 'method': known are foreground_threshold, "
+        "boundary_threshold, min_area, min_confidence.",
     ),
 ]
 

@@ -122,7 +122,6 @@ def test_any_choice_of_outputs(
         ({"min_confidence": 0.97}, {"min_confidence": 0.97}),
         ({"foreground_threshold": 0.9}, {"foreground_threshold": 0.9}),
         ({"boundary_threshold": "0.25"}, {"boundary_threshold": 0.25}),
-        ({"method": "reference"}, {"method": "reference"}),
     ],
 )
 def test_parameters_reach_the_post_processing(

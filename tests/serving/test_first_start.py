@@ -21,16 +21,16 @@ import tritonclient.grpc as triton
 from instances import Parameters
 from onnx import TensorProto, helper, numpy_helper
 
-from conversion import cache, fit, openvino_engine, parity, runtimes
-from conversion.contract import ENGINE_SOURCE, EXPECTED, OUTPUTS
+from conversion import cache, ensure_engine, openvino_engine, parity, runtimes
 from conversion.errors import ConversionError
-from conversion.expected import Expected
-from conversion.host import Host, refusal
+from conversion.host_support import Host, refusal
+from conversion.model_io import ENGINE_SOURCE, OUTPUTS, PARITY_DATA
+from conversion.parity_data import ParityData
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
 from serving import installation
 from serving.environment import ROOT
 
-BUILDER = fit.BUILDERS["openvino"]
+BUILDER = ensure_engine.BUILDERS["openvino"]
 FAULTY = ROOT / "tests/conversion/openvino_engine.py"
 SERVE = [sys.executable, "-m", "serving", "--rehearse"]
 SERVE += [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
@@ -103,7 +103,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ramp = np.linspace(0, 255, 256).astype(np.uint8)
     images = np.stack([np.broadcast_to(ramp[:, None, None], (256, 256, 3))] * 2)
     outputs = runtimes.infer(runtimes.onnx_runtime(source), images)
-    (folder / EXPECTED).write_bytes(Expected(images, outputs, parity.HALF, SERVED).to_bytes())
+    (folder / PARITY_DATA).write_bytes(ParityData(images, outputs, parity.HALF, SERVED).to_bytes())
     return repository
 
 
@@ -152,7 +152,7 @@ def engines(tmp_path: Path) -> Path:
 
 def command(repository: Path, engines: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "conversion.fit", "--builder", "openvino"),
+        *(sys.executable, "-m", "conversion.ensure_engine", "--builder", "openvino"),
         *("--repository", str(repository), "--engines", str(engines)),
     ]
 
@@ -167,7 +167,7 @@ def test_a_plan_that_fits_is_taken_as_it_is(
 ) -> None:
     plan = shipped / "tsfd_net/1/model.plan"
 
-    found = fit.find(shipped, engines, BUILDER)
+    found = ensure_engine.find(shipped, engines, BUILDER)
 
     assert (found.plan, found.source, found.build_seconds) == (plan, "repository", None)
     assert not engines.exists()
@@ -191,7 +191,7 @@ def test_a_plan_that_does_not_fit_must_not_serve(fault: str, reason: str, shippe
     spoil(folder / "model.plan", fault)
 
     with pytest.raises(ConversionError, match=reason):
-        fit.Judge(openvino_engine.host(), BUILDER, folder).parity(folder / "model.plan")
+        ensure_engine.Judge(openvino_engine.host(), BUILDER, folder).parity(folder / "model.plan")
 
 
 def test_a_foreign_plan_is_built_anew_and_kept(
@@ -201,9 +201,9 @@ def test_a_foreign_plan_is_built_anew_and_kept(
     spoil(plan, "other GPU")
     foreign = plan.read_bytes()
 
-    built = fit.find(shipped, engines, BUILDER)
+    built = ensure_engine.find(shipped, engines, BUILDER)
     log = capsys.readouterr().err
-    again = fit.find(shipped, engines, BUILDER)
+    again = ensure_engine.find(shipped, engines, BUILDER)
 
     assert (built.source, again.source, again.plan) == ("built", "cache", built.plan)
     assert [re.sub(r"\d[\d.]* s$", "n s", line) for line in log.splitlines()] == [
@@ -234,7 +234,7 @@ def test_a_damaged_plan_of_the_cache_is_built_anew(shipped: Path, engines: Path)
     plan.unlink()
     place.write_bytes(good[: len(good) // 2])
 
-    found = fit.find(shipped, engines, BUILDER)
+    found = ensure_engine.find(shipped, engines, BUILDER)
 
     assert (found.source, found.plan) == ("built", place)
     assert misfit(place, version=None, device=None) is None  # it is what its sidecar describes
@@ -246,7 +246,7 @@ def test_a_plan_that_fails_where_it_was_built_is_not_kept(small: Path, engines: 
     with pytest.raises(
         ConversionError, match="The plan that was built here must not serve: class_probs differs by"
     ):
-        fit.find(small, engines, command)
+        ensure_engine.find(small, engines, command)
 
     assert kept(engines) == []
 
@@ -284,7 +284,7 @@ def test_a_start_that_was_killed_while_it_built_leaves_the_next_one_free(
     (left,) = kept(engines)
     assert left.startswith(".")
 
-    found = fit.find(small, engines, BUILDER)
+    found = ensure_engine.find(small, engines, BUILDER)
 
     assert found.source == "built"
     assert kept(engines) == [found.plan.parent.name]
@@ -309,8 +309,8 @@ def test_a_cache_without_room_is_one_line(small: Path, tmp_path: Path) -> None:
 
     assert result.returncode == 1
     assert result.stderr.splitlines()[2:] == [
-        f"fit: The cache of engines {volume} has 4 MB left, and building one takes 32: give it "
-        "more room, or remove engines of former releases."
+        f"ensure_engine: The cache of engines {volume} has 4 MB left, and building one takes 32: "
+        "give it more room, or remove engines of former releases."
     ]
 
 
@@ -325,7 +325,7 @@ def test_a_plan_that_cannot_be_written_whole_is_one_line(small: Path, engines: P
 
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(
-        "fit: the engine's build failed: [Errno 27] File too large"
+        "ensure_engine: the engine's build failed: [Errno 27] File too large"
     )
     assert kept(engines) == []
 
@@ -343,13 +343,13 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("missing", [ENGINE_SOURCE, EXPECTED])
+@pytest.mark.parametrize("missing", [ENGINE_SOURCE, PARITY_DATA])
 def test_a_repository_that_lacks_what_plans_are_built_from(missing: str, shipped: Path) -> None:
     path = shipped / "tsfd_net/1" / missing
     path.unlink()
 
     with pytest.raises(ConversionError, match=f"{path} .*: run `make convert`\\."):
-        fit.Judge(H100, BUILDER, path.parent)
+        ensure_engine.Judge(H100, BUILDER, path.parent)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_nothing_is_built_on_a_host_that_is_not_supported(
     monkeypatch.setenv("TRITON_SERVER_VERSION", "2.30.0")
 
     with pytest.raises(ConversionError, match=r"Triton 2\.30\.0 is not supported: use 2\.51 "):
-        fit.find(small, engines, BUILDER)
+        ensure_engine.find(small, engines, BUILDER)
 
     assert not engines.exists()
 
@@ -415,7 +415,7 @@ def test_the_server_serves_the_plan_that_was_built(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    expected = Expected.read(complete / "tsfd_net/1" / EXPECTED)
+    expected = ParityData.read(complete / "tsfd_net/1" / PARITY_DATA)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     options = ["--repository", str(complete), "--engines", str(engines)]
     environment = os.environ | {"TMPDIR": str(scratch)}
@@ -445,8 +445,8 @@ def test_the_server_serves_the_plan_that_was_built(
 
 @pytest.mark.long
 def test_a_plan_that_answers_wrongly_is_never_served(complete: Path, engines: Path) -> None:
-    file = complete / "tsfd_net/1" / EXPECTED
-    expected = Expected.read(file)
+    file = complete / "tsfd_net/1" / PARITY_DATA
+    expected = ParityData.read(file)
     outputs = expected.outputs | {"class_probs": 255 - expected.outputs["class_probs"]}
     file.write_bytes(replace(expected, outputs=outputs).to_bytes())
 

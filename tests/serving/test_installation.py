@@ -125,6 +125,7 @@ def test_the_image_for_gpus_refuses_to_start_without_a_driver(no_driver: Path) -
 
 def test_an_engine_is_for_the_gpu_that_cuda_shows_first(driver: Path) -> None:
     """Which nvidia-smi need not name first: it does not heed CUDA_VISIBLE_DEVICES."""
-    result = in_container("from conversion import engine; print(engine.gpu())", driver=driver)
+    script = "from conversion.tensorrt_engine import gpu; print(gpu())"
+    result = in_container(script, driver=driver)
 
     assert result.stdout == "Gpu(name='NVIDIA L4', compute_capability='8.9')\n", result.stderr

@@ -18,7 +18,7 @@ import openvino
 import pytest
 from fields import write_manifest
 
-from conversion.contract import OUTPUTS
+from conversion.model_io import OUTPUTS
 from conversion.parity import HALF
 from conversion.release import release_file
 from metrics.panoptic_quality import panoptic_quality
@@ -218,7 +218,7 @@ def test_the_command_reads_from_a_server(
     code, shown, _ = run(
         capsys,
         *("--manifest", manifest, "--server", server.grpc_url, "--limit", 1),
-        *("--method", "reference", "--out", out),
+        *("--min-area", 30, "--out", out),
     )
 
     assert code == 0
@@ -227,7 +227,30 @@ def test_the_command_reads_from_a_server(
     assert result["weights"] == f"server {server.grpc_url}"
     served = json.loads(release_file(server.repository).read_text())
     assert (result["sha256"], result["preset"]) == (served["weights_sha256"], served["preset"])
+    assert result["settings"] == {**served["parameters"], "min_area": 30}
+
+
+def test_the_authors_method_is_measured_in_this_process(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "metrics.json"
+    chosen = ("--method", "reference", "--foreground-threshold", 0.3)
+    code, _, _ = run(capsys, "--manifest", manifest, "--limit", 1, *chosen, "--out", out)
+
+    assert code == 0
+    result = json.loads(out.read_text())
     assert result["settings"]["method"] == "reference"
+    assert "method reference" in out.with_name("report.html").read_text()
+    assert 0.2 < result["scores"]["pq"]["value"] < 1
+
+
+def test_no_server_offers_the_authors_method(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([f"--manifest={manifest}", "--server=localhost:9", "--method=reference"])
+    said = capsys.readouterr().err
+    assert said.endswith("--method reference goes with --weights: no server offers it\n")
 
 
 @pytest.mark.parametrize(

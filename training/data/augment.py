@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from training.data.annotated import Annotated
-from training.model.preprocess import STAIN_FROM_OD, TILE
+from training.model.preprocess import STAIN_FROM_OD
+from tsfd_client.contract import TILE
 
 Patch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Image, instances and pixels to leave out."""

@@ -14,9 +14,8 @@ from tqdm import tqdm
 from training.data.annotated import MPP, Dataset
 from training.data.augment import AUGMENTATIONS
 from training.losses import ANYTHING, NO_BOUNDARY
-from training.model.preprocess import TILE
 from training.target import CLASSES
-from tsfd_client.contract import TISSUES
+from tsfd_client.contract import TILE, TISSUES
 
 _NO_INSTANCE = 65535
 _WORKERS = 2

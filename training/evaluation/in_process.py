@@ -4,7 +4,7 @@
         nuclei.instance_map
 
 Cut, stitched and measured by the client, split by the server's package ``instances``: a server with
-the same weights returns the same nuclei.
+the same weights returns the same nuclei. Another method of `METHODS` may split them instead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import keras
 import numpy as np
 
 from training.data.annotated import MPP
-from training.model.preprocess import TILE
+from training.evaluation.methods import METHODS, SERVED, Extract
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
+from tsfd_client.contract import TILE
 from tsfd_client.nuclei.assemble import Assembly, Results, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.settings import Settings
@@ -34,6 +35,7 @@ Answers = list[dict[str, np.ndarray]]
 ``tissue_probs`` float32 [19]."""
 
 _DEFAULTS = instances.Parameters()
+_AS_SERVED = METHODS[SERVED]
 _RELEASE = "in process"
 
 
@@ -60,21 +62,24 @@ class Probabilities:
         self,
         parameters: instances.Parameters = _DEFAULTS,
         ask: Callable[[list[Tile]], Answers] | None = None,
+        extract: Extract = _AS_SERVED,
     ) -> Nuclei:
         """Find the nuclei of each tile and put them together.
 
         Parameters
         ----------
         parameters
-            Thresholds, smallest nucleus and method.
+            Thresholds and smallest nucleus.
         ask
             The network, for the tiles between that hold what these cut. Without it that stays cut,
             which is near enough to compare thresholds.
+        extract
+            The method.
         """
-        results = _results(self.tiles, self.answers, parameters)
+        results = _results(self.tiles, self.answers, parameters, extract)
         assembly = Assembly(self.tiling, results)
         tiles = assembly.between if ask else []
-        more = _results(tiles, ask(tiles), parameters) if ask and tiles else []
+        more = _results(tiles, ask(tiles), parameters, extract) if ask and tiles else []
         release = self.target.release(_RELEASE, Settings(**asdict(parameters)))
         return assembly.nuclei(more, release)
 
@@ -93,6 +98,7 @@ def segment_all(
     images: Iterable[np.ndarray],
     parameters: instances.Parameters = _DEFAULTS,
     target: Target = PANNUKE,
+    extract: Extract = _AS_SERVED,
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image.
 
@@ -103,9 +109,11 @@ def segment_all(
     images
         uint8 [H, W, 3], RGB at 0.25 mpp, of any size.
     parameters
-        Thresholds, smallest nucleus and method.
+        Thresholds and smallest nucleus.
     target
         What the network tells apart, at which scale.
+    extract
+        The method.
 
     Yields
     ------
@@ -119,7 +127,7 @@ def segment_all(
     """
     ask = partial(_answer_all, _serving(network))
     for found in run(network, images, target):
-        yield found.nuclei(parameters, ask)
+        yield found.nuclei(parameters, ask, extract)
 
 
 def run(
@@ -168,12 +176,12 @@ def _serving(network: keras.Model) -> keras.Model:
     return serving
 
 
-def _results(tiles: list[Tile], answers: Answers, parameters: instances.Parameters) -> Results:
+def _results(
+    tiles: list[Tile], answers: Answers, parameters: instances.Parameters, extract: Extract
+) -> Results:
     results = []
     for tile, answer in zip(tiles, answers, strict=True):
-        found = instances.extract(
-            answer["class_probs"], answer["boundary_prob"], parameters, with_contours=False
-        )
+        found = extract(answer["class_probs"], answer["boundary_prob"], parameters)
         result = TileResult(found.instance_map, found.nuclei, answer["tissue_probs"], _RELEASE)
         results.append((tile, result))
     return results

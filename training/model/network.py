@@ -19,9 +19,9 @@ from keras import layers, ops, regularizers
 
 from training.model.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
 from training.model.normalization import BatchNormalization
-from training.model.preprocess import TILE, network_input
+from training.model.preprocess import network_input
 from training.target import PANNUKE, Target
-from tsfd_client.contract import TISSUES
+from tsfd_client.contract import TILE, TISSUES
 
 _TISSUE_DROPOUT = 0.3
 _SQUEEZE_RATIO = 8

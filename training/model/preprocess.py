@@ -6,9 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-TILE = 256
-"""Side of a tile in pixels, at 0.25 micrometres per pixel."""
-
 _HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
 _EOSIN = np.array([0.07, 0.99, 0.11])
 STAIN_FROM_OD: np.ndarray = np.linalg.inv(

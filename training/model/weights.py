@@ -102,8 +102,11 @@ def parameters(path: Path) -> instances.Parameters:
     with _opened(path) as file:
         text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
     try:
-        return instances.Parameters(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        values = json.loads(text)
+        if values.get("method") == "watershed":  # in older files, from when there was a choice
+            del values["method"]
+        return instances.Parameters(**values)
+    except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error
 
 

@@ -162,7 +162,6 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     thresholds.add_argument("--boundary-threshold", type=float, metavar="P")
     thresholds.add_argument("--min-area", type=int, metavar="PIXELS")
     thresholds.add_argument("--min-confidence", type=float, metavar="P")
-    thresholds.add_argument("--method", choices=("watershed", "reference"))
 
 
 def _read(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:

@@ -83,7 +83,6 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
             boundary_threshold=arguments.boundary_threshold,
             min_area=arguments.min_area,
             min_confidence=arguments.min_confidence,
-            method=arguments.method,
         ),
         mpp=arguments.mpp,
         tissue=arguments.tissue,

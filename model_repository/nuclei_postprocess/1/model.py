@@ -168,7 +168,7 @@ def _parameters(
     for name, value in values.items():
         if name not in types:
             raise ValueError(f"Unknown request parameter {name!r}: known are {', '.join(types)}.")
-        if isinstance(value, str) and types[name] is not str:
+        if isinstance(value, str):
             try:
                 values[name] = types[name](value)
             except ValueError as error:

@@ -40,7 +40,7 @@ except ImageError as error:
 """
 
 
-def whole(slide: Slide) -> np.ndarray:
+def read_whole(slide: Slide) -> np.ndarray:
     scaled = slide.at(0.25)
     return scaled.read(Box(0, 0, *scaled.grid.shape))
 
@@ -95,9 +95,9 @@ def test_the_level_nearest_to_the_network_is_read(
             assert (slide.height, slide.width) == picture.shape[:2]
             assert slide.at(0.25).grid.mpp == pytest.approx(2 * mpp)
             assert slide.at(0.25).scale == pytest.approx(0.25 / mpp, rel=0.05)
-            assert np.array_equal(in_parts(slide, 97), whole(slide))
+            assert np.array_equal(in_parts(slide, 97), read_whole(slide))
             expected = resample(smaller(picture, 2), 2 * mpp, 0.25).astype(int)
-            assert np.abs(whole(slide) - expected).mean() < 4
+            assert np.abs(read_whole(slide) - expected).mean() < 4
 
 
 def test_a_levels_scale_does_not_suffer_from_rounding(tiff_slide) -> None:
@@ -148,8 +148,8 @@ def test_both_readers_see_the_same_colours(tmp_path: Path) -> None:
 
     with open_image(SLIDE, mpp=0.25) as slide, open_image(tmp_path / "plain.tif", 0.25) as plain:
         assert type(slide._levels) is not type(plain._levels)
-        assert np.array_equal(whole(slide), whole(plain))
-        assert np.array_equal(whole(slide), read_image(SLIDE)[0])
+        assert np.array_equal(read_whole(slide), read_whole(plain))
+        assert np.array_equal(read_whole(slide), read_image(SLIDE)[0])
 
 
 def test_dicom_made_from_a_slide(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_tiles_that_were_never_scanned_are_white(svs_slide, tiff_slide) -> None:
     for path in (svs_slide(mpp=0.25), tiff_slide()):
         drop_tile(path, 1)
         with open_image(path) as slide:
-            pixels = whole(slide)
+            pixels = read_whole(slide)
         assert (pixels[:128, 128:256] == 255).all()
         assert pixels[:128, :128].mean() < 250
 
@@ -223,7 +223,7 @@ def test_a_thumbnail_is_made_of_squares_without_seams(tiff_slide) -> None:
 def test_label_and_macro_are_not_read(svs_slide) -> None:
     """Both are black here, and no part of the slide is."""
     with open_image(svs_slide()) as slide:
-        assert whole(slide).max(axis=2).min() > 0
+        assert read_whole(slide).max(axis=2).min() > 0
         assert slide.thumbnail(MPP).max(axis=2).min() > 0
 
 

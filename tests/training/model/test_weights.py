@@ -69,7 +69,15 @@ def test_parameters_of_no_file_are_named(tmp_path: Path) -> None:
         weights.set_parameters(tmp_path / "none.npz", Parameters())
 
 
-@pytest.mark.parametrize("text", ['{"min_area": -1}', '{"size": 3}', "[]", "{"])
+def test_older_files_name_the_method_that_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, parameters=np.array('{"min_area": 60, "method": "watershed"}'))
+    assert weights.parameters(path) == Parameters(min_area=60)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"min_area": -1}', '{"size": 3}', '{"method": "reference"}', "[]", "{"]
+)
 def test_parameters_that_cannot_be_used_are_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.npz"
     np.savez(path, parameters=np.array(text))

@@ -6,7 +6,7 @@
     result.contours       int16 [m, 2], outer contours (x, y) of all nuclei one after another
 
 extract       the way from probabilities to nuclei
-watershed     nuclei are split from each other; reference: as TSFD-Net's authors do it
+watershed     nuclei are split from each other
 measures      area, place, class; contours: outlines
 parameters    thresholds and their ranges
 
@@ -16,6 +16,6 @@ processed by calling `extract` from a thread per image. Call `warm_up` once to c
 
 from instances.extract import Instances, extract, warm_up
 from instances.measures import COLUMNS
-from instances.parameters import METHODS, Parameters
+from instances.parameters import Parameters
 
-__all__ = ["COLUMNS", "METHODS", "Instances", "Parameters", "extract", "warm_up"]
+__all__ = ["COLUMNS", "Instances", "Parameters", "extract", "warm_up"]

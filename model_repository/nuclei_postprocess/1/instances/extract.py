@@ -8,8 +8,7 @@ import numpy as np
 from instances.contours import contour_lengths, trace_contours
 from instances.labels import areas_of
 from instances.measures import COLUMNS, drop_faint, measure
-from instances.parameters import METHODS, Parameters
-from instances.reference import reference
+from instances.parameters import Parameters
 from instances.watershed import watershed
 
 _MAX_SIDE: Final = np.iinfo(np.int16).max
@@ -29,9 +28,8 @@ class Instances:
         is 4-connected.
     nuclei
         float32 [n, 11]: row i - 1 describes id i, columns as in `COLUMNS`. ``class`` has the
-        largest summed probability over the instance among the K classes (lowest id on a tie; the
-        reference method: the class whose map held it) and ``class_prob`` is its share of the sum
-        over them, so 0..1.
+        largest summed probability over the instance among the K classes (lowest id on a tie) and
+        ``class_prob`` is its share of the sum over them, so 0..1.
     contours
         int16 [m, 2]: pixels (x, y) of each instance's outer border, clockwise, 8-connected,
         starting at the instance's first pixel in raster order. Empty if none were asked for;
@@ -59,7 +57,7 @@ def extract(
     boundary_prob
         uint8 [H, W]: probability times 255 that a nucleus' outline runs through the pixel.
     parameters
-        Thresholds, minimum area and method.
+        Thresholds and minimum area.
     with_contours
         Whether to trace contours.
 
@@ -76,27 +74,20 @@ def extract(
     class_probs, boundary_prob = _checked(class_probs, boundary_prob)
     foreground_level = int(255 * parameters.foreground_threshold)
     boundary_level = int(255 * parameters.boundary_threshold)
-    # No nucleus is larger than the image, and the kernels' integers end at 2^63.
-    min_area = min(int(parameters.min_area), boundary_prob.size + 1)
-    if parameters.method == "watershed":
-        labels, classes = watershed(class_probs, boundary_prob, foreground_level, boundary_level)
-        areas = areas_of(labels, classes.size)
-        drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
-    else:
-        labels, classes = reference(
-            class_probs, boundary_prob, foreground_level, boundary_level, min_area
-        )
-        min_area = 0  # applied already, before the split
-        areas = areas_of(labels, classes.size)
+    labels, found = watershed(class_probs, boundary_prob, foreground_level, boundary_level)
+    areas = areas_of(labels, found + 1)
+    drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
 
-    min_area = max(min_area, 1)  # labels without a pixel are no nuclei
+    # Labels without a pixel are no nuclei; none is larger than the image, and the kernels' integers
+    # end at 2^63.
+    min_area = min(max(int(parameters.min_area), 1), boundary_prob.size + 1)
     count = int(np.count_nonzero(areas[1:] >= min_area))
     if count > _MAX_INSTANCES:
         raise ValueError(
             f"The image holds {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map "
             "can number: process it in tiles."
         )
-    instance_map, nuclei, starts = measure(class_probs, labels, areas, classes, min_area, count)
+    instance_map, nuclei, starts = measure(class_probs, labels, areas, min_area, count)
     if not with_contours:
         return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
 
@@ -114,13 +105,12 @@ def extract(
 
 
 def warm_up() -> None:
-    """Compile (or load from disk) everything `extract` runs, for both methods."""
+    """Compile (or load from disk) everything `extract` runs."""
     class_probs = np.zeros((16, 16, 2), np.uint8)
     class_probs[..., 0] = 255
     class_probs[4:12, 4:12] = (0, 255)
     boundary_prob = np.zeros((16, 16), np.uint8)
-    for method in METHODS:
-        extract(class_probs, boundary_prob, Parameters(method=method))
+    extract(class_probs, boundary_prob)
 
 
 def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Label arrays: the states of their pixels, and what every method does with them.
+"""Label arrays: the states of their pixels, and what every step does with them.
 
 Labels live in flat int32 arrays of (H + 2) x (W + 2) pixels whose frame is `FRAME`: the neighbours
 of the pixel with index p are p - stride, p - 1, p + 1 and p + stride.

@@ -40,11 +40,8 @@ def drop_faint(class_probs, labels, areas, level):
 
 
 @kernel
-def measure(class_probs, labels, areas, classes, min_area, count):
-    """Instance map, nuclei table (contour columns 0) and first pixels of the instances.
-
-    ``classes`` holds a label's class, or 0 where the summed probability shall decide.
-    """
+def measure(class_probs, labels, areas, min_area, count):
+    """Instance map, nuclei table (contour columns 0) and first pixels of the instances."""
     height, width, channels = class_probs.shape
     stride = width + 2
     instance_map = np.zeros((height, width), np.uint16)
@@ -88,7 +85,7 @@ def measure(class_probs, labels, areas, classes, min_area, count):
         nuclei[i, 4] = box[i, 2] + 1
         nuclei[i, 5] = box[i, 3] + 1
         nuclei[i, 6] = areas[label]
-        chosen = classes[label] if classes[label] > 0 else 1 + np.argmax(sums[i, 1:])
+        chosen = 1 + np.argmax(sums[i, 1:])
         total = sums[i, 1:].sum()
         nuclei[i, 7] = chosen
         nuclei[i, 8] = sums[i, chosen] / total if total > 0 else 0.0

@@ -1,10 +1,7 @@
-"""What a request may set: thresholds, smallest nucleus and method, with the defaults."""
+"""What a request may set: thresholds and smallest nucleus, with the defaults."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Final
-
-METHODS: Final = ("watershed", "reference")
 
 
 @dataclass(frozen=True)
@@ -14,19 +11,13 @@ class Parameters:
     Attributes
     ----------
     foreground_threshold
-        A pixel is nucleus where its probability exceeds this, in (0, 1). The watershed method
-        compares 1 - background, the reference method each class by itself.
+        A pixel is nucleus where its probability (1 - background) exceeds this, in (0, 1).
     boundary_threshold
         A pixel lies on a boundary where its boundary probability exceeds this, in (0, 1).
     min_area
-        Smallest nucleus in pixels. The reference method applies it to the objects of each class
-        before it splits them, as its authors do.
+        Smallest nucleus in pixels.
     min_confidence
-        Smallest mean of a nucleus' foreground probability (1 - background), in [0, 1). The
-        reference method does without.
-    method
-        ``"watershed"``: marker-controlled watershed on the boundary probability.
-        ``"reference"``: the post-processing of TSFD-Net's authors.
+        Smallest mean of a nucleus' foreground probability (1 - background), in [0, 1).
 
     Raises
     ------
@@ -38,7 +29,6 @@ class Parameters:
     boundary_threshold: float = 0.5
     min_area: int = 40
     min_confidence: float = 0.8
-    method: str = "watershed"
 
     def __post_init__(self) -> None:
         for name in ("foreground_threshold", "boundary_threshold"):
@@ -53,5 +43,3 @@ class Parameters:
         least = self.min_confidence
         if isinstance(least, bool) or not isinstance(least, Real) or not 0 <= least < 1:
             raise ValueError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}.")

@@ -13,7 +13,7 @@ _MIN_SEED_AREA: Final = 6  # smaller interiors are gaps in a blurred boundary, n
 
 def watershed(
     class_probs: np.ndarray, boundary_prob: np.ndarray, foreground_level: int, boundary_level: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, int]:
     """Label the nuclei of one image.
 
     Parameters
@@ -27,8 +27,8 @@ def watershed(
     -------
     int32 [(H + 2) * (W + 2)]
         Labels 1..n, 0 elsewhere and `FRAME` around; memory of this thread, until its next call.
-    int64 [n + 1]
-        Zeros: no label has a class yet.
+    int
+        n.
     """
     scratch = _scratch.arrays((boundary_prob.shape[0] + 2) * (boundary_prob.shape[1] + 2))
     return _watershed(class_probs, boundary_prob, foreground_level, boundary_level, *scratch)
@@ -99,7 +99,7 @@ def _watershed(
             count += 1
             flood(labels, queue, p, count, stride)
     _fill_holes(labels, queue, count, stride)
-    return labels, np.zeros(count + 1, np.int64)
+    return labels, count
 
 
 @kernel

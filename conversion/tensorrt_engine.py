@@ -1,8 +1,8 @@
 """FP16 ONNX -> TensorRT engine: one code path for TensorRT 10 and 11 and for TensorRT-RTX.
 
-    python3 -m conversion.engine host
-    python3 -m conversion.engine build model.fp16.onnx model.plan
-    python3 -m conversion.engine run model.plan images.npy outputs.npz
+    python3 -m conversion.tensorrt_engine host
+    python3 -m conversion.tensorrt_engine build model.fp16.onnx model.plan
+    python3 -m conversion.tensorrt_engine run model.plan images.npy outputs.npz
 
 run where TensorRT and the GPU are, this Python or NVIDIA's container, and need numpy and TensorRT's
 own package alone. ``host`` prints what there is, ``build`` writes the engine and its sidecar,
@@ -25,9 +25,9 @@ from types import ModuleType
 import numpy as np
 
 from conversion import cuda, nvidia
-from conversion.contract import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.errors import ConversionError
-from conversion.host import Host
+from conversion.host_support import Host
+from conversion.model_io import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
 from conversion.runtimes import Outputs, Runner, infer
 from conversion.sidecar import Gpu, Sidecar, sidecar_file
 
@@ -210,7 +210,7 @@ def _refusals(parser: object) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m conversion.engine",
+        prog="python3 -m conversion.tensorrt_engine",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

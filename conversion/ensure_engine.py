@@ -1,6 +1,6 @@
 """A plan for this host: the repository's own, one of the cache, or one that is built now.
 
-    python3 -m conversion.fit --repository /models --engines /engines
+    python3 -m conversion.ensure_engine --repository /models --engines /engines
 
 Whichever it is, it must be what its sidecar says, be built from the repository's network for this
 TensorRT and this GPU, and answer the recorded patches as the SavedModel does, here and now; a plan
@@ -25,17 +25,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conversion import cache, plan
-from conversion.contract import ENGINE_SOURCE, EXPECTED
+from conversion import cache, engine_command
 from conversion.errors import ConversionError
-from conversion.host import Host, refusal
+from conversion.host_support import Host, refusal
+from conversion.model_io import ENGINE_SOURCE, PARITY_DATA, PLAN
 from conversion.sidecar import Sidecar, misfit
 
 if TYPE_CHECKING:
     from conversion.parity import Parity
 
 BUILDERS = {
-    "tensorrt": plan.HERE,
+    "tensorrt": engine_command.THIS_PYTHON,
     "openvino": (sys.executable, "-m", "conversion.openvino_engine"),
 }
 
@@ -79,14 +79,14 @@ def find(repository: Path, engines: Path, command: Sequence[str]) -> Found:
     engines
         Folder of the cache.
     command
-        Builds and runs engines: see `conversion.plan`.
+        Builds and runs engines: see `conversion.engine_command`.
 
     Raises
     ------
     ConversionError
         If the host is not supported, or no plan may serve.
     """
-    host = plan.host(command)
+    host = engine_command.host(command)
     say(f"this host has {host.line()}")
     refused = refusal(host, os.environ.get("TRITON_SERVER_VERSION"))
     if refused:
@@ -94,7 +94,7 @@ def find(repository: Path, engines: Path, command: Sequence[str]) -> Found:
     folder = repository / "tsfd_net" / "1"
     judge = Judge(host, command, folder)
 
-    shipped = folder / cache.PLAN
+    shipped = folder / PLAN
     parity = judge.accepts(shipped)
     if parity:
         return Found(shipped, "repository", host, parity)
@@ -112,8 +112,8 @@ def _build(judge: Judge, command: Sequence[str], place: Path) -> tuple[Parity, f
     say("building a plan, which takes minutes on a GPU")
     start = time.monotonic()
     with cache.scratch(place, judge.source.stat().st_size) as scratch:
-        built = scratch / cache.PLAN
-        plan.build(command, judge.source, built)
+        built = scratch / PLAN
+        engine_command.build(command, judge.source, built)
         seconds = round(time.monotonic() - start, 1)
         say(f"built in {seconds} s")
         try:
@@ -150,13 +150,13 @@ class Judge:
     """
 
     def __init__(self, host: Host, command: Sequence[str], folder: Path) -> None:
-        from conversion.expected import Expected  # with the repository's own post-processing
+        from conversion.parity_data import ParityData  # with the repository's own post-processing
 
         self.source = folder / ENGINE_SOURCE
         if not self.source.is_file():
             raise ConversionError(f"{self.source} is missing: run `make convert`.")
         self.source_sha256 = hashlib.sha256(self.source.read_bytes()).hexdigest()
-        self._expected = Expected.read(folder / EXPECTED)
+        self._expected = ParityData.read(folder / PARITY_DATA)
         self._host = host
         self._command = command
 
@@ -189,7 +189,7 @@ class Judge:
             raise ConversionError(f"it was built from another network than {self.source}.")
         expected = self._expected
         with tempfile.TemporaryDirectory() as scratch:
-            outputs = plan.run(self._command, candidate, expected.images, Path(scratch))
+            outputs = engine_command.run(self._command, candidate, expected.images, Path(scratch))
         form = f"{self._host.runtime} engine"
         result = compare(form, expected.outputs, outputs, expected.tolerance, expected.served)
         say(result.line())
@@ -210,7 +210,7 @@ def say(step: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m conversion.fit",
+        prog="python3 -m conversion.ensure_engine",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         command = BUILDERS[arguments.builder]
         found = find(arguments.repository.resolve(), arguments.engines.resolve(), command)
     except (ConversionError, OSError) as error:
-        print(f"fit: {error}", file=sys.stderr)
+        print(f"ensure_engine: {error}", file=sys.stderr)
         return 1
     print(found.to_json())
     return 0

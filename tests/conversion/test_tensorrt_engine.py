@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from conversion.engine import build
 from conversion.errors import ConversionError
 from conversion.sidecar import Gpu, Sidecar, misfit
+from conversion.tensorrt_engine import build
 
 HOPPER = Gpu("NVIDIA H200", "9.0")
 

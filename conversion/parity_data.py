@@ -16,14 +16,14 @@ from typing import Self
 import instances
 import numpy as np
 
-from conversion.contract import OUTPUTS
 from conversion.errors import ConversionError
+from conversion.model_io import OUTPUTS
 from conversion.parity import Served, Tolerance
 from conversion.runtimes import Outputs
 
 
 @dataclass(frozen=True)
-class Expected:
+class ParityData:
     """What a network must answer.
 
     Attributes

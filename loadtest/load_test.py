@@ -11,7 +11,7 @@ from statistics import median
 import tritonclient.grpc as triton
 
 from bench.machine import machine
-from conversion.bare import best_way, rate
+from conversion.openvino_throughput import best_way, rate
 from loadtest import answers
 from loadtest.arrivals import mean_patches
 from loadtest.judge import Check, Result, judge, knee, result
@@ -44,7 +44,8 @@ class LoadTest:
     processes
         Of the generator.
     way
-        Of the bare runtime (`conversion.bare.best_way`); None where its rate is given.
+        Of the bare runtime (`conversion.openvino_throughput.best_way`); None where its rate is
+        given.
 
     Attributes
     ----------

@@ -18,10 +18,12 @@ OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
 INPUT_SHAPE: Final = (TILE, TILE, 3)
 BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
 
+PLAN: Final = "model.plan"
+"""TensorRT's engine."""
 ENGINE_SOURCE: Final = "engine.onnx"
 """What engines are built from, beside ``model.onnx``."""
-EXPECTED: Final = "engine.parity.npz"
-"""What they must answer: `conversion.expected`."""
+PARITY_DATA: Final = "engine.parity.npz"
+"""What they must answer: `conversion.parity_data`."""
 
 
 def has_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -1,6 +1,6 @@
 """An engine, built and run by a command where what builds it is.
 
-The command is `conversion.engine`, in this Python or in the serving container, or
+The command is `conversion.tensorrt_engine`, in this Python or in the serving container, or
 `conversion.openvino_engine`, with ``host``, ``build ONNX PLAN`` or ``run PLAN IMAGES OUTPUTS``
 behind it. What it claims is checked here.
 """
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.contract import OUTPUTS, has_shape
 from conversion.errors import ConversionError
-from conversion.host import Host
+from conversion.host_support import Host
+from conversion.model_io import OUTPUTS, has_shape
 from conversion.runtimes import Outputs
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
 
-HERE = (sys.executable, "-m", "conversion.engine")
+THIS_PYTHON = (sys.executable, "-m", "conversion.tensorrt_engine")
 
 
 def host(command: Sequence[str]) -> Host:
@@ -100,7 +100,7 @@ def _call(command: Sequence[str], *arguments: str | Path) -> str:
     except OSError as error:
         raise ConversionError(
             f"`{command[0]}` cannot be started ({error.strerror}): name the command that runs "
-            "conversion.engine with --tensorrt."
+            "conversion.tensorrt_engine with --tensorrt."
         ) from error
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()

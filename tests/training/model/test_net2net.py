@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training.model.backbone import Backbone, features
-from training.model.grow import grow
+from training.model.net2net import grow
 
 SMALL = Backbone(width=0.5, depth=1.0, activation="relu6", squeeze_excite=False)
 DEEPER = replace(SMALL, depth=1.8)

@@ -129,14 +129,14 @@ def test_a_command_that_cannot_start(
     assert main([*arguments, "--tensorrt", "no-such-docker run"]) == 1
     assert capsys.readouterr().err == (
         "conversion: Nothing was installed: `no-such-docker` cannot be started (No such file or "
-        "directory): name the command that runs conversion.engine with --tensorrt.\n"
+        "directory): name the command that runs conversion.tensorrt_engine with --tensorrt.\n"
     )
 
 
 def test_the_containers_script_needs_numpy_alone() -> None:
     """NVIDIA's container has TensorRT's package and numpy, and nothing of this project's."""
     script = (
-        "import sys\nfrom conversion import engine\n"
+        "import sys\nfrom conversion import tensorrt_engine\n"
         "own = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(sorted(name for name in own if not name.startswith(('_', 'sitecustomize'))))"
     )
@@ -152,7 +152,7 @@ def test_the_containers_script_needs_numpy_alone() -> None:
 )
 def test_no_gpu_is_one_line(arguments: list[str]) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "conversion.engine", *arguments],
+        [sys.executable, "-m", "conversion.tensorrt_engine", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,23 @@
+"""How probabilities become nuclei: as they are served, or as TSFD-Net's authors do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+from instances import Instances, Parameters, extract
+
+from training.evaluation import reference
+
+Extract = Callable[[np.ndarray, np.ndarray, Parameters], Instances]
+"""``class_probs``, ``boundary_prob`` and thresholds of one image -> its nuclei."""
+
+METHODS: Final[dict[str, Extract]] = {
+    "watershed": partial(extract, with_contours=False),
+    "reference": reference.extract,
+}
+
+SERVED: Final = "watershed"
+"""The one of them that servers offer."""
