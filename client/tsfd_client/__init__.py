@@ -1,5 +1,8 @@
 """Client of the served nuclei segmentation.
 
+segment_image("slide.svs", "results")  # or segment_images: files and folders of them
+open_result("results/slide").table
+
 with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, at the network's scale
 
@@ -8,12 +11,13 @@ stitching   overlapping tiles become nuclei
 nuclei      the nuclei of an image, and every way to write them down
 server      the connection to Triton
 slides      a run: plan, pipeline, resuming, outputs
-view, export, cli
+view, export, api, cli
 
 release     what a server says it serves: scale, classes, thresholds; settings: a request's own
 contract    what every server promises: names and sizes of tensors
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tsfd_client.errors import (
@@ -29,9 +33,12 @@ from tsfd_client.nuclei.plausibility import scale_warning
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.nuclei.save import save, write_geojson
 from tsfd_client.pixels.image import read_image
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.settings import Settings
 
 if TYPE_CHECKING:
+    from tsfd_client.api.result import Result, open_result
+    from tsfd_client.api.segment import segment_image, segment_images
     from tsfd_client.server.async_client import AsyncClient
     from tsfd_client.server.client import Client
 
@@ -41,27 +48,39 @@ __all__ = [
     "ImageError",
     "Nuclei",
     "OutputError",
+    "Result",
     "ServerError",
     "ServerUnavailableError",
     "Settings",
     "TileResult",
     "TsfdError",
+    "open_image",
+    "open_result",
     "overlay",
     "read_image",
     "save",
     "scale_warning",
+    "segment_image",
+    "segment_images",
     "write_geojson",
 ]
 
+# When first asked for: reading, stitching and writing do without gRPC.
+_LATER = {
+    "AsyncClient": "tsfd_client.server.async_client",
+    "Client": "tsfd_client.server.client",
+    "Result": "tsfd_client.api.result",
+    "open_result": "tsfd_client.api.result",
+    "segment_image": "tsfd_client.api.segment",
+    "segment_images": "tsfd_client.api.segment",
+}
+
 
 def __getattr__(name: str) -> object:
-    # When first asked for: reading, stitching and writing do without gRPC.
-    if name == "Client":
-        from tsfd_client.server.client import Client
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
 
-        return Client
-    if name == "AsyncClient":
-        from tsfd_client.server.async_client import AsyncClient
 
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 import cv2
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from samples.synthetic import generate
 from serving.environment import ROOT
 from serving.server import TritonServer
-from tsfd_client import Client
+from tsfd_client import Client, open_result
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,26 @@ def test_count_folder(server: TritonServer, folder: Path, tmp_path: Path) -> Non
         for name in table.index:
             counts = client.segment(cv2.imread(str(folder / name))[..., ::-1]).counts()
             assert dict(table.loc[name]) == counts | {"all": sum(counts.values())}
+
+
+def test_notebook(server: TritonServer, tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "examples" / "slide_to_plot.ipynb", as_version=4)
+    assert len(notebook.cells) == 10
+    Image.fromarray(generate(700, 900, nuclei=300, seed=4).image).save(tmp_path / "slide.png")
+    first = notebook.cells[1]
+    for name, here in (("slide.svs", "slide.png"), ("localhost:8001", server.grpc_url)):
+        assert name in first.source
+        first.source = first.source.replace(name, here)
+    # Its cells run in an event loop, as all notebooks' do.
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+
+    result = open_result(tmp_path / "results" / "slide")
+    assert len(result) > 100
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
+    texts = [output["data"]["text/plain"] for output in shown if "data" in output]
+    assert texts[0] == repr(result)
+    assert texts[-1].startswith("AnnData object with n_obs")
+    assert str(len(result)) in texts[-1].splitlines()[0]

@@ -18,7 +18,7 @@ from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import LockedError
-from tsfd_client.slides.many import Job, run_all
+from tsfd_client.slides.many import Job, folders_of, run_all
 from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
@@ -31,7 +31,7 @@ def segment(arguments: argparse.Namespace) -> int:
     """Segment what the command line names; returns the exit code."""
     give_back()
     options_of = _options(arguments)
-    folders = _folders(list(options_of), arguments.out)
+    folders = folders_of(options_of, arguments.out)
     if arguments.shard:
         first, count = arguments.shard
         folders = dict(list(folders.items())[first - 1 :: count])
@@ -132,20 +132,6 @@ def _images(paths: list[Path], out: Path) -> list[Path]:
         print(f"{path}: {len(found)} {of}", flush=True)
         images += found
     return images
-
-
-def _folders(paths: list[Path], out: Path) -> dict[Path, Path]:
-    """Where the results of each image go."""
-    owners: dict[Path, Path] = {}
-    for path in paths:
-        folder = out / path.stem
-        if folder in owners:
-            raise TsfdError(
-                f"{owners[folder]} and {path} would both be written to {folder}: give them "
-                "different --out folders."
-            )
-        owners[folder] = path
-    return {path: folder for folder, path in owners.items()}
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,13 @@ from tsfd_client.pixels.scanner import dicom_slides
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
+
+
+def expand(paths: Iterable[Path], out: Path) -> list[Path]:
+    """Paths of images, those in folders in the place of the folders: see `images_in`."""
+    return [
+        image for path in paths for image in (images_in(path, out) if path.is_dir() else [path])
+    ]
 
 
 def images_in(folder: Path, without: Path) -> list[Path]:

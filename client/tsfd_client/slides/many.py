@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tsfd_client.errors import TsfdError
+from tsfd_client.errors import OutputError, TsfdError
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.options import RunOptions
@@ -57,7 +57,7 @@ class Job:
 
 def run_all(
     jobs: Iterable[Job], report: Report = None
-) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
+) -> Generator[tuple[Job, dict[str, Any] | TsfdError]]:
     """Segment images on one server; yields each with its ``summary.json``, or why there is none.
 
     Not in a thread in which an event loop runs.
@@ -76,6 +76,26 @@ def run_all(
                     yield job, error
         finally:
             loop.run(client.close())
+
+
+def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
+    """Where the results of each image go: ``out/<its name>``.
+
+    Raises
+    ------
+    OutputError
+        If two would go to one folder.
+    """
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        folder = out / path.stem
+        if folder in owners:
+            raise OutputError(
+                f"{owners[folder]} and {path} would both be written to {folder}: give them "
+                "different --out folders."
+            )
+        owners[folder] = path
+    return {path: folder for folder, path in owners.items()}
 
 
 async def _connect(server: dict[str, Any]) -> AsyncClient:

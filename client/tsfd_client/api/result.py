@@ -1,0 +1,148 @@
+"""What ``tsfd segment`` has left in a folder, for programs and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tsfd_client.errors import OutputError
+from tsfd_client.nuclei import summary
+from tsfd_client.nuclei.save import PARQUET
+from tsfd_client.nuclei.table import Info, read_batches, read_info, reading
+from tsfd_client.release import Release
+from tsfd_client.settings import Settings
+
+if TYPE_CHECKING:
+    import anndata
+    import geopandas
+    import spatialdata
+
+
+class Result:
+    """The nuclei of an image, in its folder. Coordinates are pixels of its level 0.
+
+    Attributes
+    ----------
+    folder
+        Where everything is.
+    info
+        What ``nuclei.parquet`` says of the image: its name, size and scale.
+    summary
+        What ``summary.json`` says: nuclei and densities by class, warnings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.info: Info = read_info(folder / PARQUET)
+        with reading(folder):
+            self.summary: dict[str, Any] = summary.read(folder)
+
+    def __len__(self) -> int:
+        return int(self.summary["nuclei"])
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
+        return f"<Result {self.folder.name}: {named or 'no nuclei'}>"
+
+    @property
+    def mpp(self) -> float:
+        """Micrometres per pixel of level 0."""
+        return self.info.mpp
+
+    @property
+    def release(self) -> Release:
+        """Which network, post-processing and thresholds found the nuclei."""
+        return self.info.release
+
+    @property
+    def settings(self) -> Settings:
+        """The thresholds that were in force."""
+        return self.release.settings
+
+    def counts(self) -> dict[str, int]:
+        """Number of nuclei by class name, zeros included."""
+        return {name: kind["nuclei"] for name, kind in self.summary["classes"].items()}
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """A row per nucleus: id, class, class_prob, area_um2, centroid, bbox and outline (WKB).
+
+        Of a whole slide all of it is in memory then, about 500 bytes per nucleus;
+        ``.to_pandas()`` works.
+        """
+        return pa.concat_tables(read_batches(self.folder / PARQUET))
+
+    def geodataframe(self) -> geopandas.GeoDataFrame:
+        """The table with outlines as shapely's polygons, no coordinate system.
+
+        Raises
+        ------
+        OutputError
+            If geopandas is not installed.
+        """
+        with _needing("geopandas"):
+            import geopandas
+
+        return geopandas.read_parquet(self.folder / PARQUET)
+
+    def anndata(self) -> anndata.AnnData:
+        """What was measured, with centroids in ``obsm["spatial"]``; rows are named by id.
+
+        Raises
+        ------
+        OutputError
+            If AnnData is not installed.
+        """
+        with _needing("anndata"):
+            from tsfd_client.export.annotated import annotated
+
+        table = annotated(self.folder / PARQUET)
+        table.obs_names = [str(number) for number in table.obs["id"]]
+        return table
+
+    def spatialdata(self) -> spatialdata.SpatialData:
+        """Outlines, ``shapes["nuclei"]``, and what was measured of them, ``tables["table"]``.
+
+        Raises
+        ------
+        OutputError
+            If spatialdata is not installed.
+        """
+        with _needing("spatialdata"):
+            import spatialdata
+
+            from tsfd_client.export import to_spatialdata
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "nuclei.zarr"
+            to_spatialdata.write(self.folder / PARQUET, path)
+            data = spatialdata.read_zarr(path)
+        data.path = None  # it is all in memory
+        return data
+
+
+@contextmanager
+def _needing(library: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise OutputError(f"This needs {error.name or library}: pip install {library}.") from error
+
+
+def open_result(folder: str | Path) -> Result:
+    """Open the folder of an image that was segmented.
+
+    Raises
+    ------
+    OutputError
+        If it holds no result, or a damaged one.
+    """
+    folder = Path(folder)
+    if not (folder / PARQUET).is_file():
+        raise OutputError(f"{folder} is not the folder of a result that is done: no {PARQUET}.")
+    return Result(folder)

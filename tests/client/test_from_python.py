@@ -1,0 +1,153 @@
+"""Images and slides from Python: from scripts, threads and event loops, and what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import tsfd_client
+from samples.synthetic import generate
+from serving.server import TritonServer
+from tsfd_client import (
+    Client,
+    ImageError,
+    OutputError,
+    Result,
+    ServerUnavailableError,
+    Settings,
+    open_result,
+    segment_image,
+    segment_images,
+)
+
+FIELD = generate(300, 420, nuclei=60, seed=0).image
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of two pictures and a damaged one."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(FIELD).save(folder / "a.png")
+    (folder / "b.png").write_text("damaged")
+    Image.fromarray(FIELD[::-1]).save(folder / "c.png")
+    return folder
+
+
+def test_one_image(
+    server: TritonServer, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[tuple[int, int]] = []
+    options = {"mpp": 0.25, "settings": Settings(min_area=40)}
+    result = segment_image(
+        *(images / "a.png", tmp_path / "out", server.grpc_url),
+        **options,
+        progress=lambda *tiles: done.append(tiles),
+    )
+
+    with Client(server.grpc_url) as client:
+        nuclei = client.segment(FIELD, settings=options["settings"])
+    assert result.table.equals(nuclei.table())
+    assert result.counts() == nuclei.counts()
+    assert (result.release, result.settings, result.mpp) == (
+        nuclei.release,
+        nuclei.release.settings,
+        0.25,
+    )
+    assert result.settings.min_area == 40
+    assert done[-1] == (4, 4)
+    assert done == sorted(done)
+    named = ", ".join(f"{n} {name}" for name, n in nuclei.counts().items() if n)
+    assert repr(result) == f"<Result a: {named}>"
+    assert repr(nuclei) == f"<Nuclei: {named}; 420 x 300 pixels at 0.25 µm>"
+    # It is done: nothing is asked of the server.
+    again = segment_image(images / "a.png", tmp_path / "out", server.grpc_url, **options)
+    assert len(again) == len(result) == len(nuclei) > 30
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_libraries(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    result = segment_image(images / "a.png", tmp_path, server.grpc_url, mpp=0.25)
+
+    frame = result.geodataframe()
+    assert isinstance(frame, geopandas.GeoDataFrame)
+    np.testing.assert_allclose(frame.area * 0.25**2, frame.area_um2, rtol=1e-6)
+    table = result.anndata()
+    assert table.obs_names.tolist() == [str(number) for number in result.table["id"].to_pylist()]
+    assert table.obs["class"].tolist() == result.table["class"].to_pylist()
+    data = result.spatialdata()
+    assert len(data.shapes["nuclei"]) == len(data.tables["table"]) == len(result)
+    assert data.shapes["nuclei"].geometry.area.tolist() == frame.area.tolist()
+
+
+def test_several_images(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    outcomes = dict(segment_images([images], tmp_path / "out", server.grpc_url, mpp=0.25))
+
+    assert list(outcomes) == [images / name for name in ("a.png", "b.png", "c.png")]
+    a, b, c = outcomes.values()
+    assert isinstance(a, Result)
+    assert isinstance(c, Result)
+    assert isinstance(b, ImageError)
+    assert open_result(tmp_path / "out" / "c").table.equals(c.table)
+
+
+def test_where_an_event_loop_runs(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    async def cell() -> Result:
+        return segment_image(images / "a.png", tmp_path / "cell", server.grpc_url, mpp=0.25)
+
+    async def both() -> list[Result]:
+        options = {"mpp": 0.25}
+        return await asyncio.gather(
+            *(
+                asyncio.to_thread(
+                    segment_image, images / name, tmp_path / "both", server.grpc_url, **options
+                )
+                for name in ("a.png", "c.png")
+            )
+        )
+
+    one = asyncio.run(cell())
+    a, c = asyncio.run(both())
+    assert a.table.equals(one.table)
+    assert len(c) > 30
+
+
+def test_from_a_thread(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        arguments = (images / "a.png", tmp_path, server.grpc_url)
+        assert len(thread.submit(segment_image, *arguments, mpp=0.25).result()) > 30
+
+
+def test_the_process_stays_as_it_was(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    def state() -> tuple[object, ...]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        return pa.default_memory_pool().backend_name, list(warnings.filters), handlers
+
+    before = state()
+    segment_image(images / "a.png", tmp_path, server.grpc_url, mpp=0.25)
+    assert state() == before
+
+
+def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as error:
+        open_result(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} is not the folder of a result that is done: no nuclei.parquet."
+    )
+    with pytest.raises(ServerUnavailableError):
+        segment_image(images / "a.png", tmp_path, "127.0.0.1:1", mpp=0.25, retry_for=0.0)
+
+
+def test_the_public_names() -> None:
+    assert dir(tsfd_client) == sorted(tsfd_client.__all__)
+    for name in tsfd_client.__all__:
+        assert getattr(tsfd_client, name) is not None
