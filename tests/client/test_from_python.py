@@ -75,6 +75,9 @@ def test_one_image(
     assert capsys.readouterr() == ("", "")
 
 
+# ome-zarr uses a class of its own that it has deprecated, anndata an option of pandas.
+@pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The 'mode.chained_assignment' option is deprecated")
 def test_other_libraries(server: TritonServer, images: Path, tmp_path: Path) -> None:
     result = segment_image(images / "a.png", tmp_path, server.grpc_url, mpp=0.25)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from tqdm import tqdm
+
 from tsfd_client.api.result import Result
 from tsfd_client.errors import TsfdError
 from tsfd_client.pixels.folder import expand
@@ -55,7 +57,7 @@ def segment_images(
     tissue: str | Path | None = None,
     everywhere: bool = False,
     settings: Settings | None = None,
-    progress: Report = None,
+    progress: Report | bool = False,
     **connection: Any,
 ) -> Iterator[tuple[Path, Outcome]]:
     """Segment pictures and slides, one after the other over one connection.
@@ -79,8 +81,7 @@ def segment_images(
     settings
         Thresholds other than the server's.
     progress
-        Called with the tiles done and the tiles in all; True for a bar, False for none. By default
-        there is a bar on a terminal.
+        Called with the tiles done and the tiles in all; or True for a bar.
     connection
         Arguments of `AsyncClient`.
 
@@ -111,8 +112,22 @@ def segment_images(
         for path, folder in folders_of(images, Path(out)).items()
     ]
     run = _run_beside if _has_a_loop() else run_all
-    for job, outcome in run(jobs, progress):
+    for job, outcome in run(jobs, _report(progress)):
         yield job.path, outcome if isinstance(outcome, TsfdError) else Result(job.folder)
+
+
+def _report(progress: Report | bool) -> Report:
+    if callable(progress):
+        return progress
+    bar = tqdm(unit="tile", disable=not progress)
+
+    def report(done: int, total: int) -> None:
+        if done < bar.n:  # of the next image
+            bar.reset()
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return report
 
 
 def _has_a_loop() -> bool:
@@ -124,19 +139,18 @@ def _has_a_loop() -> bool:
 
 
 def _run_beside(
-    jobs: list[Job], progress: Report
+    jobs: list[Job], report: Report
 ) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
     """`run_all` in a thread of its own; an interruption here ends it there."""
     ended = Event()
 
-    def report(done: int, total: int) -> None:
+    def report_unless_ended(done: int, total: int) -> None:
         if ended.is_set():
             raise KeyboardInterrupt
-        if callable(progress):
-            progress(done, total)
+        report(done, total)
 
+    outcomes = run_all(jobs, report_unless_ended)
     with ThreadPoolExecutor(1, thread_name_prefix="tsfd") as thread:
-        outcomes = run_all(jobs, report if callable(progress) else progress)
         try:
             while (item := thread.submit(next, outcomes, None).result()) is not None:
                 yield item

@@ -56,7 +56,7 @@ class Job:
 
 
 def run_all(
-    jobs: Iterable[Job], report: Report = None
+    jobs: Iterable[Job], report: Report | None = None
 ) -> Generator[tuple[Job, dict[str, Any] | TsfdError]]:
     """Segment images on one server; yields each with its ``summary.json``, or why there is none.
 

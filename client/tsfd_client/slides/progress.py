@@ -12,9 +12,8 @@ from tsfd_client.slides.events import Events
 from tsfd_client.slides.run import Run
 from tsfd_client.stitching.blocks import Block, Plan
 
-Report = Callable[[int, int], None] | bool | None
-"""Called with the tiles done and the tiles in all: more of them once nuclei were cut. True for a
-bar, False for none, None for one on a terminal."""
+Report = Callable[[int, int], None]
+"""Called with the tiles done and the tiles in all: more of them once nuclei were cut."""
 
 
 class Progress:
@@ -31,11 +30,11 @@ class Progress:
     events
         The log.
     report
-        Who is told in the place of a bar, or whether there is one.
+        Who is told in the place of a bar.
     """
 
     def __init__(
-        self, name: str, plan: Plan, run: Run, area: float, events: Events, report: Report
+        self, name: str, plan: Plan, run: Run, area: float, events: Events, report: Report | None
     ) -> None:
         self._name = name
         self._plan = plan
@@ -61,7 +60,7 @@ class Progress:
             total=len(self._plan),
             initial=self._tiles_before,
             unit="tile",
-            disable=None if self._report is None else self._report is not True,
+            disable=True if self._report else None,
         )
         self._began = time.monotonic()
         return self
@@ -80,7 +79,7 @@ class Progress:
         speed = area / (time.monotonic() - self._began)
         self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
         self._bar.update(tiles)
-        if callable(self._report):
+        if self._report:
             self._report(self._tiles_before + self._tiles, self._bar.total)
 
     def kept(self, block: Block, asked: int, between: int, nuclei: int, seconds: float) -> None:

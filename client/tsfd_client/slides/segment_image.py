@@ -42,7 +42,7 @@ def segment_image(
     loop: asyncio.Runner,
     client: AsyncClient,
     release: Release,
-    report: Report = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Segment an image into a folder, or go on with it.
 
@@ -111,7 +111,7 @@ def _segment(
     loop: asyncio.Runner,
     client: AsyncClient,
     release: Release,
-    report: Report,
+    report: Report | None,
 ) -> None:
     with Events(run.folder) as events:
         try:
