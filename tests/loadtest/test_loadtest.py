@@ -47,7 +47,7 @@ limits = { lag_p99_ms = 1e6 }
 
 @pytest.fixture(scope="module", autouse=True)
 def _computed_once() -> Iterator[None]:
-    """The right answers are computed once; each test has a copy of its own."""
+    """The right answers, to one image, are computed once; each test has a copy of its own."""
     compute = answers.compute
 
     @functools.cache
@@ -55,6 +55,7 @@ def _computed_once() -> Iterator[None]:
         return pickle.dumps(compute(repository, exact=exact))
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_IMAGES", 1)
         patch.setattr(
             answers,
             "compute",
