@@ -16,9 +16,10 @@ READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),$(VENV)/.serve,conve
 # Whoever has an engine built for a GPU wants the network that needs one.
 WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
 RECIPE ?= lite
+# Three for two cores: servers that start, restart and time out keep one waiting.
 # A process that dies fails the run: xdist would replace it, and may wait for ever then.
 # Groups of tests in the order of tests/conftest.py, long ones first.
-WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
+WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
 # A recipe may be a file of one's own.
 NAMED   := $(basename $(notdir $(RECIPE)))

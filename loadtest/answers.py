@@ -87,8 +87,9 @@ class Asked:
             If there is none.
         """
         if kind == "image":
-            number = choice % _IMAGES
-            found = client.segment(self._pixels["image"][number])
+            images = self._pixels["image"]
+            number = choice % len(images)
+            found = client.segment(images[number])
             return self._is_right([_of_image(found)], [self.right["image"][number]])
         tiles = self._pixels["tile"]
         numbers = (choice + np.arange(KINDS[kind])) % len(tiles)

@@ -24,13 +24,18 @@ _LONG = (
     "conversion",
     "training/test_train.py",
     "training/test_train_on_jax.py",
+    "test_another_release.py",
+    "loadtest/test_loadtest.py",
+    "faults/test_processes.py",
     "bench/test_bench.py",
     "training/test_tune.py",
     "training/test_evaluate.py",
     "training/model/test_network.py",
     "client/slides/test_seams.py",
+    "serving/test_first_start.py",
+    "deploy/test_container.py",
 )
-"""Groups that take longest, to begin with: two processes end together then."""
+"""Groups that take longest, to begin with: all processes end together then."""
 
 _SKIPS = Path(__file__).with_name("skips.toml")
 

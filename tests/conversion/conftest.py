@@ -15,39 +15,46 @@ import pytest
 from conversion import convert as conversion
 from conversion import parity, runtimes, tensorrt_engine
 from conversion.fp16 import to_fp16
-from conversion.release import read_network
+from conversion.release import Origin, Precision, origin_of, read_network
 from conversion.runtimes import Outputs, Runner
 from training import export
-from training.exported import Exported, source_sha256
+from training.exported import is_current
 from training.quiet import quiet_tensorflow
-from training.target import PANNUKE
 
 with quiet_tensorflow():  # before pytest captures what is written
     from conversion import to_onnx
 
 ROOT = Path(__file__).parents[2]
 LITE = ROOT / "weights" / "lite.npz"
+MADE = ROOT / "build" / "tests"
 
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped weights, exported over a newer export of others."""
+    """The shipped weights, exported: a copy of what `make test` has made, where that fits."""
     folder = tmp_path_factory.mktemp("conversion") / "saved_model"
-    folder.mkdir()
-    (folder / "saved_model.pb").write_bytes(b"of other weights")
-    Exported("lite", "0" * 64, source_sha256(), {}, PANNUKE.to_dict()).write(folder)
+    if is_current(MADE / "saved_model", LITE):
+        return Path(shutil.copytree(MADE / "saved_model", folder))
     assert export.main(["--weights", str(LITE), "--out", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def model(saved_model: Path) -> onnx.ModelProto:
-    return to_onnx.convert(saved_model)
+    return _made("model.onnx", saved_model) or to_onnx.convert(saved_model)
 
 
 @pytest.fixture(scope="session")
-def half(model: onnx.ModelProto) -> onnx.ModelProto:
-    return to_fp16(model)
+def half(model: onnx.ModelProto, saved_model: Path) -> onnx.ModelProto:
+    return _made("model.fp16.onnx", saved_model) or to_fp16(model)
+
+
+def _made(name: str, saved_model: Path) -> onnx.ModelProto | None:
+    """What `make test` has converted before, if the code at hand would make the same."""
+    path = MADE / "conversion" / name
+    if origin_of(path) == Origin.of(read_network(saved_model), Precision()):
+        return onnx.load(path)
+    return None
 
 
 @pytest.fixture(scope="session")

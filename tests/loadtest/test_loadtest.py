@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,25 @@ limits = {}
 [generator]
 limits = { lag_p99_ms = 1e6 }
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _computed_once() -> Iterator[None]:
+    """The right answers, to one image, are computed once; each test has a copy of its own."""
+    compute = answers.compute
+
+    @functools.cache
+    def computed(repository: Path, exact: bool) -> bytes:
+        return pickle.dumps(compute(repository, exact=exact))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_IMAGES", 1)
+        patch.setattr(
+            answers,
+            "compute",
+            lambda repository, *, exact=True: pickle.loads(computed(repository, exact)),
+        )
+        yield
 
 
 def test_short_run_has_no_wrong_answers(server: TritonServer, tmp_path: Path) -> None:

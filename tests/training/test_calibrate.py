@@ -14,6 +14,7 @@ from fields import write_manifest
 from training import calibrate
 from training.calibrate import Calibration, Nuclei, collect, fit, probabilities, surprise
 from training.data.annotated import Annotated
+from training.evaluation import in_process
 from training.evaluation.in_process import Probabilities
 from training.model import weights
 from training.model.network import build
@@ -101,7 +102,10 @@ def test_what_is_left_out_says_nothing_of_a_nucleus() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("built_once")
-def test_the_command_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_and_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_process, "BATCH", 1)  # no empty tiles beside the one of an image
     write_manifest(tmp_path, [(200, 200)] * 17, split="train")
     lite = Path(calibrate.__file__).parents[1] / "weights" / "lite.npz"
     file = Path(shutil.copy(lite, tmp_path / "lite.npz"))

@@ -17,6 +17,7 @@ import tiny
 from serving.environment import ROOT
 from training.export import ExportError, export, main
 from training.exported import Exported, file_sha256, is_current, source_sha256
+from training.model import weights
 from training.model.network import build
 from training.target import PANNUKE
 
@@ -104,6 +105,19 @@ def test_content_decides_what_is_up_to_date(tmp_path: Path) -> None:
     assert not is_current(tmp_path, first)
     (tmp_path / "assets.extra" / "network.json").write_text("{")
     assert not is_current(tmp_path, first)
+
+
+def test_a_newer_export_of_others_is_replaced(network: keras.Model, tmp_path: Path) -> None:
+    path, folder = tmp_path / "tiny.npz", tmp_path / "saved_model"
+    weights.save(network, tiny.PRESET, path)
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"of other weights")
+    Exported(tiny.PRESET, "0" * 64, source_sha256(), {}, PANNUKE.to_dict()).write(folder)
+
+    assert main(["--weights", str(path), "--out", str(folder)]) == 0
+
+    assert is_current(folder, path)
+    assert "serving_default" in tf.saved_model.load(str(folder)).signatures
 
 
 def test_an_export_that_is_up_to_date_needs_no_tensorflow(tmp_path: Path) -> None:

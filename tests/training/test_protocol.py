@@ -15,6 +15,7 @@ import tensorflow as tf
 import tiny
 
 from training.data.pannuke import PanNukeFold, find_folds
+from training.evaluation import in_process
 from training.protocol import main, random_split, rotation
 
 
@@ -51,12 +52,15 @@ def test_random_split_takes_a_fifth_of_every_tissue_and_repeats_itself(pannuke: 
 
 
 @pytest.fixture
-def arguments(pannuke: Path, tmp_path: Path) -> Iterator[list[str]]:
+def arguments(
+    pannuke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
     """Of a protocol of one short training, which runs without compiling."""
     recipe = tmp_path / "short.toml"
     recipe.write_text(
         tiny.RECIPE.replace("epochs = 2", "epochs = 1").replace("epoch = 3", "epoch = 1")
     )
+    monkeypatch.setattr(in_process, "BATCH", 1)  # no empty tiles beside the one of an image
     tf.config.run_functions_eagerly(True)
     yield [
         *("random", "--pannuke", str(pannuke), "--recipe", str(recipe)),

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 import tiny
 
+from serving.environment import ROOT
+
 PROGRAM = """
 import json, os, signal, sys
 import keras, numpy as np, tiny
 from training.data.batches import Batches
+from training.evaluation import in_process
 from training.train import main
 
+in_process.BATCH = 1
 assert keras.backend.backend() == "jax"
 syncs = []
 sync = keras.Model.jax_state_sync
@@ -66,7 +70,7 @@ def test_a_training_runs_stops_and_resumes(pannuke: Path, tmp_path: Path) -> Non
             "PYTHONPATH": tiny.PYTHONPATH,
             # XLA compiles the step once, and quickly: it is to run, not to run fast.
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / "build/tests/xla"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         },
         capture_output=True,

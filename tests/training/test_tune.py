@@ -13,6 +13,7 @@ from instances import Parameters
 
 from serving.environment import ROOT
 from training import evaluate, tune
+from training.evaluation import in_process
 from training.model import weights
 
 
@@ -32,8 +33,12 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("built_once")
 def test_the_best_setting_goes_into_the_weights_file(
-    manifest: Path, file: Path, capsys: pytest.CaptureFixture[str]
+    manifest: Path,
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(in_process, "BATCH", 1)  # no empty tiles beside the one of the image
     before = file.read_bytes()
     arguments = ["--manifest", str(manifest), "--weights", str(file)]
 

@@ -40,9 +40,9 @@ ema_momentum = 0.5
 """
 
 PRESETS[PRESET] = NetworkConfig(
-    backbone=Backbone(width=0.25, depth=0.3, activation="relu6", squeeze_excite=False),
+    backbone=Backbone(width=0.25, depth=0.25, activation="relu6", squeeze_excite=False),
     input_size=256,
-    levels=("block1", "block2", "block3", "block5", "block6", "top"),
+    levels=("block1", "top"),
     width=8,
     repeats=0,
     dropout=0.1,

@@ -125,7 +125,7 @@ def build(preset: str, target: Target = PANNUKE) -> keras.Model:
         level: _gate(taps[tap], config, f"gate{level}")
         for level, tap in enumerate(config.levels, start=2)
     }
-    tissue = _tissue_head(levels[7])
+    tissue = _tissue_head(levels[max(levels)])
     for repeat in range(1, config.repeats + 1):
         levels = _bifpn(levels, config, f"bifpn{repeat}")
     segmentation, boundary = _decoders(levels, config)
@@ -178,9 +178,10 @@ def _decoders(
     p: dict[int, keras.KerasTensor], config: NetworkConfig
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Segmentation and boundary decoders; the boundary one also reads the other at each level."""
-    segmentation = _fuse([p[6], p[7]], config, "segmentation6")
-    boundary = _fuse([segmentation, p[7]], config, "boundary6")
-    for level in (5, 4, 3, 2):
+    *finer_levels, last, coarsest = sorted(p)
+    segmentation = _fuse([p[last], p[coarsest]], config, f"segmentation{last}")
+    boundary = _fuse([segmentation, p[coarsest]], config, f"boundary{last}")
+    for level in reversed(finer_levels):
         finer = _fuse([p[level], segmentation], config, f"segmentation{level}")
         # The boundary decoder reads the pyramid one level behind: it starts from P7 and s6.
         boundary = _fuse([finer, boundary, p[level + 1]], config, f"boundary{level}")

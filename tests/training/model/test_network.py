@@ -20,9 +20,10 @@ from training.losses import boundary_loss, class_loss, tissue_loss
 from training.model.network import build
 
 assert keras.backend.backend() == "jax"
-assert build("paper").count_params() == 22_130_108
+with keras.StatelessScope(initialize_variables=False):  # XLA would compile each initialiser
+    assert build("paper").count_params() == 22_130_108
+    network = build("lite")
 
-network = build("lite")
 image = np.zeros((2, 256, 256, 3), np.uint8)
 allowed, outline = np.ones((2, 256, 256, 1), np.uint8), np.zeros((2, 256, 256, 1), np.uint8)
 tissue = np.zeros((2, 19), np.float32)
@@ -36,8 +37,10 @@ def loss(trainable, fixed):
     )
     return total.mean(), updated
 
-trainable = [v.value for v in network.trainable_variables]
-fixed = [v.value for v in network.non_trainable_variables]
+trainable, fixed = (
+    [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
+    for variables in (network.trainable_variables, network.non_trainable_variables)
+)
 gradients, _ = jax.eval_shape(jax.grad(loss, has_aux=True), trainable, fixed)
 assert [g.shape for g in gradients] == [v.shape for v in trainable]
 print("traced")
