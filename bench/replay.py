@@ -24,7 +24,7 @@ from bench.stitching import answers
 from samples.slide import write_slide
 from training.target import PANNUKE
 from tsfd_client.contract import TILE, TISSUES
-from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.assembly import TileResult
 from tsfd_client.settings import Settings
 from tsfd_client.slides import segment_image
 from tsfd_client.slides.events import read_events

@@ -25,7 +25,7 @@ from samples.synthetic import generate
 from serving.environment import ROOT
 from serving.server import ARTEFACT
 from tsfd_client.contract import TILE
-from tsfd_client.nuclei.assemble import Assembly, TileResult
+from tsfd_client.nuclei.assembly import Assembly, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client

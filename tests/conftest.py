@@ -31,7 +31,7 @@ _LONG = (
     "training/test_tune.py",
     "training/test_evaluate.py",
     "training/model/test_network.py",
-    "client/slides/test_seams.py",
+    "client/stitching/test_seams.py",
     "serving/test_first_start.py",
     "deploy/test_container.py",
 )

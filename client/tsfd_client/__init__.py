@@ -27,7 +27,7 @@ from tsfd_client.errors import (
     ServerUnavailableError,
     TsfdError,
 )
-from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.assembly import TileResult
 from tsfd_client.nuclei.overlay import overlay
 from tsfd_client.nuclei.plausibility import scale_warning
 from tsfd_client.nuclei.result import Nuclei

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from tsfd_client import Client, ServerUnavailableError, TsfdError
-from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.assembly import TileResult
 
 
 class Load:

@@ -22,7 +22,7 @@ from training.evaluation.methods import METHODS, SERVED, Extract
 from training.model.serving import probabilities
 from training.target import PANNUKE, Target
 from tsfd_client.contract import TILE
-from tsfd_client.nuclei.assemble import Assembly, Results, TileResult
+from tsfd_client.nuclei.assembly import Assembly, Results, TileResult
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, Tiling, tiling

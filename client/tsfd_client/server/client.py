@@ -14,7 +14,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from tsfd_client.contract import MODEL
-from tsfd_client.nuclei.assemble import Assembly, Results, TileResult, batches
+from tsfd_client.nuclei.assembly import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol

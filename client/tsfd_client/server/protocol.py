@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 
 from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
 from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError, TsfdError
-from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.assembly import TileResult
 from tsfd_client.release import PARAMETER, Release
 
 WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs", "release")

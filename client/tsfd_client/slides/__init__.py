@@ -6,6 +6,6 @@ options               how it is to be segmented
 pipeline              blocks are read, asked for, stitched and kept, several at a time
 concurrency           how many requests are under way; memory: what is given back
 run, lock, events     the folder of a run, who may write to it, what happened
-finish                the outputs
+outputs               the files
 progress, status      how far images are; cluster: images on other machines
 """

@@ -17,7 +17,7 @@ import numpy as np
 
 from tsfd_client.contract import TILE
 from tsfd_client.errors import ServerError
-from tsfd_client.nuclei.assemble import TileResult
+from tsfd_client.nuclei.assembly import TileResult
 from tsfd_client.nuclei.table import from_nuclei
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.slide import Scaled

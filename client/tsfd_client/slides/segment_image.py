@@ -21,9 +21,9 @@ from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.server.connection import TRACER
 from tsfd_client.slides.concurrency import Limit
 from tsfd_client.slides.events import Events
-from tsfd_client.slides.finish import finish
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.options import RunOptions
+from tsfd_client.slides.outputs import write_outputs
 from tsfd_client.slides.pipeline import Pipeline
 from tsfd_client.slides.progress import Progress, Report
 from tsfd_client.slides.run import Run
@@ -129,7 +129,7 @@ def _segment(
                 loop.run(pipeline.segment())
             lock.check()
             events.write("joining")
-            nuclei = finish(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
+            nuclei = write_outputs(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
             events.write("done", nuclei=nuclei)
         except (TsfdError, OSError) as error:
             known = _unwritable(run.folder, error) if isinstance(error, OSError) else error

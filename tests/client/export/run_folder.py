@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.client.slides import made
+from tests.client import made
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.stitching.join import Nucleus
 

@@ -12,8 +12,8 @@ import shapely
 from highdicom.color import CIELabColor
 from releases import FIVE
 
+from tests.client import made
 from tests.client.export.run_folder import BLOCKS, NUCLEI, SIDE, finished
-from tests.client.slides import made
 from training.target import CLASSES
 from tsfd_client.cli import main
 from tsfd_client.export import export

@@ -9,8 +9,8 @@ import pytest
 import zarr
 from ome_zarr_models.v05.image_label import ImageLabel
 
+from tests.client import made
 from tests.client.export.run_folder import SIDE, finished, label_image
-from tests.client.slides import made
 from tsfd_client.export import export, to_ome_zarr
 
 

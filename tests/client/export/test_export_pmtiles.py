@@ -12,7 +12,7 @@ from pmtiles.reader import MmapSource, Reader, all_tiles
 from shapely import Polygon
 
 from tests.client.export.run_folder import finished
-from tests.client.slides.made import PITCH, field
+from tests.client.made import PITCH, field
 from training.target import CLASSES
 from tsfd_client.export import export
 from tsfd_client.nuclei.table import read_batches, rings_of

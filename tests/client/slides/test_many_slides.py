@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TSFD, outputs
 from distributed import LocalCluster
-from slide_files import strip, write_tiff
 
 from serving.server import TritonServer
+from tests.client.commands import TSFD, outputs
+from tests.client.slide_files import strip, write_tiff
 from tsfd_client.cli import main
 from tsfd_client.slides.status import status_of
 

@@ -13,12 +13,12 @@ import geopandas
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from commands import answered
-from slide_files import spoil_tile
 
 from samples.synthetic import generate
 from serving.server import TritonServer
-from tests.client.slides.conftest import Writer
+from tests.client.commands import answered
+from tests.client.conftest import Writer
+from tests.client.slide_files import spoil_tile
 from tsfd_client import Client
 from tsfd_client.cli import main
 from tsfd_client.slides.events import read_events

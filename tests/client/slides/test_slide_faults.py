@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc as triton
-from commands import TSFD, answered, outputs
 from programs import until
 from releases import change
-from slide_files import strip, write_tiff
 
 from conversion.release import release_file
 from serving.server import TritonServer
+from tests.client.commands import TSFD, answered, outputs
+from tests.client.slide_files import strip, write_tiff
 from tsfd_client.cli import main
 from tsfd_client.slides import lock
 from tsfd_client.slides.events import read_events

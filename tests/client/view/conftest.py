@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, sync_playwright
 from programs import need
 
 from samples.synthetic import generate
-from tests.client.slides import made
-from tests.client.slides.slide_files import write_tiff
+from tests.client import made
+from tests.client.slide_files import write_tiff
 from tests.client.view.pages import NAME
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin

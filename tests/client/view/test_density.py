@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.client.slides import made
-from tests.client.slides.slide_files import write_tiff
+from tests.client import made
+from tests.client.slide_files import write_tiff
 from tests.client.view.pages import NAME, drawn, go
 from tests.client.view.test_view_server import TOKEN, serving
 from tsfd_client.pixels.opening import open_image

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from slide_files import smaller, write_tiff
 
 from samples.synthetic import generate
+from tests.client.slide_files import smaller, write_tiff
 
 Writer = Callable[..., Path]
 

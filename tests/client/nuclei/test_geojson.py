@@ -12,7 +12,7 @@ import pytest
 import shapely
 from releases import FIVE
 
-from tests.client.slides import made
+from tests.client import made
 from training.target import CLASSES
 from tsfd_client import Nuclei, write_geojson
 from tsfd_client.nuclei import geojson

@@ -15,8 +15,8 @@ import pytest
 import tifffile
 from openslide import OpenSlide
 from PIL import Image
-from slide_files import drop_tile, smaller
 
+from tests.client.slide_files import drop_tile, smaller
 from tsfd_client import ImageError, read_image
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.opening import is_slide, open_image

@@ -29,7 +29,7 @@ from tsfd_client.stitching.seams import from_table, join_seams
 from tsfd_client.stitching.versions import Version
 
 
-def finish(
+def write_outputs(
     run: Run,
     scaled: Scaled,
     plan: Plan,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from tests.client.slides import made
+from tests.client import made
 from training.target import CLASSES
 from tsfd_client.nuclei.table import (
     SCHEMA,

@@ -12,7 +12,7 @@ import tifffile
 
 from samples.synthetic import generate
 from serving.server import TritonServer
-from tests.client.slides.commands import answered
+from tests.client.commands import answered
 from tsfd_client.cli import main
 from tsfd_client.view.results import Result
 

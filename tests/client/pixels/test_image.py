@@ -15,7 +15,7 @@ from PIL import Image
 from tsfd_client import ImageError, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-SLIDE = Path(__file__).parents[3] / "shared/data/slides/cmu-1-small-region.svs"
+SLIDE = Path(__file__).parents[4] / "shared/data/slides/cmu-1-small-region.svs"
 COMPRESSIONS = [None, "lzw", "jpeg", "jpeg2000", "deflate"]
 
 

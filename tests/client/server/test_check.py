@@ -18,7 +18,7 @@ from serving.server import TritonServer
 from tsfd_client import AsyncClient, Client, ServerError, Settings, TileResult
 from tsfd_client.cli import main
 from tsfd_client.contract import OUTPUTS
-from tsfd_client.nuclei.assemble import Assembly
+from tsfd_client.nuclei.assembly import Assembly
 from tsfd_client.server.protocol import Served, check_contract, read_release
 from tsfd_client.stitching.tiling import tiling
 

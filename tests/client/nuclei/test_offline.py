@@ -17,7 +17,7 @@ sys.modules["tritonclient"] = sys.modules["grpc"] = None  # importing them fails
 
 import numpy as np
 import tsfd_client
-from tsfd_client.nuclei.assemble import Assembly, TileResult
+from tsfd_client.nuclei.assembly import Assembly, TileResult
 from tsfd_client.release import NucleusClass, Release
 from tsfd_client.stitching.tiling import tiling
 
