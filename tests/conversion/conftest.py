@@ -15,7 +15,7 @@ import pytest
 from conversion import convert as conversion
 from conversion import parity, runtimes, tensorrt_engine
 from conversion.fp16 import to_fp16
-from conversion.release import Origin, Precision, origin_of, read_network
+from conversion.release import Precision, Provenance, provenance_of, read_network
 from conversion.runtimes import Outputs, Runner
 from training import export
 from training.exported import is_current
@@ -52,7 +52,7 @@ def half(model: onnx.ModelProto, saved_model: Path) -> onnx.ModelProto:
 def _made(name: str, saved_model: Path) -> onnx.ModelProto | None:
     """What `make test` has converted before, if the code at hand would make the same."""
     path = MADE / "conversion" / name
-    if origin_of(path) == Origin.of(read_network(saved_model), Precision()):
+    if provenance_of(path) == Provenance.of(read_network(saved_model), Precision()):
         return onnx.load(path)
     return None
 
