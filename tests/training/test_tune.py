@@ -58,7 +58,7 @@ def test_the_best_setting_goes_into_the_weights_file(
     choosing = ["--held-back", "choosing", "--out", str(out)]
     assert evaluate.main([*arguments, *choosing]) == 0
     result = json.loads(out.read_text())
-    assert result["settings"] == asdict(found)
+    assert result["settings"] == asdict(found) | {"method": "watershed"}
     assert result["split"] == "train, held back to choose settings by"
     assert [f"{result['scores'][key]['value']:.3f}" for key in ("pq", "mpq")] == best[5:7]
 

@@ -86,7 +86,7 @@ class Result:
         OutputError
             If geopandas is not installed.
         """
-        with _needing("geopandas"):
+        with _needing():
             import geopandas
 
         return geopandas.read_parquet(self.folder / PARQUET)
@@ -99,7 +99,7 @@ class Result:
         OutputError
             If AnnData is not installed.
         """
-        with _needing("anndata"):
+        with _needing():
             from tsfd_client.export.annotated import annotated
 
         table = annotated(self.folder / PARQUET)
@@ -114,7 +114,7 @@ class Result:
         OutputError
             If spatialdata is not installed.
         """
-        with _needing("spatialdata"):
+        with _needing():
             import spatialdata
 
             from tsfd_client.export import to_spatialdata
@@ -127,11 +127,13 @@ class Result:
 
 
 @contextmanager
-def _needing(library: str) -> Iterator[None]:
+def _needing() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise OutputError(f"This needs {error.name or library}: pip install {library}.") from error
+        raise OutputError(
+            f"This needs {error.name or error}: pip install 'tsfd-client[analysis]'."
+        ) from error
 
 
 def open_result(folder: str | Path) -> Result:
