@@ -13,6 +13,7 @@ import logging
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     # Of a damaged file one line is printed, ours.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         arguments = options.parse(argv)
         if arguments.command == "check":

@@ -17,7 +17,8 @@ from tsfd_client.nuclei.table import count, read_info
 
 PNG: Final = "labels.png"
 TIFF: Final = "labels.tif"
-_ROWS: Final = 512
+_TILE: Final = 512
+_BAND: Final = 1 << 23  # pixels drawn at a time in the PNG
 _UP: Final = b"\2"  # filter of a row: the difference from the row above
 _LEVEL: Final = 3  # of the compression
 
@@ -31,8 +32,8 @@ def write(parquet: Path, folder: Path) -> None:
         If it cannot be written.
     """
     info = read_info(parquet)
-    bands = draw_bands(parquet, _ROWS)
     deep = count(parquet) > np.iinfo(np.uint16).max
+    bands = draw_bands(parquet, _TILE if deep else max(1, _BAND // info.width))
     with replacing(folder / (TIFF if deep else PNG)) as partial:
         if deep:
             tifffile.imwrite(
@@ -40,7 +41,7 @@ def write(parquet: Path, folder: Path) -> None:
                 (tile for band in bands for tile in _tiles(band)),
                 shape=(info.height, info.width),
                 dtype=np.uint32,
-                tile=(_ROWS, _ROWS),
+                tile=(_TILE, _TILE),
                 compression="zlib",
                 predictor=True,
             )
@@ -51,8 +52,8 @@ def write(parquet: Path, folder: Path) -> None:
 
 
 def _tiles(band: np.ndarray) -> Iterator[np.ndarray]:
-    for left in range(0, band.shape[1], _ROWS):
-        yield band[:, left : left + _ROWS]
+    for left in range(0, band.shape[1], _TILE):
+        yield band[:, left : left + _TILE]
 
 
 def _write_png(file: BinaryIO, height: int, width: int, bands: Iterator[np.ndarray]) -> None:

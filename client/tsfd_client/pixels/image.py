@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,14 +104,12 @@ def _check(path: Path, source: Source, mpp: float | None) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Source]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of a damaged file becomes an error
-        if path.suffix.lower() in tiff.SUFFIXES:
-            with tifffile.TiffFile(path) as file:
-                yield tiff.describe(file)
-        else:
-            with _open_picture(path) as picture:
-                yield _describe(picture, path)
+    if path.suffix.lower() in tiff.SUFFIXES:
+        with tifffile.TiffFile(path) as file:
+            yield tiff.describe(file)
+    else:
+        with _open_picture(path) as picture:
+            yield _describe(picture, path)
 
 
 def _open_picture(path: Path) -> Image.Image:
