@@ -1,7 +1,7 @@
 """Client of the served nuclei segmentation.
 
 segment_image("slide.svs", "results")  # or segment_images: files and folders of them
-open_result("results/slide").table
+open_result("results/slide").table()
 
 with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, at the network's scale

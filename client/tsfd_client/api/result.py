@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 from tsfd_client.errors import OutputError
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.save import PARQUET
-from tsfd_client.nuclei.table import Info, read_batches, read_info, reading
+from tsfd_client.nuclei.table import SCHEMA, Info, read_batches, read_info, reading
 from tsfd_client.release import Release
 from tsfd_client.settings import Settings
 
@@ -40,11 +39,13 @@ class Result:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.info: Info = read_info(folder / PARQUET)
-        with reading(folder):
-            self.summary: dict[str, Any] = summary.read(folder)
+        self.summary: dict[str, Any] = summary.read(folder)
 
     def __len__(self) -> int:
-        return int(self.summary["nuclei"])
+        return sum(self.counts().values())
+
+    def __bool__(self) -> bool:
+        return True  # without nuclei, too
 
     def __repr__(self) -> str:
         named = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
@@ -69,14 +70,13 @@ class Result:
         """Number of nuclei by class name, zeros included."""
         return {name: kind["nuclei"] for name, kind in self.summary["classes"].items()}
 
-    @cached_property
     def table(self) -> pa.Table:
         """A row per nucleus: id, class, class_prob, area_um2, centroid, bbox and outline (WKB).
 
         Of a whole slide all of it is in memory then, about 500 bytes per nucleus;
         ``.to_pandas()`` works.
         """
-        return pa.concat_tables(read_batches(self.folder / PARQUET))
+        return pa.concat_tables([SCHEMA.empty_table(), *read_batches(self.folder / PARQUET)])
 
     def geodataframe(self) -> geopandas.GeoDataFrame:
         """The table with outlines as shapely's polygons, no coordinate system.
@@ -89,7 +89,8 @@ class Result:
         with _needing():
             import geopandas
 
-        return geopandas.read_parquet(self.folder / PARQUET)
+        with reading(self.folder):
+            return geopandas.read_parquet(self.folder / PARQUET)
 
     def anndata(self) -> anndata.AnnData:
         """What was measured, with centroids in ``obsm["spatial"]``; rows are named by id.
@@ -108,6 +109,8 @@ class Result:
 
     def spatialdata(self) -> spatialdata.SpatialData:
         """Outlines, ``shapes["nuclei"]``, and what was measured of them, ``tables["table"]``.
+
+        Without nuclei there is only the table: SpatialData knows no empty shapes.
 
         Raises
         ------

@@ -6,16 +6,15 @@ A run that was stopped goes on when it is called again, and one that is done cos
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from tqdm import tqdm
-
 from tsfd_client.api.result import Result
-from tsfd_client.errors import TsfdError
+from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
@@ -42,14 +41,17 @@ def segment_image(
         If it cannot be segmented: `ImageError`, `ServerUnavailableError`, `ServerError` or
         `OutputError` say why.
     """
-    ((_, outcome),) = segment_images([path], out, server, **options)
+    images = expand([Path(path)])
+    if len(images) > 1:
+        raise ImageError(f"{path} holds {len(images)} images: `segment_images` takes several.")
+    ((_, outcome),) = segment_images(images, out, server, **options)
     if isinstance(outcome, TsfdError):
         raise outcome
     return outcome
 
 
 def segment_images(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     out: str | Path,
     server: str = "localhost:8001",
     *,
@@ -67,7 +69,7 @@ def segment_images(
     Parameters
     ----------
     paths
-        Of images, and of folders of images.
+        Of an image, a folder of images, or several of them.
     out
         Results go to ``out/<name of the image>``.
     server
@@ -81,28 +83,36 @@ def segment_images(
     settings
         Thresholds other than the server's.
     progress
-        Called with the tiles done and the tiles in all; or True for a bar.
+        Called with the tiles done and the tiles in all of an image; or True for a bar.
     connection
         Arguments of `AsyncClient`.
 
     Yields
     ------
     Path, Result or TsfdError
-        Each image with its result, or why there is none: one that is damaged stops no others.
+        Each image with its result, or why there is none: one that is damaged stops no others. Where
+        the server is gone or the disk full, that is the last.
+
+    Warns
+    -----
+    UserWarning
+        If the scale had to be assumed, or is probably wrong.
 
     Raises
     ------
     TsfdError
         If no server answers, there are no images, or two would go to one folder.
     """
-    images = expand([Path(path) for path in paths], Path(out))
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    images = expand(Path(path) for path in paths)
     options = RunOptions(
         settings=settings or Settings(),
         mpp=mpp,
         tissue=None if tissue is None else Path(tissue),
         everywhere=everywhere,
     )
-    connection["url"] = server
+    connection = {"url": server, **connection}
     with Client(**connection) as client:
         release = client.check().release
         if "transport" not in connection:
@@ -111,23 +121,32 @@ def segment_images(
         Job(path, folder, options, connection, release)
         for path, folder in folders_of(images, Path(out)).items()
     ]
+    report, bar = (progress, False) if callable(progress) else (None, progress)
     run = _run_beside if _has_a_loop() else run_all
-    for job, outcome in run(jobs, _report(progress)):
-        yield job.path, outcome if isinstance(outcome, TsfdError) else Result(job.folder)
+    for job, outcome in run(jobs, report, bar=bar):
+        if isinstance(outcome, TsfdError):
+            yield job.path, outcome
+        else:
+            _warn(job.path, outcome)
+            yield job.path, _open(job.folder)
 
 
-def _report(progress: Report | bool) -> Report:
-    if callable(progress):
-        return progress
-    bar = tqdm(unit="tile", disable=not progress)
+def _open(folder: Path) -> Outcome:
+    try:
+        return Result(folder)
+    except TsfdError as error:
+        return error
 
-    def report(done: int, total: int) -> None:
-        if done < bar.n:  # of the next image
-            bar.reset()
-        bar.total = total
-        bar.update(done - bar.n)
 
-    return report
+def _warn(path: Path, found: dict[str, Any]) -> None:
+    if found["scale_assumed"]:
+        warnings.warn(
+            f"{path} does not say its scale; {found['mpp']:g} µm per pixel is assumed. Give "
+            "another with mpp=.",
+            stacklevel=3,
+        )
+    if found["scale_warning"]:
+        warnings.warn(f"{path}: {found['scale_warning']} Give the scale with mpp=.", stacklevel=3)
 
 
 def _has_a_loop() -> bool:
@@ -138,18 +157,23 @@ def _has_a_loop() -> bool:
     return True
 
 
+class _Ended(Exception):
+    """Nobody waits for the results any more."""
+
+
 def _run_beside(
-    jobs: list[Job], report: Report
+    jobs: list[Job], report: Report | None, *, bar: bool | None
 ) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
     """`run_all` in a thread of its own; an interruption here ends it there."""
     ended = Event()
 
     def report_unless_ended(done: int, total: int) -> None:
         if ended.is_set():
-            raise KeyboardInterrupt
-        report(done, total)
+            raise _Ended
+        if report:
+            report(done, total)
 
-    outcomes = run_all(jobs, report_unless_ended)
+    outcomes = run_all(jobs, report_unless_ended, bar=bar)
     with ThreadPoolExecutor(1, thread_name_prefix="tsfd") as thread:
         try:
             while (item := thread.submit(next, outcomes, None).result()) is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tsfd_client.contract import MAX_BATCH
 from tsfd_client.errors import TsfdError
 from tsfd_client.export import FORMATS
+
+_LAST_PORT: Final = 65_535
 
 Server = dict[str, Any]
 """Arguments of `Client` and `AsyncClient`."""
@@ -28,7 +30,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if arguments.command != "segment":
         return arguments
     if arguments.config is not None:
-        segment.set_defaults(**_read(arguments.config, segment))
+        chosen = _read(arguments.config, segment)
+        # Of the two, which exclude each other, the command line may say the other one.
+        if arguments.tissue is not None:
+            chosen.pop("no_tissue", None)
+        elif arguments.no_tissue:
+            chosen.pop("tissue", None)
+        elif chosen.get("no_tissue") and "tissue" in chosen:
+            raise TsfdError(f"{arguments.config} has both tissue and no-tissue: leave one out.")
+        segment.set_defaults(**chosen)
         arguments = parser.parse_args(argv)
     if arguments.out is None:
         segment.error("the following arguments are required: --out")
@@ -71,7 +81,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     export.add_argument("--out", type=Path, metavar="PATH", help="default: in DIR")
     view = commands.add_parser("view", help="look at results in a browser on this machine")
     view.add_argument("folder", type=Path, metavar="DIR", help="a result, or a folder of results")
-    view.add_argument("--port", type=int, default=8780, help="default: %(default)s; 0: a free one")
+    view.add_argument(
+        "--port", type=_port, default=8780, help="default: %(default)s; 0: a free one"
+    )
     compare = commands.add_parser("compare", help="what differs between two results of one image")
     compare.add_argument("a", type=Path, metavar="A", help="a result")
     compare.add_argument("b", type=Path, metavar="B", help="another one")
@@ -228,6 +240,12 @@ def _shard(text: str) -> tuple[int, int]:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a number from 1 on is needed, not {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_LAST_PORT}, not {text!r}")
     return int(text)
 
 

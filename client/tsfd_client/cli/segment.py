@@ -88,7 +88,7 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
         tissue=arguments.tissue,
         everywhere=arguments.no_tissue,
     )
-    chosen = dict.fromkeys(_images(arguments.images, arguments.out), common)
+    chosen = dict.fromkeys(_images(arguments.images), common)
     if arguments.slides is not None:
         chosen |= _read_table(arguments.slides, common)
     return chosen
@@ -120,14 +120,14 @@ def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
     return chosen
 
 
-def _images(paths: list[Path], out: Path) -> list[Path]:
+def _images(paths: list[Path]) -> list[Path]:
     """The images that are named, those of folders among them."""
     images = []
     for path in paths:
         if not path.is_dir():
             images.append(path)
             continue
-        found = images_in(path, out)
+        found = images_in(path)
         of = "image" if len(found) == 1 else "images"
         print(f"{path}: {len(found)} {of}", flush=True)
         images += found

@@ -18,7 +18,7 @@ def status(folder: Path) -> int:
     """
     rows = statuses(folder)
     if not rows:
-        raise TsfdError(f"There is no slide's run in {folder}: name the --out of `tsfd segment`.")
+        raise TsfdError(f"There is no run in {folder}: name the --out of `tsfd segment`.")
     width = max(len(row.slide) for row in rows)
     for row in rows:
         print(f"{row.slide:{width}}  {row.state:8} {_figures(row)}{row.error}".rstrip())

@@ -25,6 +25,8 @@ def view(folder: Path, port: int) -> int:
     except ImportError as error:
         raise _missing(error) from error
     results = find(folder)
+    if not results:
+        raise TsfdError(f"There is no result in {folder}: `tsfd segment` writes them.")
     token = secrets.token_urlsafe(16)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

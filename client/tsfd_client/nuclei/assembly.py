@@ -11,7 +11,7 @@ import pyarrow as pa
 from tsfd_client.contract import TISSUES
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei.result import Nuclei, from_table
-from tsfd_client.nuclei.table import from_nuclei, from_seams
+from tsfd_client.nuclei.table import SCHEMA, from_nuclei, from_seams
 from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
 from tsfd_client.stitching.between import replace, wanted
@@ -103,7 +103,7 @@ class Assembly:
                 f"The server changed from one release to another in the middle of the image "
                 f"({', '.join(sorted(names))}): segment it again."
             )
-        table = pa.concat_tables(self._tables(more, release))
+        table = pa.concat_tables([SCHEMA.remove(0).empty_table(), *self._tables(more, release)])
         if tiling.tissue is not None:
             x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
             table = table.filter(pa.array(lies_on(tiling.tissue, x, y, *tiling.shape)))

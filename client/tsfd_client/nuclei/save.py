@@ -18,7 +18,13 @@ from tsfd_client.pixels.slide import Slide
 PARQUET: Final = "nuclei.parquet"
 
 
-def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, source: Path | None = None) -> None:
+def save(
+    nuclei: Nuclei,
+    image: np.ndarray,
+    folder: str | Path,
+    *,
+    source: str | Path | None = None,
+) -> None:
     """Write the nuclei of an image into `folder`, as ``tsfd segment`` does.
 
     ``nuclei.parquet``, and made from it ``nuclei.geojson``, ``labels.png``, ``nuclei.csv``,
@@ -38,6 +44,7 @@ def save(nuclei: Nuclei, image: np.ndarray, folder: Path, *, source: Path | None
     OutputError
         If a file cannot be written.
     """
+    folder, source = Path(folder), Path(source) if source else None
     slide = Slide(source or folder, InMemory(image, nuclei.mpp, source), nuclei.mpp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,9 +74,9 @@ def write_picture(folder: Path, slide: Slide) -> None:
     overlay.write(parquet, slide, folder / "overlay.png")
 
 
-def write_geojson(nuclei: Nuclei, path: Path) -> None:
+def write_geojson(nuclei: Nuclei, path: str | Path) -> None:
     """Write a GeoJSON FeatureCollection that QuPath imports as detections, in image pixels."""
-    path.write_bytes(b"".join(geojson.lines_of([nuclei.table()], nuclei.release)))
+    Path(path).write_bytes(b"".join(geojson.lines_of([nuclei.table()], nuclei.release)))
 
 
 def _write_table(nuclei: Nuclei, slide: Slide, path: Path) -> None:

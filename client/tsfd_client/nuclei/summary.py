@@ -12,7 +12,7 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.files import replacing
 from tsfd_client.nuclei.plausibility import warning_of
-from tsfd_client.nuclei.table import classes_of, read_batches, read_info
+from tsfd_client.nuclei.table import classes_of, read_batches, read_info, reading
 
 FILE: Final = "summary.json"
 
@@ -78,5 +78,8 @@ def write(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What the ``summary.json`` in a folder says."""
-    return dict(json.loads((folder / FILE).read_text()))
+    """What the ``summary.json`` in a folder says; OutputError if it is damaged."""
+    with reading(folder):
+        summary = dict(json.loads((folder / FILE).read_text()))
+        {kind["nuclei"] for kind in summary["classes"].values()}  # which everybody asks for
+        return summary

@@ -9,24 +9,20 @@ from typing import Final
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.scanner import dicom_slides
 
+_RESULT: Final = ("run.json", "nuclei.parquet")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
 
 
-def expand(paths: Iterable[Path], out: Path) -> list[Path]:
+def expand(paths: Iterable[Path]) -> list[Path]:
     """Paths of images, those in folders in the place of the folders: see `images_in`."""
-    return [
-        image for path in paths for image in (images_in(path, out) if path.is_dir() else [path])
-    ]
+    return [image for path in paths for image in (images_in(path) if path.is_dir() else [path])]
 
 
-def images_in(folder: Path, without: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The images in a folder and the folders below it, sorted; of DICOM its slides alone.
 
-    Parameters
-    ----------
-    without
-        A folder that is left out: where results go.
+    Those that `tsfd segment` has written are left out.
 
     Returns
     -------
@@ -38,13 +34,10 @@ def images_in(folder: Path, without: Path) -> list[Path]:
     ImageError
         If there is none. If there are DICOM files and OpenSlide is not installed.
     """
-    without = without.resolve()
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not path.name.startswith(".")
-        and without not in path.resolve().parents
+        if path.is_file() and not path.name.startswith(".") and not _is_result(path.parent)
     ]
     dicom = {path.parent for path in files if path.suffix.lower() == ".dcm"}
     found = [slide for parent in sorted(dicom) for slide in dicom_slides(parent)]
@@ -54,3 +47,7 @@ def images_in(folder: Path, without: Path) -> list[Path]:
             f"The folder {folder} holds no image: pictures, slides and DICOM are read."
         )
     return found
+
+
+def _is_result(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _RESULT)

@@ -24,7 +24,7 @@ from tsfd_client.pixels.slide import Slide
 _LARGE: Final = 1 << 26  # pixels: a TIFF of more is read in parts, where it can be
 
 
-def open_image(path: Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
+def open_image(path: str | Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
     """Open a slide, or a picture.
 
     Parameters
@@ -42,6 +42,7 @@ def open_image(path: Path, mpp: float | None = None, otherwise: float | None = N
         If the file is missing, not an image, damaged, or does not say its scale. If it is a slide
         and OpenSlide is not installed.
     """
+    path = Path(path)
     if not path.exists():
         raise ImageError(f"There is no file {path}.")
     if mpp is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -30,10 +31,10 @@ def is_possible(mpp: float) -> bool:
 
 def check_mpp(mpp: float | None) -> None:
     """Raise ImageError unless a scale is given that can be segmented."""
-    if mpp is None or not is_possible(mpp):
+    if not isinstance(mpp, Real) or isinstance(mpp, bool) or not is_possible(float(mpp)):
         low, high = _MPP_RANGE
         raise ImageError(
-            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp}: 0.25 is a "
+            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp!r}: 0.25 is a "
             "40x scan, 0.5 a 20x scan."
         )
 

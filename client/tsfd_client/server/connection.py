@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from opentelemetry import propagate, trace
 
-from tsfd_client.contract import MODEL, VERSION
+from tsfd_client.contract import MAX_BATCH, MODEL, VERSION
 from tsfd_client.release import Release
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
@@ -63,7 +63,7 @@ class Connection:
     Raises
     ------
     ValueError
-        If there is no such transport.
+        If there is no such transport, or a number is out of its range.
     """
 
     url: str = field(default="localhost:8001", kw_only=False)
@@ -83,6 +83,10 @@ class Connection:
 
     def __post_init__(self) -> None:
         known = get_args(Transport)
+        if not 1 <= self.batch_size <= MAX_BATCH:
+            raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size}.")
+        if self.max_in_flight < 1:
+            raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight}.")
         if self.transport not in known:
             raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.options import RunOptions
@@ -56,24 +56,35 @@ class Job:
 
 
 def run_all(
-    jobs: Iterable[Job], report: Report | None = None
+    jobs: Iterable[Job], report: Report | None = None, *, bar: bool | None = None
 ) -> Generator[tuple[Job, dict[str, Any] | TsfdError]]:
     """Segment images on one server; yields each with its ``summary.json``, or why there is none.
 
+    Where the server is gone or the disk full, the others would fare no better: that is the last.
     Not in a thread in which an event loop runs.
+
+    Parameters
+    ----------
+    report, bar
+        See `tsfd_client.slides.progress.Progress`.
     """
     jobs = list(jobs)
     if not jobs:
         return
-    with asyncio.Runner() as loop:
+    # With a factory, the thread keeps the loop that it may have.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loop:
         client = loop.run(_connect(jobs[0].server))
         try:
             for job in jobs:
                 what = (job.path, job.folder, job.options)
+                outcome: dict[str, Any] | TsfdError
                 try:
-                    yield job, segment_image(*what, loop, client, job.release, report)
+                    outcome = segment_image(*what, loop, client, job.release, report, bar=bar)
                 except TsfdError as error:
-                    yield job, error
+                    outcome = error
+                yield job, outcome
+                if isinstance(outcome, (ServerUnavailableError, DiskFullError)):
+                    return
         finally:
             loop.run(client.close())
 
@@ -91,8 +102,8 @@ def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
         folder = out / path.stem
         if folder in owners:
             raise OutputError(
-                f"{owners[folder]} and {path} would both be written to {folder}: give them "
-                "different --out folders."
+                f"{owners[folder]} and {path} would both be written to {folder}: rename one, or "
+                "segment them into different --out folders."
             )
         owners[folder] = path
     return {path: folder for folder, path in owners.items()}

@@ -30,17 +30,27 @@ class Progress:
     events
         The log.
     report
-        Who is told in the place of a bar.
+        Who is told, too.
+    bar
+        Whether there is a bar; None for one on a terminal.
     """
 
     def __init__(
-        self, name: str, plan: Plan, run: Run, area: float, events: Events, report: Report | None
+        self,
+        name: str,
+        plan: Plan,
+        run: Run,
+        area: float,
+        events: Events,
+        report: Report | None,
+        bar: bool | None,
     ) -> None:
         self._name = name
         self._plan = plan
         self._area = area
         self._events = events
         self._report = report
+        self._show = bar
         self._done = [block for block in plan.blocks if run.has(block)]
         self._tiles_before = sum(len(block.tiles) for block in self._done)
         self._nuclei = 0
@@ -60,7 +70,7 @@ class Progress:
             total=len(self._plan),
             initial=self._tiles_before,
             unit="tile",
-            disable=True if self._report else None,
+            disable=None if self._show is None else not self._show,
         )
         self._began = time.monotonic()
         return self
@@ -80,7 +90,10 @@ class Progress:
         self._bar.set_postfix_str(f"{speed:.3f} mm²/s, {self._nuclei:,} nuclei", refresh=False)
         self._bar.update(tiles)
         if self._report:
-            self._report(self._tiles_before + self._tiles, self._bar.total)
+            try:
+                self._report(self._tiles_before + self._tiles, self._bar.total)
+            except OSError as error:  # which must not pass for a full disk
+                raise RuntimeError(f"The progress callback failed: {error}") from error
 
     def kept(self, block: Block, asked: int, between: int, nuclei: int, seconds: float) -> None:
         """A block has been kept.

@@ -64,10 +64,6 @@ class Run:
             sweep(self.folder)
             self._blocks.mkdir(exist_ok=True)
 
-    def facts(self) -> dict[str, Any]:
-        """What the run was begun with."""
-        return dict(json.loads((self.folder / "run.json").read_text()))
-
     def has(self, block: Block) -> bool:
         """Whether a block is done."""
         return all(path.is_file() for path in self._paths(block))
@@ -119,6 +115,11 @@ class Run:
             if name == "slide":
                 raise OutputError(
                     f"{self.folder} was begun with another image of this name: choose another "
+                    "--out, or remove the folder."
+                )
+            if name == "tissue":
+                raise OutputError(
+                    f"{self.folder} was begun with another outline of the tissue: choose another "
                     "--out, or remove the folder."
                 )
             raise OutputError(

@@ -43,6 +43,8 @@ def segment_image(
     client: AsyncClient,
     release: Release,
     report: Report | None = None,
+    *,
+    bar: bool | None = None,
 ) -> dict[str, Any]:
     """Segment an image into a folder, or go on with it.
 
@@ -61,7 +63,7 @@ def segment_image(
         requests under way at a time.
     release
         What the server serves.
-    report
+    report, bar
         See `Progress`.
 
     Returns
@@ -89,7 +91,7 @@ def segment_image(
             run.begin(facts)
             Origin(str(path.resolve()), facts["slide"], slide.mpp).write(folder)
             if not run.is_done:
-                _segment(slide, run, lock, options, loop, client, release, report)
+                _segment(slide, run, lock, options, loop, client, release, report, bar)
     except OSError as error:
         raise _unwritable(folder, error) from error
     return summary.read(folder)
@@ -112,6 +114,7 @@ def _segment(
     client: AsyncClient,
     release: Release,
     report: Report | None,
+    bar: bool | None,
 ) -> None:
     with Events(run.folder) as events:
         try:
@@ -121,7 +124,7 @@ def _segment(
             scaled = slide.at(release.mpp)
             plan = make_plan(*scaled.grid.shape, None if whole else tissue)
             area = float(tissue.mean()) * slide.area_mm2
-            with Progress(slide.path.name, plan, run, area, events, report) as progress:
+            with Progress(slide.path.name, plan, run, area, events, report, bar) as progress:
                 limit = Limit(client.max_in_flight, progress.limit)
                 pipeline = Pipeline(
                     *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
@@ -135,7 +138,7 @@ def _segment(
             known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
             events.write("failed", error=str(known))
             raise known from error
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or what a report has raised
             events.write("stopped")
             raise
 

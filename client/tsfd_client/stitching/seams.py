@@ -4,7 +4,7 @@
     join_seams   versions left to the seams, row of blocks by row of blocks -> final nuclei
     to_table, from_table   versions as a table for a file, and back
 
-Together they give exactly the nuclei of `stitch` on the whole image, whatever the order of blocks
+Together they give exactly the nuclei of all versions joined at once, whatever the order of blocks
 and however large a nucleus: versions that share no pixels decide nothing about each other.
 """
 

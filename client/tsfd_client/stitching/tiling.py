@@ -89,6 +89,7 @@ def tiling(
     _check(image, mpp)
     shape = image.shape[0], image.shape[1]
     grid = Grid(*shape, mpp, target)
+    tissue = None if tissue is None else np.asarray(tissue, bool)
     plan = make_plan(*grid.shape, tissue)
     return Tiling(resample(image, mpp, target), target, shape, mpp, grid.step, plan, tissue)
 

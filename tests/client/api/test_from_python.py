@@ -25,9 +25,11 @@ from tsfd_client import (
     ServerUnavailableError,
     Settings,
     open_result,
+    read_image,
     segment_image,
     segment_images,
 )
+from tsfd_client.slides.status import status_of
 
 FIELD = generate(300, 420, nuclei=60, seed=0).image
 
@@ -56,7 +58,7 @@ def test_one_image(
 
     with Client(server.grpc_url) as client:
         nuclei = client.segment(FIELD, settings=options["settings"])
-    assert result.table.equals(nuclei.table())
+    assert result.table().equals(nuclei.table())
     assert result.counts() == nuclei.counts()
     assert (result.release, result.settings, result.mpp) == (
         nuclei.release,
@@ -85,8 +87,8 @@ def test_other_libraries(server: TritonServer, images: Path, tmp_path: Path) -> 
     assert isinstance(frame, geopandas.GeoDataFrame)
     np.testing.assert_allclose(frame.area * 0.25**2, frame.area_um2, rtol=1e-6)
     table = result.anndata()
-    assert table.obs_names.tolist() == [str(number) for number in result.table["id"].to_pylist()]
-    assert table.obs["class"].tolist() == result.table["class"].to_pylist()
+    assert table.obs_names.tolist() == [str(number) for number in result.table()["id"].to_pylist()]
+    assert table.obs["class"].tolist() == result.table()["class"].to_pylist()
     data = result.spatialdata()
     assert len(data.shapes["nuclei"]) == len(data.tables["table"]) == len(result)
     assert data.shapes["nuclei"].geometry.area.tolist() == frame.area.tolist()
@@ -100,7 +102,7 @@ def test_several_images(server: TritonServer, images: Path, tmp_path: Path) -> N
     assert isinstance(a, Result)
     assert isinstance(c, Result)
     assert isinstance(b, ImageError)
-    assert open_result(tmp_path / "out" / "c").table.equals(c.table)
+    assert open_result(tmp_path / "out" / "c").table().equals(c.table())
 
 
 def test_where_an_event_loop_runs(server: TritonServer, images: Path, tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_where_an_event_loop_runs(server: TritonServer, images: Path, tmp_path: 
 
     one = asyncio.run(cell())
     a, c = asyncio.run(both())
-    assert a.table.equals(one.table)
+    assert a.table().equals(one.table())
     assert len(c) > 30
 
 
@@ -140,6 +142,83 @@ def test_the_process_stays_as_it_was(server: TritonServer, images: Path, tmp_pat
     assert state() == before
 
 
+def test_threads_leave_the_warnings_as_they_were(images: Path) -> None:
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(read_image, [images / "a.png", images / "c.png"] * 20))
+    assert list(warnings.filters) == before
+
+
+def test_a_scale_that_is_assumed_is_told(
+    server: TritonServer, images: Path, tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match=r"a\.png does not say its scale; 0\.25 µm per pixel is"):
+        segment_image(str(images / "a.png"), str(tmp_path), server.grpc_url)
+
+
+def test_an_image_without_nuclei(server: TritonServer, tmp_path: Path) -> None:
+    Image.fromarray(np.full((300, 300, 3), 244, np.uint8)).save(tmp_path / "white.png")
+    with pytest.warns(UserWarning, match="No nucleus was found"):
+        result = segment_image(tmp_path / "white.png", tmp_path, server.grpc_url, mpp=0.25)
+    assert result
+    assert (len(result), len(result.table()), len(result.geodataframe())) == (0, 0, 0)
+    assert repr(result) == "<Result white: no nuclei>"
+    with Client(server.grpc_url) as client:
+        found = client.segment(FIELD, tissue=np.zeros((3, 4)))
+    assert len(found) == len(found.table()) == 0
+
+
+def test_a_server_that_is_gone_ends_the_run(repository: Path, images: Path, tmp_path: Path) -> None:
+    with TritonServer(repository) as doomed:
+        run = segment_images(
+            [images / name for name in ("a.png", "c.png", "b.png")],
+            *(tmp_path, doomed.grpc_url),
+            mpp=0.25,
+            retry_for=0.5,
+        )
+        assert isinstance(next(run)[1], Result)
+    (path, outcome), *others = run
+    assert path == images / "c.png"
+    assert isinstance(outcome, ServerUnavailableError)
+    assert others == []
+
+
+@pytest.mark.parametrize("kind", [ValueError, BrokenPipeError])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_report_that_fails_stops_the_run(
+    server: TritonServer, images: Path, tmp_path: Path, kind: type[Exception], beside: bool
+) -> None:
+    def fail(done: int, total: int) -> None:
+        raise kind("mine")
+
+    async def cell() -> Result:
+        return segment_image(images / "a.png", tmp_path, server.grpc_url, mpp=0.25, progress=fail)
+
+    def script() -> Result:
+        return asyncio.run(cell()) if beside else cell().send(None)
+
+    with pytest.raises(RuntimeError if kind is BrokenPipeError else ValueError, match="mine"):
+        script()
+    assert status_of(tmp_path / "a").state == "stopped"
+    assert len(segment_image(images / "a.png", tmp_path, server.grpc_url, mpp=0.25)) > 30
+
+
+def test_damaged_results(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    run = [images / "a.png", images / "c.png"], tmp_path, server.grpc_url
+    dict(segment_images(*run, mpp=0.25))
+    (tmp_path / "a" / "summary.json").write_text("{}")
+    content = (tmp_path / "c" / "nuclei.parquet").read_bytes()
+    (tmp_path / "c" / "nuclei.parquet").write_bytes(content[:-100])
+
+    outcomes = list(dict(segment_images(*run, mpp=0.25)).values())
+    for outcome, name in zip(outcomes, "ac", strict=True):
+        damaged = f"{tmp_path / name} is damaged: remove it and run `tsfd segment` again."
+        assert str(outcome) == damaged
+        with pytest.raises(OutputError) as error:
+            open_result(tmp_path / name)
+        assert str(error.value) == damaged
+
+
 def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError) as error:
         open_result(tmp_path)
@@ -148,6 +227,11 @@ def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(ServerUnavailableError):
         segment_image(images / "a.png", tmp_path, "127.0.0.1:1", mpp=0.25, retry_for=0.0)
+    with pytest.raises(ImageError, match="images holds 3 images: `segment_images` takes several"):
+        segment_image(images, tmp_path)
+    for options in ({"batch_size": 0}, {"batch_size": 33}, {"max_in_flight": 0}):
+        with pytest.raises(ValueError, match="must be 1"):
+            segment_image(images / "a.png", tmp_path, **options)
 
 
 def test_the_public_names() -> None:

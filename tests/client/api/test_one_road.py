@@ -120,7 +120,7 @@ def test_a_folder_is_all_images_in_it(
         Image.fromarray(generate(100, 100, nuclei=6, seed=seed).image).save(images / name)
     (images / "notes.txt").write_text("none")
     (images / ".hidden.png").write_bytes((images / "b.png").read_bytes())
-    command = ["segment", str(images), f"--out={images / 'out'}", "--mpp=0.25"]
+    command = ["segment", str(images), f"--out={images}", "--mpp=0.25"]
     for _ in range(2):  # results are not taken for images
         assert main([*command, f"--server={server.grpc_url}"]) == 0
         first, *lines = capsys.readouterr().out.splitlines()
@@ -128,7 +128,7 @@ def test_a_folder_is_all_images_in_it(
         paths = [images / name for name in ("a.TIF", "b.png", "below/c.jpg")]
         for path, line in zip(paths, lines, strict=True):
             assert line.startswith(f"{path}: ")
-            assert line.endswith(f" in {images / 'out' / path.stem}")
+            assert line.endswith(f" in {images / path.stem}")
 
     (tmp_path / "empty").mkdir()
     assert main(["segment", str(tmp_path / "empty"), *command[2:]]) == 1

@@ -44,9 +44,19 @@ def test_a_file_says_what_the_command_line_does_not(config: Path) -> None:
     assert (server["batch_size"], server["timeout"]) == (2, 60.0)
 
 
+def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Path) -> None:
+    found = options.parse([*SEGMENT, f"--config={config}", "--tissue=outline.geojson"])
+    assert (found.tissue, found.no_tissue) == (Path("outline.geojson"), False)
+    outlined = tmp_path / "outlined.toml"
+    outlined.write_text('out = "results"\ntissue = "outline.geojson"')
+    found = options.parse([*SEGMENT, f"--config={outlined}", "--no-tissue"])
+    assert (found.tissue, found.no_tissue) == (None, True)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ('tissue = "a"\nno-tissue = true', " has both tissue and no-tissue: leave one out."),
         ('method = "watershed"', "has the unknown line 'method'; known are batch, "),
         ("bath = 4", "has the unknown line 'bath'; known are batch, boundary-threshold, "),
         ("batch = 64", ": batch cannot be 64."),
@@ -117,5 +127,5 @@ def test_a_table_that_cannot_be_used(
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: There is no slide's run in {tmp_path}: name the --out of `tsfd segment`.\n"
+        f"tsfd: There is no run in {tmp_path}: name the --out of `tsfd segment`.\n"
     )
