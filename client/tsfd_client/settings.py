@@ -45,13 +45,15 @@ class Settings:
             raise TsfdError(f"min_area must be a whole number of pixels >= 0, not {area!r}.")
         if least is not None and not (_is_a(Real, least) and 0 <= least < 1):
             raise TsfdError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
+        for name, value in self.given().items():  # numpy's numbers are no JSON
+            object.__setattr__(self, name, int(value) if name == "min_area" else float(value))
 
     def given(self) -> dict[str, Any]:
         """Those that are not left to the server, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def parameters(self) -> dict[str, str]:
-        """As request parameters, in text: the server reads it, and numpy's numbers are refused."""
+        """As request parameters, in text: Triton's client refuses numbers that are not whole."""
         return {name: str(value) for name, value in self.given().items()}
 
 

@@ -138,6 +138,16 @@ def _report(
     outcomes: Iterator[tuple[Job, dict[str, Any] | TsfdError]], total: int, out: Path
 ) -> int:
     """Say what has become of each image; stop where the others would fare no better."""
+    try:
+        return _report_each(outcomes, total, out)
+    except KeyboardInterrupt:
+        _write_summary(out, None)  # which else would say that they are running
+        raise
+
+
+def _report_each(
+    outcomes: Iterator[tuple[Job, dict[str, Any] | TsfdError]], total: int, out: Path
+) -> int:
     done = failed = elsewhere = 0
     written = time.monotonic()
     for job, outcome in outcomes:
@@ -178,7 +188,7 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
     print(f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}", flush=True)
 
 
-def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError) -> None:
+def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> None:
     try:
         write_summary(out)
     except OSError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MAX_BATCH, MODEL, VERSION
+from tsfd_client.errors import TsfdError
 from tsfd_client.release import Release
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
@@ -62,6 +63,8 @@ class Connection:
 
     Raises
     ------
+    TsfdError
+        If `url` is no address of a gRPC endpoint.
     ValueError
         If there is no such transport, or a number is out of its range.
     """
@@ -82,6 +85,11 @@ class Connection:
     _release: Release | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        if "://" in self.url or not self.url.rpartition(":")[2].isdecimal():
+            raise TsfdError(
+                f"A server is named by HOST:PORT of its gRPC endpoint, such as localhost:8001, not "
+                f"{self.url!r}."
+            )
         known = get_args(Transport)
         if not 1 <= self.batch_size <= MAX_BATCH:
             raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size}.")

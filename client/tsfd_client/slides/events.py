@@ -14,7 +14,11 @@ class Events:
     """The log of a run, as a context manager; `write` appends a line."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / FILE).open("a", buffering=1)
+        path = folder / FILE
+        before = path.read_bytes() if path.is_file() else b""
+        self._file = path.open("a", buffering=1)
+        if before and not before.endswith(b"\n"):  # cut off by a kill
+            self._file.write("\n")
 
     def __enter__(self) -> Self:
         return self

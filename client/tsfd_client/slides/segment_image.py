@@ -16,6 +16,7 @@ from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
+from tsfd_client.pixels.tissue import read_tissue
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.server.connection import TRACER
@@ -157,10 +158,9 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
     elif options.tissue is None:
         tissue = "found"
     else:
-        try:
-            tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ImageError(f"{options.tissue} cannot be read: {error.strerror}.") from error
+        # What cannot be used is no beginning.
+        read_tissue(options.tissue, slide.height, slide.width, slide.mpp)
+        tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
     return {
         "slide": slide.fingerprint(),
         "mpp": slide.mpp,

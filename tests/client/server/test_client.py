@@ -174,6 +174,15 @@ def test_server_killed_in_the_middle(repository: Path, transport: str) -> None:
     assert list(Path("/dev/shm").glob(f"tsfd_client_{os.getpid()}_*")) == []
 
 
+@pytest.mark.parametrize("url", ["http://localhost:8001", "localhost", "localhost:grpc"])
+def test_an_address_that_is_none_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"--server={url}"]) == 1
+    assert capsys.readouterr().err == (
+        "tsfd: A server is named by HOST:PORT of its gRPC endpoint, such as localhost:8001, not "
+        f"{url!r}.\n"
+    )
+
+
 def test_command_line(
     server: TritonServer,
     image: np.ndarray,

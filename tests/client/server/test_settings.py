@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,8 @@ def test_the_command_line_asks_no_server(
     assert capsys.readouterr().err == (
         "tsfd: min_area must be a whole number of pixels >= 0, not -1.\n"
     )
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    settings = Settings(foreground_threshold=np.float32(0.5), min_area=np.int64(30))
+    assert json.dumps(settings.given()) == '{"foreground_threshold": 0.5, "min_area": 30}'

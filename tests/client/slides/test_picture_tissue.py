@@ -83,6 +83,22 @@ def test_glass_of_a_large_picture_costs_nothing(
     )
 
 
+def test_an_outline_that_cannot_be_used_begins_nothing(
+    server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), generate(300, 300, nuclei=40, seed=6).image[..., ::-1])
+    outline = tmp_path / "outline.geojson"
+    command = ["segment", str(tmp_path / "a.png"), "--mpp=0.25", f"--out={tmp_path}"]
+    command += [f"--server={server.grpc_url}", f"--tissue={outline}"]
+    for corners in (None, [[900, 900], [990, 900], [990, 990], [900, 900]]):
+        outline.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+        assert main(command) == 1
+        assert str(outline) in capsys.readouterr().err
+    corners = [[64, 0], [200, 0], [200, 300], [64, 300], [64, 0]]
+    outline.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    assert main(command) == 0
+
+
 def test_slides_leave_out_what_lies_beyond_the_outline(
     server: TritonServer, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -156,6 +157,8 @@ def test_a_job_that_is_ended_lets_go(
     assert errors == b"tsfd: stopped; what was written before is complete.\n"
     assert not (folder / LOCK).exists()
     assert status_of(folder).state == "stopped"
+    [row] = csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines())
+    assert row["state"] == "stopped"
     assert list(Path("/dev/shm").glob(f"tsfd_client_{process.pid}_*")) == []
 
 
