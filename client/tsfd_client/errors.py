@@ -24,4 +24,4 @@ class OutputError(TsfdError):
 
 
 class DiskFullError(OutputError):
-    """Nor can any other: the disk is full, or may only be read."""
+    """The disk is full or read-only: no other result can be written either."""

@@ -1,4 +1,4 @@
-"""What ``tsfd segment`` has left in a folder, for programs and notebooks."""
+"""A result folder of ``tsfd segment``, for programs and notebooks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Segment files into folders: what ``tsfd segment`` does, from scripts and notebooks.
 
-A run that was stopped goes on when it is called again, and one that is done costs nothing.
+Called again, a run that was stopped goes on, and one that is done costs nothing.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def segment_images(
     Yields
     ------
     Path, Result or TsfdError
-        Each image with its result, or why there is none: one that is damaged stops no others. Where
-        the server is gone or the disk full, that is the last.
+        Each image with its result or its error. A damaged image does not stop the others; a server
+        that is gone or a full disk does.
 
     Warns
     -----
@@ -164,7 +164,7 @@ class _Ended(Exception):
 def _run_beside(
     jobs: list[Job], report: Report | None, *, bar: bool | None
 ) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
-    """`run_all` in a thread of its own; an interruption here ends it there."""
+    """`run_all` in a thread of its own, which ends when this generator is closed or interrupted."""
     ended = Event()
 
     def report_unless_ended(done: int, total: int) -> None:

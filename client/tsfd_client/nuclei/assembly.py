@@ -1,4 +1,4 @@
-"""Tiles of an image and the answers for them -> the nuclei of the image. Needs no connection."""
+"""From the server's answers for the tiles of an image to its nuclei. Needs no connection."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def batches(tiles: Iterable[Tile], size: int) -> list[list[Tile]]:
 
 
 class Assembly:
-    """The answers for all tiles of an image, on their way to its nuclei.
+    """Collects the answers for all tiles of an image and merges them into its nuclei.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Assembly:
     Attributes
     ----------
     between
-        Tiles to be asked for as well: what nuclei are cut in others they hold whole.
+        Further tiles to be asked for: each holds whole what the tiles around it cut.
     """
 
     def __init__(self, tiling: Tiling, results: Results) -> None:

@@ -96,7 +96,7 @@ def draw_bands(parquet: Path, side: int) -> Iterator[np.ndarray]:
 
 
 def _seen(length: int, scale: float) -> np.ndarray:
-    """The network's pixel in which the centre of each of so many pixels of the image lies."""
+    """For each of `length` pixels of the image, the network's pixel that holds its centre."""
     last = max(1, round(length / scale)) - 1
     return np.minimum(((np.arange(length) + 0.5) / scale).astype(np.intp), last)
 

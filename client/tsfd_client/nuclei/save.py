@@ -1,4 +1,4 @@
-"""Write the nuclei of a picture in all the forms in which its users know them."""
+"""Write the nuclei of a picture in all of its output formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``summary.json`` says of an image: figures by class, and whether they are plausible."""
+"""``summary.json``: an image's figures by class, and whether they are plausible."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def write(
     area
         That was segmented, mm².
     stained
-        Of it the part that is not glass, mm², where that is known.
+        The part of it that is not glass, mm², where known.
     scale_assumed
-        Whether the image does not say its scale and the network's was taken.
+        Whether the image states no scale and the network's was assumed.
 
     Raises
     ------
@@ -81,5 +81,5 @@ def read(folder: Path) -> dict[str, Any]:
     """What the ``summary.json`` in a folder says; OutputError if it is damaged."""
     with reading(folder):
         summary = dict(json.loads((folder / FILE).read_text()))
-        {kind["nuclei"] for kind in summary["classes"].values()}  # which everybody asks for
+        {kind["nuclei"] for kind in summary["classes"].values()}  # used everywhere
         return summary

@@ -15,19 +15,19 @@ _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
-    """Paths of images, those in folders in the place of the folders: see `images_in`."""
+    """Replace each folder among some paths by the images in it: see `images_in`."""
     return [image for path in paths for image in (images_in(path) if path.is_dir() else [path])]
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images in a folder and the folders below it, sorted; of DICOM its slides alone.
+    """The images in a folder and its subfolders, sorted; if there is DICOM, only its slides.
 
-    Those that `tsfd segment` has written are left out.
+    Results of `tsfd segment` are left out.
 
     Returns
     -------
     list[Path]
-        A folder with one DICOM slide is that slide; of several in one folder a file each.
+        A folder that holds one DICOM slide stands for it; of several, one file each.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A picture in memory as a slide of one level, or of several for whoever looks at it."""
+"""A picture in memory as a slide of one level, or of several for viewing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InMemory:
     mpp
         Micrometres per pixel, None where that is not known.
     source
-        Its file, which tells it from others; without one its pixels do.
+        Its file, by which it is identified; without one, by its pixels.
     """
 
     def __init__(self, image: np.ndarray, mpp: float | None, source: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class InMemory:
         self.shapes: list[tuple[int, int]] = [image.shape[:2]]
 
     def add_levels(self) -> None:
-        """Add levels, each half of the one before: a part seen from afar is read fast then."""
+        """Add levels, each half the size of the one before, so that zoomed-out views are fast."""
         while max(self._images[-1].shape) > _SMALLEST:
             height, width = (-(-side // 2) for side in self._images[-1].shape[:2])
             self._images.append(

@@ -1,4 +1,4 @@
-"""Open an image file, whatever it is: a slide, or a picture as a slide of one level.
+"""Open any image file: a slide, or a picture as a slide of one level.
 
 OpenSlide reads the formats of the scanners (SVS, NDPI, MRXS, SCN, ...) and DICOM, tifffile reads
 plain and OME-TIFF, Pillow pictures. Label and macro images are never looked at.
@@ -34,7 +34,7 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     mpp
         Micrometres per pixel of level 0, where the file does not say it or says it wrong.
     otherwise
-        What to take for a picture, never for a slide, that does not say it.
+        Scale assumed for a picture that states none; a slide that states none is refused.
 
     Raises
     ------

@@ -41,9 +41,9 @@ class Slide:
     height, width
         Of level 0, pixels.
     is_picture
-        Whether it comes from a camera or an editor, and not from a slide scanner.
+        Whether it is a plain picture rather than a file of a slide scanner.
     scale_is_assumed
-        Whether nobody says its scale.
+        Whether neither the file nor the caller states its scale.
     dicom_uids
         By which DICOM knows level 0, by their keywords; none for other formats.
     """
@@ -174,7 +174,7 @@ class Slide:
         return self._fingerprint
 
     def add_levels(self) -> None:
-        """Give a picture in memory smaller levels, so that parts seen from afar are read fast."""
+        """Give a picture in memory smaller levels, so that zoomed-out views are fast."""
         if isinstance(self._levels, InMemory):
             self._levels.add_levels()
             shapes = self._levels.shapes

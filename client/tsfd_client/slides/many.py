@@ -16,7 +16,7 @@ from tsfd_client.slides.progress import Report
 from tsfd_client.slides.segment_image import segment_image
 
 SERVER: Final[dict[str, Any]] = {"retry_for": 300.0, "max_in_flight": 32}
-"""Arguments of `AsyncClient` for runs: nobody waits beside them, and most requests under way."""
+"""Arguments of `AsyncClient` for runs, which are patient and keep many requests in flight."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Job:
 def run_all(
     jobs: Iterable[Job], report: Report | None = None, *, bar: bool | None = None
 ) -> Generator[tuple[Job, dict[str, Any] | TsfdError]]:
-    """Segment images on one server; yields each with its ``summary.json``, or why there is none.
+    """Segment images on one server; yields each with its ``summary.json`` or its error.
 
-    Where the server is gone or the disk full, the others would fare no better: that is the last.
-    Not in a thread in which an event loop runs.
+    Ends after an image for which the server is gone or the disk is full, as all others would fail
+    too. Must not be called where an event loop is running.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How an image is segmented."""
+"""Options of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What decides the result beside the image and the server.
+    """What determines the result besides the image and the server.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class RunOptions:
     everywhere: bool = False
 
     def take_whole(self, slide: Slide) -> bool:
-        """Whether all of an image is segmented: a small picture shows little glass."""
+        """Whether to segment the whole image: small pictures show little glass."""
         is_small = slide.is_picture and slide.area_mm2 <= _SMALL
         return self.everywhere or (is_small and self.tissue is None)
 

@@ -17,7 +17,7 @@ Report = Callable[[int, int], None]
 
 
 class Progress:
-    """What a report or a bar on a terminal says, and lines in the log; a context manager.
+    """Shows a bar, calls a report and writes the log, as a context manager.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Progress:
     events
         The log.
     report
-        Who is told, too.
+        Called as well.
     bar
-        Whether there is a bar; None for one on a terminal.
+        Whether to show a bar; None to show it only on a terminal.
     """
 
     def __init__(
