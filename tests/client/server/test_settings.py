@@ -39,7 +39,9 @@ def test_client_and_server_refuse_the_same(wrong: dict[str, object]) -> None:
 def test_they_take_the_same() -> None:
     right = {"foreground_threshold": np.float32(0.5), "min_area": np.int64(0), "min_confidence": 0}
     Parameters(**right)
-    assert Settings(**right).parameters() == {name: str(value) for name, value in right.items()}
+    sent = Settings(**right).parameters()
+    assert {name: float(text) for name, text in sent.items()} == right
+    assert sent["min_area"] == "0"
 
 
 def test_the_command_line_asks_no_server(
