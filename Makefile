@@ -42,7 +42,7 @@ setup:  ## create .venv and the embedded server's environment
 	+$(TOGETHER) triton $(VENV)/.serve
 
 ready:
-	@test -e $(VENV)/.serve || echo "The first time, everything is installed and converted: about two minutes."
+	@test -e $(VENV)/.serve || echo "The first time, everything is installed and converted: two to three minutes."
 	+$(TOGETHER) triton $(READY) kernels BRIEF=1
 
 tested: | $(VENV)/.made
