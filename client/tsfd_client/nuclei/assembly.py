@@ -11,10 +11,10 @@ import pyarrow as pa
 from tsfd_client.contract import TISSUES
 from tsfd_client.errors import ServerError
 from tsfd_client.nuclei.result import Nuclei, from_table
-from tsfd_client.nuclei.table import SCHEMA, from_nuclei, from_seams
-from tsfd_client.pixels.tissue import lies_on
+from tsfd_client.nuclei.table import SCHEMA, from_nuclei, from_seams, on_tissue
 from tsfd_client.release import Release
 from tsfd_client.stitching.between import replace, wanted
+from tsfd_client.stitching.blocks import Plan
 from tsfd_client.stitching.seams import join_seams, split
 from tsfd_client.stitching.tiling import Tile, Tiling
 from tsfd_client.stitching.versions import Corner, TileNuclei, Version, versions
@@ -42,6 +42,12 @@ class TileResult:
     nuclei: np.ndarray
     tissue_probs: np.ndarray
     release: str
+
+    def at(self, y: int, x: int, plan: Plan) -> TileNuclei:
+        """The nuclei of the tile whose corner is given; without its padding, if it has any."""
+        # Where the image is smaller than a tile, the rest of the tile is padding.
+        inside = self.instance_map[: plan.height - y, : plan.width - x]
+        return TileNuclei(y, x, inside, self.nuclei)
 
 
 Results = list[tuple[Tile, TileResult]]
@@ -72,7 +78,7 @@ class Assembly:
         self._results = results
         self._found: dict[str, list[Version]] = {}
         self._wanted: dict[str, list[Corner]] = {}
-        said = {(tile.y, tile.x): self._nuclei(tile, result) for tile, result in results}
+        said = {(tile.y, tile.x): r.at(tile.y, tile.x, tiling.plan) for tile, r in results}
         for block in tiling.plan.blocks:
             answered = [(said[t.corner], t.inner) for t in block.tiles if t.corner in said]
             found = [v for nuclei, inner in answered for v in versions(nuclei, inner)]
@@ -105,14 +111,13 @@ class Assembly:
             )
         table = pa.concat_tables([SCHEMA.remove(0).empty_table(), *self._tables(more, release)])
         if tiling.tissue is not None:
-            x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
-            table = table.filter(pa.array(lies_on(tiling.tissue, x, y, *tiling.shape)))
+            table = on_tissue(table, tiling.tissue, *tiling.shape)
         return from_table(table, tiling, self._tissue_probs(), release)
 
     def _tables(self, more: Results, release: Release) -> Iterator[pa.Table]:
         """The nuclei of each block, then those of the seams, as a slide's file has them."""
         tiling, plan = self._tiling, self._tiling.plan
-        asked = {(tile.y, tile.x): self._nuclei(tile, result) for tile, result in more}
+        asked = {(tile.y, tile.x): r.at(tile.y, tile.x, plan) for tile, r in more}
         left_open: dict[str, list[Version]] = {}
         for block in plan.blocks:
             between = [asked[c] for c in self._wanted[block.name] if c in asked]
@@ -129,11 +134,6 @@ class Assembly:
         yield from from_seams(
             join_seams(rows), scale=tiling.scale, mpp=tiling.given_mpp, classes=release.class_names
         )
-
-    def _nuclei(self, tile: Tile, result: TileResult) -> TileNuclei:
-        # Where the image is smaller than a tile, the rest of the tile is padding.
-        height, width = self._tiling.plan.height - tile.y, self._tiling.plan.width - tile.x
-        return TileNuclei(tile.y, tile.x, result.instance_map[:height, :width], result.nuclei)
 
     def _tissue_probs(self) -> np.ndarray:
         """Mean over the tiles, weighted by the share of each that is not glass; float32 [19]."""

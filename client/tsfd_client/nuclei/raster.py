@@ -74,11 +74,7 @@ def draw_whole(table: pa.Table, scale: float, shape: tuple[int, int]) -> np.ndar
         0 where there is no nucleus.
     """
     rows, columns = (_seen(length, scale) for length in shape)
-    offsets, points = rings_of(table)
-    corners = np.rint(points / scale).astype(np.int64)
-    ids = np.arange(1, len(table) + 1)
-    picture = fill(offsets, corners, ids, rows[-1] + 1, columns[-1] + 1).view(np.int32)
-    return picture if scale == 1 else picture[rows[:, None], columns]
+    return _draw(table, np.arange(1, len(table) + 1), scale, rows, columns).view(np.int32)
 
 
 def draw_bands(parquet: Path, side: int) -> Iterator[np.ndarray]:
@@ -89,10 +85,18 @@ def draw_bands(parquet: Path, side: int) -> Iterator[np.ndarray]:
         seen = rows[top : top + side]
         first, end = int(seen[0]), int(seen[-1]) + 1
         table = read_overlapping(parquet, first * info.scale, end * info.scale).combine_chunks()
-        offsets, points = rings_of(table)
-        corners = np.rint(points / info.scale).astype(np.int64) - (0, first)
-        band = fill(offsets, corners, table["id"].to_numpy(), end - first, columns[-1] + 1)
-        yield band if info.scale == 1 else band[seen[:, None] - first, columns]
+        yield _draw(table, table["id"].to_numpy(), info.scale, seen, columns)
+
+
+def _draw(
+    table: pa.Table, ids: np.ndarray, scale: float, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Some rows of the image and all its columns, as `_seen` gives them; uint32 [rows, columns]."""
+    first, height = int(rows[0]), int(rows[-1] - rows[0]) + 1
+    offsets, points = rings_of(table)
+    corners = np.rint(points / scale).astype(np.int64) - (0, first)
+    picture = fill(offsets, corners, ids, height, columns[-1] + 1)
+    return picture if scale == 1 else picture[rows[:, None] - first, columns]
 
 
 def _seen(length: int, scale: float) -> np.ndarray:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.nuclei import wkb
+from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
 from tsfd_client.stitching.join import Nucleus
 from tsfd_client.stitching.outline import outline
@@ -262,6 +263,12 @@ def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
                 boxes = boxes_of(part)
                 parts.append(part.filter(pa.array((boxes[:, 1] < bottom) & (boxes[:, 3] > top))))
     return pa.concat_tables(parts)
+
+
+def on_tissue(table: pa.Table, tissue: np.ndarray, height: int, width: int) -> pa.Table:
+    """The nuclei whose centroids lie on the tissue: bool [h, w], the whole image at any scale."""
+    x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
+    return table.filter(pa.array(lies_on(tissue, x, y, height, width)))
 
 
 def classes_of(table: pa.Table, names: Sequence[str]) -> np.ndarray:

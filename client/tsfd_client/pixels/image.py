@@ -20,8 +20,10 @@ from tsfd_client.pixels.source import Source
 
 _CONVERTED = ("P", "CMYK", "YCbCr")
 _BYTES = 10  # per pixel while an image is read: Pillow's copies among them
-_LARGE = 1 << 26  # pixels
 _OPENING = threading.Lock()
+
+LARGE = 1 << 26
+"""Pixels; of a picture with more no second copy is made, and of a TIFF only parts are read."""
 
 
 @overload
@@ -137,7 +139,7 @@ def _describe(picture: Image.Image, path: Path) -> Source:
 
 
 def _decode(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
-    if picture.format == "JPEG" and mode == "RGB" and picture.width * picture.height > _LARGE:
+    if picture.format == "JPEG" and mode == "RGB" and picture.width * picture.height > LARGE:
         # Pillow holds four bytes per pixel, and three more to give them away.
         return np.asarray(imagecodecs.jpeg8_decode(path.read_bytes()))
     return np.asarray(picture if picture.mode == mode else picture.convert(mode))

@@ -7,21 +7,18 @@ plain and OME-TIFF, Pillow pictures. Label and macro images are never looked at.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
-from tsfd_client.pixels.image import read_image, reason_of
+from tsfd_client.pixels.image import LARGE, read_image, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
 from tsfd_client.pixels.resample import check_mpp, is_possible
 from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
 from tsfd_client.pixels.slide import Slide
-
-_LARGE: Final = 1 << 26  # pixels: a TIFF of more is read in parts, where it can be
 
 
 def open_image(path: str | Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
@@ -93,7 +90,7 @@ def _open_picture(path: Path, mpp: float | None) -> Levels:
         except Exception:  # what cannot be read in parts may be read whole, or says why not
             pass
         else:
-            if np.prod(levels.shapes[0]) > _LARGE:
+            if np.prod(levels.shapes[0]) > LARGE:
                 return levels
             levels.close()
     image, said = read_image(path, mpp=mpp)

@@ -11,17 +11,24 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from tsfd_client.files import replacing
 from tsfd_client.nuclei import geojson, summary
 from tsfd_client.nuclei.overview import Overview
 from tsfd_client.nuclei.save import PARQUET, write_picture
-from tsfd_client.nuclei.table import Info, Writer, classes_of, count, from_seams, read_batches
+from tsfd_client.nuclei.table import (
+    Info,
+    Writer,
+    classes_of,
+    count,
+    from_seams,
+    on_tissue,
+    read_batches,
+)
 from tsfd_client.pixels.slide import Scaled, Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
-from tsfd_client.pixels.tissue import find_tissue, lies_on, to_geojson
+from tsfd_client.pixels.tissue import find_tissue, to_geojson
 from tsfd_client.release import Release
 from tsfd_client.slides.run import Run
 from tsfd_client.stitching.blocks import Plan
@@ -120,17 +127,13 @@ def _write_nuclei(
     """
     slide = scaled.slide
 
-    def on_tissue(table: pa.Table) -> pa.Table:
-        x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
-        return table.filter(pa.array(lies_on(tissue, x, y, slide.height, slide.width)))
-
     info = Info(
         *(slide.path.name, slide.width, slide.height, slide.mpp, scaled.scale, release),
         dicom_uids=slide.dicom_uids,
     )
     with Writer(path, info) as writer:
         for block in plan.blocks:
-            writer.write(on_tissue(run.closed(block)))
+            writer.write(on_tissue(run.closed(block), tissue, slide.height, slide.width))
         seams = from_seams(
             join_seams(_open_rows(run, plan)),
             scale=scaled.scale,
@@ -138,7 +141,7 @@ def _write_nuclei(
             classes=release.class_names,
         )
         for table in seams:
-            writer.write(on_tissue(table))
+            writer.write(on_tissue(table, tissue, slide.height, slide.width))
 
 
 def _open_rows(run: Run, plan: Plan) -> Iterator[tuple[Iterator[Version], int]]:

@@ -158,12 +158,7 @@ class Pipeline:
         answers = await self._answers(corners, batch)
         self._check(answers)
         self.progress.answered(len(answers))
-        # Where the image is smaller than a tile, the rest of the tile is padding.
-        height, width = self.plan.height, self.plan.width
-        return [
-            TileNuclei(y, x, answer.instance_map[: height - y, : width - x], answer.nuclei)
-            for (y, x), answer in zip(corners, answers, strict=True)
-        ]
+        return [a.at(y, x, self.plan) for (y, x), a in zip(corners, answers, strict=True)]
 
     async def _answers(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileResult]:
         return await self.client.segment_tiles(
