@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,9 +92,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running(folder: Path, keys: Path, triton_url: str, rate: int = 500) -> Iterator[Gateway]:
+def running(
+    folder: Path, keys: Path, triton_url: str, rate: int = 500, resolver: str = "127.0.0.1"
+) -> Iterator[Gateway]:
     port = free_port()
-    configure(folder, variables(folder, keys, port, triton_url, rate))
+    triton_url = triton_url.replace("localhost", "127.0.0.1")
+    settings = variables(folder, keys, port, triton_url, rate)
+    configure(folder, settings | {"GATEWAY_RESOLVER": resolver})
     with subprocess.Popen(nginx(folder)) as process:
         try:
             wait_for(port, process)
@@ -114,6 +120,7 @@ def variables(folder: Path, keys: Path, port: int, triton_url: str, rate: int) -
         "GATEWAY_TOKEN": TOKEN,
         "GATEWAY_RATE": rate,
         "GATEWAY_TRITON": triton_url,
+        "GATEWAY_RESOLVER": "127.0.0.1",
         "GATEWAY_LOG": folder / "access.log",
     }
 
@@ -295,6 +302,47 @@ def test_a_server_that_is_gone(keys: Path, tmp_path: Path) -> None:
     ):
         status, _ = refusal(lambda: connection.get_server_metadata(AUTHORIZED))
     assert status == "UNAVAILABLE"
+
+
+class NameServer(threading.Thread):
+    """Answers any question by one address; a real one of containers knows names, too."""
+
+    address = "127.0.0.1"
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            query, client = self._socket.recvfrom(512)
+            end = query.index(b"\0", 12) + 5
+            is_ipv4 = query[end - 4 : end] == b"\0\x01\0\x01"
+            record = b"\xc0\x0c\0\x01\0\x01" + struct.pack(">IH", 600, 4)
+            answer = record + socket.inet_aton(self.address) if is_ipv4 else b""
+            head = query[:2] + struct.pack(">5H", 0x8180, 1, is_ipv4, 0, 0)
+            self._socket.sendto(head + query[12:end] + answer, client)
+
+
+def test_a_triton_that_comes_back_at_another_address(
+    server: TritonServer, keys: Path, tmp_path: Path, patches: np.ndarray
+) -> None:
+    """As a container does that is made anew; its name server calls answers good for ten minutes."""
+    names = NameServer()
+    names.address = "127.0.0.9"  # nothing is there yet
+    names.start()
+    port = server.grpc_url.rpartition(":")[2]
+    with (
+        running(tmp_path, keys, f"triton.test:{port}", resolver=names.url) as gateway,
+        gateway.client(retry_for=0) as impatient,
+        gateway.client(retry_for=30) as patient,
+    ):
+        with pytest.raises(ServerUnavailableError):
+            impatient.segment_tiles(patches[:1])
+        names.address = "127.0.0.1"
+        assert len(patient.segment_tiles(patches[:1])) == 1
 
 
 def test_the_log_says_who_asked(server: TritonServer, keys: Path, tmp_path: Path) -> None:

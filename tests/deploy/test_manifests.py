@@ -91,17 +91,18 @@ def test_whom_alerts_wake_is_the_user_s_to_say() -> None:
 
 
 def test_compose_s_gateway_is_told_everything() -> None:
-    """By its environment and token.envsh, which nginx's image reads if it is executable."""
+    """By its environment and gateway.envsh, which nginx's image reads if it is executable."""
     gateway = services()["gateway"]
-    token = COMPOSE.parent / "token.envsh"
-    assert token.stat().st_mode & 0o111 == 0o111
+    script = COMPOSE.parent / "gateway.envsh"
+    assert script.stat().st_mode & 0o111 == 0o111
     wanted = {*re.findall(r"\$\{(GATEWAY_\w+)\}", TEMPLATE)}
     given = {name for name in gateway["environment"] if name.startswith("GATEWAY_")}
-    assert wanted == given | {*re.findall(r"^export (\w+)$", token.read_text(), re.MULTILINE)}
+    exported = re.search(r"^export (.+)$", script.read_text(), re.MULTILINE)[1]
+    assert wanted == given | set(exported.split())
     assert all(map(re.compile(gateway["environment"]["NGINX_ENVSUBST_FILTER"]).search, wanted))
     secrets = {f"/run/secrets/{name}" for name in gateway["secrets"]}
     files = {value for value in gateway["environment"].values() if value.startswith("/run/")}
-    assert secrets == files | {*re.findall(r"/run/\S+(?=\))", token.read_text())}
+    assert secrets == files | {*re.findall(r"/run/\S+(?=\))", script.read_text())}
 
 
 def test_chart_lets_triton_drain() -> None:
