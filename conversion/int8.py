@@ -9,7 +9,8 @@ depthwise ones stay as they are: INT8 would cost accuracy there and save little.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from PIL import Image
 
 from conversion.errors import ConversionError
 from conversion.model_io import INPUT, TILE
@@ -101,23 +103,40 @@ def calibration_patches(folder: Path) -> np.ndarray:
     if not folder.is_dir():
         raise ConversionError(f"There is no folder {folder}: name one of H&E images with --int8.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
-    patches = [patch for path in paths for patch in _cut(path)]
-    if not patches:
+    places = [(path, corner) for path in paths for corner in _corners(path)]
+    if not places:
         raise ConversionError(
             f"{folder} holds no image of at least {TILE} x {TILE} pixels "
             f"({', '.join(_IMAGES)}): INT8 needs some to measure its scales."
         )
-    chosen = np.linspace(0, len(patches) - 1, min(len(patches), _MOST_PATCHES)).astype(int)
-    return np.stack([patches[i] for i in chosen])
+    chosen = np.linspace(0, len(places) - 1, min(len(places), _MOST_PATCHES)).astype(int)
+    by_image = groupby((places[i] for i in chosen), key=itemgetter(0))
+    return np.stack([p for path, group in by_image for p in _cut(path, [at for _, at in group])])
 
 
-def _cut(path: Path) -> Iterator[np.ndarray]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+def _corners(path: Path) -> list[tuple[int, int]]:
+    """Top and left of each patch of an image; only its header is read."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise _unreadable(path) from error
+    return [
+        (top, left)
+        for top in range(0, height - TILE + 1, TILE)
+        for left in range(0, width - TILE + 1, TILE)
+    ]
+
+
+def _cut(path: Path, corners: list[tuple[int, int]]) -> list[np.ndarray]:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise ConversionError(f"{path} cannot be read as an image: repair it or take it away.")
-    for y in range(0, image.shape[0] - TILE + 1, TILE):
-        for x in range(0, image.shape[1] - TILE + 1, TILE):
-            yield image[y : y + TILE, x : x + TILE]
+        raise _unreadable(path)
+    return [image[top : top + TILE, left : left + TILE].copy() for top, left in corners]
+
+
+def _unreadable(path: Path) -> ConversionError:
+    return ConversionError(f"{path} cannot be read as an image: repair it or take it away.")
 
 
 def _dense_convolutions(graph: onnx.GraphProto) -> list[str]:

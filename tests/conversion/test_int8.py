@@ -74,6 +74,22 @@ def test_patches_are_cut_from_all_images(tmp_path: Path) -> None:
     assert patches[:, 0, 0].tolist() == [[s, 0, 0] for s in (0, 0, 80, 80, 160, 160)]
 
 
+def test_only_images_that_give_patches_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 patches of a folder as large as a data set: the rest of it is not held in memory."""
+    for number in range(130):
+        cv2.imwrite(str(tmp_path / f"{number:03}.png"), np.full((256, 256, 3), number, np.uint8))
+    decoded = []
+    read = cv2.imread
+    monkeypatch.setattr(cv2, "imread", lambda path, *how: decoded.append(path) or read(path, *how))
+
+    patches = calibration_patches(tmp_path)
+
+    assert len(decoded) == len(patches) == 64
+    assert patches[[0, 1, -1], 0, 0, 0].tolist() == [0, 2, 129]
+
+
 def test_a_folder_without_images(
     tmp_path: Path, saved_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
