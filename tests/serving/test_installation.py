@@ -129,3 +129,10 @@ def test_an_engine_is_for_the_gpu_that_cuda_shows_first(driver: Path) -> None:
     result = in_container(script, driver=driver)
 
     assert result.stdout == "Gpu(name='NVIDIA L4', compute_capability='8.9')\n", result.stderr
+
+
+def test_a_figure_names_the_gpu_that_cuda_shows_first(driver: Path) -> None:
+    script = "from bench.machine import machine; print(machine()['gpu'])"
+
+    assert in_container(script, driver=driver).stdout == "NVIDIA L4\n"
+    assert in_container(script, driver=driver, code=100).stdout == "none\n"

@@ -32,7 +32,7 @@ class AsyncClient(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        self._regions = AsyncRegions(self._triton, self.headers, self.timeout)
+        self._regions = AsyncRegions(self._triton, self.url, self.headers, self.timeout)
         self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
     async def __aenter__(self) -> Self:

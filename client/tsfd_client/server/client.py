@@ -36,7 +36,7 @@ class Client(Connection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._triton = triton.InferenceServerClient(**self._channel())
-        self._regions = Regions(self._triton, self.headers, self.timeout)
+        self._regions = Regions(self._triton, self.url, self.headers, self.timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +92,7 @@ class Client(Connection):
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and opens its shared memory."""
-        return are_offered(Regions(self._triton, self.headers, self.timeout), self.url)
+        return are_offered(Regions(self._triton, self.url, self.headers, self.timeout))
 
     @TRACER.start_as_current_span("segment")
     def segment(

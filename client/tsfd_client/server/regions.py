@@ -13,11 +13,13 @@ from typing import Any
 import psutil
 import tritonclient.grpc as triton
 
-from tsfd_client.errors import OutputError
+from tsfd_client.errors import OutputError, ServerError
+from tsfd_client.server.retry import RESTRICTED
 from tsfd_client.server.shared_memory import Region, owner
 
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _IN_USE = "in use"
+_NO_MEMORY = "Unable to open shared memory region"
 _PATIENCE = 5.0  # seconds for requests under way when a client is closed
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
@@ -32,6 +34,8 @@ class _Pool:
     connection
         Triton's client, of either kind. What `_register` and `_unregister` return is to be awaited
         where it is asyncio's.
+    url
+        Of the server, for messages.
     headers
         Sent with every call.
     timeout
@@ -39,6 +43,7 @@ class _Pool:
     """
 
     connection: Any
+    url: str
     headers: dict[str, str] | None
     timeout: float
     _idle: list[Region] = field(default_factory=list, init=False)
@@ -49,6 +54,19 @@ class _Pool:
         return self.connection.register_system_shared_memory(
             **region.registration(), headers=self.headers, client_timeout=self.timeout
         )
+
+    @contextlib.contextmanager
+    def _may_be_refused(self) -> Iterator[None]:
+        """Explain a server that takes no regions, whether it cannot or must not."""
+        try:
+            yield
+        except triton.InferenceServerException as error:
+            if not any(reason in str(error.message()) for reason in (_NO_MEMORY, RESTRICTED)):
+                raise
+            raise ServerError(
+                f"The server at {self.url} does not open this machine's shared memory: "
+                "transport='shm' is for a server on the same machine; use transport='grpc'."
+            ) from error
 
     def _unregister(self, name: str) -> Any:
         return self.connection.unregister_system_shared_memory(
@@ -73,7 +91,8 @@ class Regions(_Pool):
         try:
             if region is None:
                 region = Region()
-                self._register(region)
+                with self._may_be_refused():
+                    self._register(region)
             yield region
             kept = not self._closing
             self._try_again()
@@ -158,7 +177,8 @@ class AsyncRegions(_Pool):
         try:
             if region is None:
                 region = Region()
-                await self._register(region)
+                with self._may_be_refused():
+                    await self._register(region)
             yield region
             kept = not self._closing
         finally:  # without an await: who is cancelled ends at once
@@ -210,18 +230,18 @@ def _is_in_use(error: triton.InferenceServerException) -> bool:
     return _IN_USE in str(error.message())
 
 
-def are_offered(regions: Regions, url: str) -> bool:
+def are_offered(regions: Regions) -> bool:
     """Whether a server, by its address on this machine, can open this machine's memory.
 
     It cannot when it runs in a container of its own, or its operator has switched it off.
     """
-    if url.rpartition(":")[0] not in _HERE:
+    if regions.url.rpartition(":")[0] not in _HERE:
         return False
     try:
         with regions.region():
             pass
         regions.close()
         regions.forget_the_dead()
-    except (triton.InferenceServerException, OutputError):
+    except (triton.InferenceServerException, OutputError, ServerError):
         return False
     return True

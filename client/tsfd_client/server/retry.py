@@ -17,9 +17,9 @@ from tsfd_client.errors import ServerError, ServerUnavailableError, TsfdError
 
 _FULL_QUEUE = "maximum queue size"
 _DEAD_BACKEND = "is not healthy"  # said of a Python backend's process, for ever
-_NO_MEMORY = "Unable to open shared memory region"
 _FORGOTTEN = "Unable to find shared memory region"  # the server has been restarted
-_RESTRICTED = "This protocol is restricted"
+RESTRICTED = "This protocol is restricted"
+"""What a server says that its operator has closed to whoever sends no certain header."""
 _TOO_MANY = "too many requests"  # said by a gateway
 _NO_TLS = "handshake failed"
 _FIRST_WAIT = 0.1
@@ -76,7 +76,7 @@ class Tries:
         """Seconds to wait before another try; raises the clear error where none is worth it."""
         message = str(error.message())
         worth_it = (
-            (error.status() == "StatusCode.UNAVAILABLE" and _RESTRICTED not in message)
+            (error.status() == "StatusCode.UNAVAILABLE" and RESTRICTED not in message)
             or _TOO_MANY in message
             or _FORGOTTEN in message
             or _DEAD_BACKEND in message  # whoever watches the server may restart it
@@ -95,10 +95,10 @@ def explain(
     """The exception of the Triton client as one of this package's, with a sentence to act on."""
     status = str(error.status() or "").removeprefix("StatusCode.")
     message = str(error.message()).splitlines()[0] if error.message() else "no reason given"
-    if _NO_MEMORY in message or _RESTRICTED in message:
+    if RESTRICTED in message:
         return ServerError(
-            f"The server at {url} does not open this machine's shared memory: transport='shm' is "
-            "for a server on the same machine; use transport='grpc'."
+            f"The server at {url} answers only requests with a certain header: give the one that "
+            f"its operator has set with --header (in Python headers=). Its words: {message}"
         )
     if _TOO_MANY in message:
         return ServerUnavailableError(

@@ -15,7 +15,9 @@ from tritonclient.utils import InferenceServerException
 
 from serving.server import TritonServer
 from tsfd_client import Client, ServerError, ServerUnavailableError, Settings
-from tsfd_client.server.retry import explain
+from tsfd_client.server.shared_memory import Region
+
+ELSEWHERE = {"name": "elsewhere", "key": "/on_another_machine", "byte_size": 64}
 
 
 def left_behind() -> list[Path]:
@@ -99,16 +101,21 @@ def test_a_server_that_has_forgotten_the_regions_is_asked_again(
     assert left_behind() == []
 
 
-def test_a_server_on_another_machine_is_named(server: TritonServer) -> None:
+def test_a_server_on_another_machine_is_named(
+    server: TritonServer, patches: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds no region of that name."""
+    monkeypatch.setattr(Region, "registration", lambda _: ELSEWHERE)
     with (
-        triton.InferenceServerClient(server.grpc_url) as connection,
-        pytest.raises(InferenceServerException) as caught,
+        Client(server.grpc_url, transport="shm") as client,
+        pytest.raises(ServerError) as caught,
     ):
-        connection.register_system_shared_memory("elsewhere", "/on_another_machine", 64)
-    assert str(explain(caught.value, "far:8001")) == (
-        "The server at far:8001 does not open this machine's shared memory: transport='shm' is for "
-        "a server on the same machine; use transport='grpc'."
+        client.segment_tiles(patches[:1])
+    assert str(caught.value) == (
+        f"The server at {server.grpc_url} does not open this machine's shared memory: "
+        "transport='shm' is for a server on the same machine; use transport='grpc'."
     )
+    assert left_behind() == []
 
 
 def test_a_server_that_shares_no_memory_is_not_asked_again(
@@ -127,6 +134,25 @@ def test_a_server_that_shares_no_memory_is_not_asked_again(
         "a server on the same machine; use transport='grpc'."
     )
     assert left_behind() == []
+
+
+def test_a_header_that_the_server_wants_is_named(
+    tmp_path: Path, patches: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has nothing to do with shared memory."""
+    monkeypatch.setattr(TritonServer, "_restricted", lambda _: "inference:key=secret")
+    (tmp_path / "empty").mkdir()
+    with (
+        TritonServer(tmp_path / "empty", log_path=tmp_path / "log") as server,
+        Client(server.grpc_url) as client,
+        pytest.raises(ServerError) as caught,
+    ):
+        client.segment_tiles(patches[:1])
+    assert str(caught.value) == (
+        f"The server at {server.grpc_url} answers only requests with a certain header: give the "
+        "one that its operator has set with --header (in Python headers=). Its words: This "
+        "protocol is restricted, expecting header 'triton-grpc-protocol-key'"
+    )
 
 
 def test_unknown_transport() -> None:
