@@ -175,12 +175,12 @@ train: $(VENV)/.train  ## DATA=folder RECIPE=lite|full|paper|file START=weights 
 		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
 
-evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3
+evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3; OUT=folder
 	@$(RUN) -m training.evaluate \
 		$(if $(FOLD),--pannuke,--manifest) \
 		"$(or $(DATA),$(error Name the data: make evaluate DATA=folder))" \
 		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
-		$(if $(HELD),--held-back $(HELD)) \
+		$(if $(HELD),--held-back $(HELD)) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
 
 calibrate: $(VENV)/.train  ## fit the classes of WEIGHTS to nuclei of DATA held back to choose by; WRITE=1

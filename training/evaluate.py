@@ -1,12 +1,12 @@
 """Score a network on annotated images.
 
-    python -m training.evaluate --manifest DATA --set kumar --out build/kumar/metrics.json
+    python -m training.evaluate --manifest DATA --set kumar --out build/kumar
     python -m training.evaluate --pannuke PANNUKE --fold 3 --weights runs/paper/weights.npz ...
     python -m training.evaluate --manifest DATA --server localhost:8001 ...
 
-Writes ``metrics.json`` where --out says, and ``per_tissue.csv``, ``per_image.csv`` and
-``report.html`` beside it. In this process or through a server, images of any size are cut,
-post-processed and stitched in the same way.
+Writes ``metrics.json``, ``per_tissue.csv``, ``per_image.csv``, ``reliability.svg`` and
+``report.html`` into the folder --out. In this process or through a server, images of any size are
+cut, post-processed and stitched in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tsfd_client.errors import TsfdError
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
-OUT = Path("build/evaluation/metrics.json")
+OUT = Path("build/evaluation")
 _PARTS = {
     "choosing": "held back to choose settings by",
     "reporting": "held back to report",
@@ -86,10 +86,8 @@ def main(argv: list[str] | None = None) -> int:
 def _check_writable(out: Path) -> None:
     """Better now than after the computation."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise EvaluationError(f"{out} is a folder: give --out the name of a file in it.")
-        with tempfile.TemporaryFile(dir=out.parent):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
         raise _not_written(out, error) from error
@@ -146,11 +144,10 @@ def _present(evaluation: Evaluation, data: Dataset, subject: Subject, out: Path)
         print(f"{note}\n")
     try:
         write_scores(evaluation.scores, subject, evaluation.seconds, note, out)
-        page = out.with_name("report.html")
-        report.write(evaluation, data, subject, tables, page)
+        report.write(evaluation, data, subject, tables, out)
     except OSError as error:
         raise _not_written(out, error) from error
-    print(f"{evaluation.seconds:.1f} s. Figures: {out}; pictures: {page}")
+    print(f"{evaluation.seconds:.1f} s. Figures and pictures (report.html) are in {out}.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,7 +183,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--server", metavar="HOST:PORT", help="a running server instead")
     parser.add_argument(
-        "--out", type=Path, default=OUT, metavar="FILE", help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=OUT,
+        metavar="DIR",
+        help="folder to write (default: %(default)s)",
     )
     parser.add_argument("--foreground-threshold", type=float, metavar="P")
     parser.add_argument("--boundary-threshold", type=float, metavar="P")

@@ -100,7 +100,7 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         evaluation = evaluate(split.test, source.segment, by_tissue=True)
         subject = Subject(data=SOURCE, split=split.name, **source.description)
         note = evaluation.groups.note
-        write_scores(evaluation.scores, subject, evaluation.seconds, note, folder / "metrics.json")
+        write_scores(evaluation.scores, subject, evaluation.seconds, note, folder)
         found.append(evaluation.scores)
     return found
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from functools import partial
@@ -55,8 +57,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(
     manifest: Path, built_once: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """``metrics.json`` of an evaluation of all its images, and what was printed."""
-    out = tmp_path_factory.mktemp("scored") / "new" / "metrics.json"
+    """The folder of an evaluation of all its images, and what was printed."""
+    out = tmp_path_factory.mktemp("scored") / "new"
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert main(["--manifest", str(manifest), "--weights", str(LITE), "--out", str(out)]) == 0
@@ -82,7 +84,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_a_manifest_is_scored(scored: tuple[Path, str]) -> None:
     out, shown = scored
-    result = json.loads(out.read_text())
+    result = json.loads((out / "metrics.json").read_text())
     assert (result["data"], result["split"], result["images"]) == ("fields", "test", 3)
     assert re.fullmatch(r"[0-9a-f]{64}", result["sha256"])
     assert result["settings"]["method"] == "watershed"
@@ -92,10 +94,10 @@ def test_a_manifest_is_scored(scored: tuple[Path, str]) -> None:
         assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
     assert result["tissues"]["Colon"]["images"] == 2
 
-    rows = read_csv(out.with_name("per_image.csv"))
+    rows = read_csv(out / "per_image.csv")
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert [int(row["nuclei"]) for row in rows] == [52, 21, 3]
-    assert read_csv(out.with_name("per_tissue.csv"))[0]["tissue"] == "Colon"
+    assert read_csv(out / "per_tissue.csv")[0]["tissue"] == "Colon"
     pq = result["scores"]["pq"]
     assert f"{pq['value']:.3f}  {pq['low']:.3f} to {pq['high']:.3f}\n" in shown
     assert "fields test; lite.npz" in shown
@@ -104,7 +106,7 @@ def test_a_manifest_is_scored(scored: tuple[Path, str]) -> None:
 
 def test_the_report_needs_no_other_file(scored: tuple[Path, str]) -> None:
     out, _ = scored
-    page = out.with_name("report.html").read_text()
+    page = (out / "report.html").read_text()
 
     sources = re.findall(r'(?:src|href)="([^"]*)', page)
     assert len(sources) == 3 * 3
@@ -113,14 +115,14 @@ def test_the_report_needs_no_other_file(scored: tuple[Path, str]) -> None:
     assert "<h2>Best: " in page
     # The plot of confidence is in the page and beside it.
     assert "<svg" in page
-    plot = ElementTree.parse(out.with_name("reliability.svg")).getroot()
+    plot = ElementTree.parse(out / "reliability.svg").getroot()
     bars = plot.findall("{http://www.w3.org/2000/svg}rect")
-    assert len(bars) == len(json.loads(out.read_text())["reliability"])
+    assert len(bars) == len(json.loads((out / "metrics.json").read_text())["reliability"])
 
 
 def test_what_classes_are_taken_for_is_counted(scored: tuple[Path, str]) -> None:
     out, shown = scored
-    result = json.loads(out.read_text())
+    result = json.loads((out / "metrics.json").read_text())
 
     table = result["confusion"]
     assert set(table) == {"superfluous", *result["classes"]}
@@ -140,11 +142,12 @@ def test_what_classes_are_taken_for_is_counted(scored: tuple[Path, str]) -> None
 def test_pannuke_is_scored_by_tissue_beside_the_published_systems(
     pannuke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "metrics.json"
-    code, shown, _ = run(capsys, "--pannuke", pannuke, "--fold", 3, "--weights", LITE, "--out", out)
+    code, shown, _ = run(
+        capsys, "--pannuke", pannuke, "--fold", 3, "--weights", LITE, "--out", tmp_path
+    )
 
     assert code == 0
-    result = json.loads(out.read_text())
+    result = json.loads((tmp_path / "metrics.json").read_text())
     assert (result["data"], result["split"]) == ("pannuke", "fold 3")
     assert result["mean_over"] == "tissues"
     tissues = result["tissues"]
@@ -214,16 +217,15 @@ def test_images_are_the_same_alone_and_among_others(manifest: Path, network: ker
 def test_the_command_reads_from_a_server(
     manifest: Path, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "metrics.json"
     code, shown, _ = run(
         capsys,
         *("--manifest", manifest, "--server", server.grpc_url, "--limit", 1),
-        *("--min-area", 30, "--out", out),
+        *("--min-area", 30, "--out", tmp_path),
     )
 
     assert code == 0
     assert "fields test, first 1 images; server" in shown
-    result = json.loads(out.read_text())
+    result = json.loads((tmp_path / "metrics.json").read_text())
     assert result["weights"] == f"server {server.grpc_url}"
     served = json.loads(release_file(server.repository).read_text())
     assert (result["sha256"], result["preset"]) == (served["weights_sha256"], served["preset"])
@@ -233,14 +235,13 @@ def test_the_command_reads_from_a_server(
 def test_the_authors_method_is_measured_in_this_process(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "metrics.json"
     chosen = ("--method", "reference", "--foreground-threshold", 0.3)
-    code, _, _ = run(capsys, "--manifest", manifest, "--limit", 1, *chosen, "--out", out)
+    code, _, _ = run(capsys, "--manifest", manifest, "--limit", 1, *chosen, "--out", tmp_path)
 
     assert code == 0
-    result = json.loads(out.read_text())
+    result = json.loads((tmp_path / "metrics.json").read_text())
     assert result["settings"]["method"] == "reference"
-    assert "method reference" in out.with_name("report.html").read_text()
+    assert "method reference" in (tmp_path / "report.html").read_text()
     assert 0.2 < result["scores"]["pq"]["value"] < 1
 
 
@@ -251,6 +252,17 @@ def test_no_server_offers_the_authors_method(
         main([f"--manifest={manifest}", "--server=localhost:9", "--method=reference"])
     said = capsys.readouterr().err
     assert said.endswith("--method reference goes with --weights: no server offers it\n")
+
+
+@pytest.mark.parametrize(("options", "given"), [(["OUT=somewhere"], True), ([], False)])
+def test_make_passes_on_where_to_write(options: list[str], given: bool) -> None:
+    """And not the folder that `make train` writes to by default."""
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    command = ["make", "--dry-run", "evaluate", "DATA=folder", *options]
+    shown = subprocess.check_output(command, text=True, cwd=ROOT, env=environment)
+
+    assert '--manifest "folder"' in shown.replace("\\\n\t\t", "")
+    assert ('--out "somewhere"' in shown, "--out" in shown) == (given, given)
 
 
 @pytest.mark.parametrize(
@@ -292,12 +304,8 @@ def test_no_server_offers_the_authors_method(
             "No Triton server answers at localhost:1",
         ),
         (
-            ["--manifest", "{manifest}", "--out", "{manifest}/0.png/metrics.json"],
-            "Cannot write {manifest}/0.png/metrics.json: ",
-        ),
-        (
-            ["--manifest", "{manifest}", "--out", "{manifest}"],
-            "{manifest} is a folder: give --out the name of a file in it.",
+            ["--manifest", "{manifest}", "--out", "{manifest}/0.png"],
+            "Cannot write {manifest}/0.png: File exists.",
         ),
     ],
 )
@@ -310,7 +318,7 @@ def test_errors_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = {"tmp": tmp_path, "manifest": manifest, "pannuke": pannuke}
-    given = ["--out", str(tmp_path / "metrics.json"), *(a.format(**places) for a in arguments)]
+    given = ["--out", str(tmp_path), *(a.format(**places) for a in arguments)]
     code, shown, error = run(capsys, *given)
 
     assert (code, shown) == (1, "")

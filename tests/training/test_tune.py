@@ -54,10 +54,9 @@ def test_the_best_setting_goes_into_the_weights_file(
     capsys.readouterr()
 
     # The evaluation takes them from there, and finds the same.
-    out = file.with_name("metrics.json")
-    choosing = ["--held-back", "choosing", "--out", str(out)]
+    choosing = ["--held-back", "choosing", "--out", str(file.parent)]
     assert evaluate.main([*arguments, *choosing]) == 0
-    result = json.loads(out.read_text())
+    result = json.loads(file.with_name("metrics.json").read_text())
     assert result["settings"] == asdict(found) | {"method": "watershed"}
     assert result["split"] == "train, held back to choose settings by"
     assert [f"{result['scores'][key]['value']:.3f}" for key in ("pq", "mpq")] == best[5:7]

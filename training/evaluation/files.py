@@ -1,4 +1,4 @@
-"""What an evaluation found as files: ``metrics.json`` and two CSV files beside it."""
+"""What an evaluation found as files: ``metrics.json`` and two CSV files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tsfd_client.contract import TISSUES
 
 
 def write_scores(
-    scores: Scores, subject: Subject, seconds: float, note: str | None, out: Path
+    scores: Scores, subject: Subject, seconds: float, note: str | None, folder: Path
 ) -> None:
-    """Write `out` (JSON), and ``per_tissue.csv`` and ``per_image.csv`` beside it.
+    """Write ``metrics.json``, ``per_tissue.csv`` and ``per_image.csv`` into a folder.
 
     Parameters
     ----------
@@ -29,15 +29,16 @@ def write_scores(
     note
         Why there are no class scores, if so.
     """
-    out.write_text(json.dumps(_json(scores, subject, seconds, note), indent=2) + "\n")
+    found = json.dumps(_json(scores, subject, seconds, note), indent=2)
+    (folder / "metrics.json").write_text(found + "\n")
     _write_csv(
-        out.with_name("per_tissue.csv"),
+        folder / "per_tissue.csv",
         ("tissue", "images", "mpq", "bpq"),
         ((t.name, t.images, t.mpq.value, t.bpq.value) for t in scores.tissues),
     )
     names = [c.name for c in scores.classes]
     _write_csv(
-        out.with_name("per_image.csv"),
+        folder / "per_image.csv",
         (
             *("image", "set", "tissue", "tissue_found", "nuclei", "nuclei_found"),
             *("pq", "dq", "sq", "bpq", "mpq", "dice", "aji", "aji_plus"),

@@ -53,9 +53,9 @@ def write(
     data: Dataset,
     subject: Subject,
     tables: Sequence[Table],
-    out: Path,
+    folder: Path,
 ) -> None:
-    """Write the page as one file that needs no other, and ``reliability.svg`` beside it.
+    """Write ``report.html``, which needs no other file, and ``reliability.svg`` into a folder.
 
     Parameters
     ----------
@@ -63,8 +63,6 @@ def write(
         What was found in which images.
     subject, tables
         What was evaluated, and what `training.evaluation.tables.make_tables` made of it.
-    out
-        File to write.
     """
     settings = [
         f"{name.replace('_', ' ')} {value}"
@@ -86,10 +84,10 @@ def write(
             for rank, index in _chosen(evaluation.scores.images)
         ],
     )
-    out.write_text(page)
+    (folder / "report.html").write_text(page)
     if reliability:
         plot = _PAGES.get_template("reliability.svg").render(bins=reliability)
-        out.with_name("reliability.svg").write_text(plot)
+        (folder / "reliability.svg").write_text(plot)
 
 
 def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:

@@ -54,22 +54,21 @@ def scores(images: int) -> Scores:
 
 
 def test_scores_without_classes_and_tissues_show_no_zeros(tmp_path: Path) -> None:
-    out = tmp_path / "metrics.json"
     result = scores(2)
     overall, *others = make_tables(result, SUBJECT)
-    write_scores(result, SUBJECT, 1.25, None, out)
+    write_scores(result, SUBJECT, 1.25, None, tmp_path)
 
     assert others == []
     assert overall.title == "kumar test; lite.npz (01234567): 2 images, 6 nuclei"
     assert ("PQ", "0.600", "0.600 to 0.600") in overall.rows
     assert ("mPQ", "-", "-") in overall.rows
     assert ("Tissue accuracy", "-", "-") in overall.rows
-    written = json.loads(out.read_text())
+    written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["scores"]["mpq"] == {"value": None, "low": None, "high": None}
     assert written["scores"]["dice"]["value"] == 0.8
     assert (written["classes"], written["tissues"], written["nuclei"]) == ({}, {}, 6)
-    assert out.with_name("per_tissue.csv").read_text() == "tissue,images,mpq,bpq\n"
-    row = out.with_name("per_image.csv").read_text().splitlines()[1]
+    assert (tmp_path / "per_tissue.csv").read_text() == "tissue,images,mpq,bpq\n"
+    row = (tmp_path / "per_image.csv").read_text().splitlines()[1]
     assert row == "0.png,kumar,,Colon,3,2,0.6,0.75,0.8,0.6,,0.8,0.6,0.65,2,0,1"
 
 
