@@ -14,6 +14,7 @@ from instances.watershed import watershed
 _MAX_SIDE: Final = np.iinfo(np.int16).max
 _MAX_INSTANCES: Final = np.iinfo(np.uint16).max
 _DEFAULTS: Final = Parameters()
+_CUT: Final = 4  # times smaller may be what the image's edge cuts: the rest lies beyond it
 _MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start travels as float32: exact up to here
 
 
@@ -78,16 +79,14 @@ def extract(
     areas = areas_of(labels, found + 1)
     drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
 
-    # Labels without a pixel are no nuclei; none is larger than the image, and the kernels' integers
-    # end at 2^63.
-    min_area = min(max(int(parameters.min_area), 1), boundary_prob.size + 1)
-    count = int(np.count_nonzero(areas[1:] >= min_area))
+    _drop_small(labels, areas, boundary_prob.shape, int(parameters.min_area))
+    count = int(np.count_nonzero(areas[1:]))
     if count > _MAX_INSTANCES:
         raise ValueError(
             f"The image holds {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map "
             "can number: process it in tiles."
         )
-    instance_map, nuclei, starts = measure(class_probs, labels, areas, min_area, count)
+    instance_map, nuclei, starts = measure(class_probs, labels, areas, count)
     if not with_contours:
         return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
 
@@ -111,6 +110,16 @@ def warm_up() -> None:
     class_probs[4:12, 4:12] = (0, 255)
     boundary_prob = np.zeros((16, 16), np.uint8)
     extract(class_probs, boundary_prob)
+
+
+def _drop_small(labels: np.ndarray, areas: np.ndarray, shape: tuple[int, int], least: int) -> None:
+    """Set to 0 the areas of labels that are too small for a nucleus."""
+    padded = labels.reshape(shape[0] + 2, shape[1] + 2)
+    edges = (padded[1], padded[-2], padded[:, 1], padded[:, -2])
+    cut = np.zeros(areas.size, bool)
+    cut[np.concatenate([edge[edge > 0] for edge in edges])] = True
+    least = min(least, labels.size)  # no nucleus is larger; a request may send any number
+    areas[areas < np.where(cut, -(-least // _CUT), least)] = 0
 
 
 def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ class Parameters:
     boundary_threshold
         A pixel lies on a boundary where its boundary probability exceeds this, in (0, 1).
     min_area
-        Smallest nucleus in pixels.
+        Smallest nucleus in pixels; where the edge of the image cuts it, a quarter is enough.
     min_confidence
         Smallest mean of a nucleus' foreground probability (1 - background), in [0, 1).
 
