@@ -24,6 +24,7 @@ from samples.synthetic import generate
 from serving.server import ServerError, TritonServer
 from tsfd_client import Client, TsfdError, read_image, save
 from tsfd_client.contract import USE
+from tsfd_client.nuclei.plausibility import assumption_warning
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,10 +60,7 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
         client.check()
         if mpp is None:
             mpp = client.release().mpp
-            print(
-                f"{path.name} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
-                "assumed (MPP=...)."
-            )
+            print(f"{assumption_warning(path.name, mpp)} Give another with MPP=.")
         summary = {
             path.stem: _segment(client, path.stem, path, image, mpp, out),
             "synthetic": _segment(

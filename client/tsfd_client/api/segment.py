@@ -15,6 +15,7 @@ from typing import Any
 
 from tsfd_client.api.result import Result
 from tsfd_client.errors import ImageError, TsfdError
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
@@ -140,11 +141,8 @@ def _open(folder: Path) -> Outcome:
 
 def _warn(path: Path, found: dict[str, Any]) -> None:
     if found["scale_assumed"]:
-        warnings.warn(
-            f"{path} does not say its scale; {found['mpp']:g} µm per pixel is assumed. Give "
-            "another with mpp=.",
-            stacklevel=3,
-        )
+        assumed = assumption_warning(path, found["mpp"])
+        warnings.warn(f"{assumed} Give another with mpp=.", stacklevel=3)
     if found["scale_warning"]:
         warnings.warn(f"{path}: {found['scale_warning']} Give the scale with mpp=.", stacklevel=3)
 

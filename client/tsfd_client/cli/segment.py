@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tsfd_client.cli import options
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import images_in
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
@@ -176,11 +177,7 @@ def _report_each(
 
 def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
     if found["scale_assumed"]:
-        mpp = found["mpp"]
-        _say(
-            f"{job.path} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
-            "assumed. Give another with --mpp."
-        )
+        _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:
         _say(f"{job.path}: {found['scale_warning']} Give the scale with --mpp.")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}

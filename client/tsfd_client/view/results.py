@@ -18,6 +18,7 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.save import PARQUET
 from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.nuclei.table import Info, count, read_info
@@ -99,9 +100,8 @@ class Result:
     def _warning(self, facts: dict[str, Any]) -> str | None:
         """What was said of its scale when it was segmented."""
         summary = _read(self.folder / SUMMARY)
-        assumed = f"The image does not say its scale: {facts['mpp']:g} µm per pixel is assumed."
-        said = (summary.get("scale_assumed") and assumed, summary.get("scale_warning"))
-        return " ".join(filter(None, said)) or None
+        assumed = summary.get("scale_assumed") and assumption_warning("The image", facts["mpp"])
+        return " ".join(filter(None, (assumed, summary.get("scale_warning")))) or None
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)

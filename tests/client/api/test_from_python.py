@@ -152,13 +152,13 @@ def test_threads_leave_the_warnings_as_they_were(images: Path) -> None:
 def test_a_scale_that_is_assumed_is_told(
     server: TritonServer, images: Path, tmp_path: Path
 ) -> None:
-    with pytest.warns(UserWarning, match=r"a\.png does not say its scale; 0\.25 µm per pixel is"):
+    with pytest.warns(UserWarning, match=r"a\.png does not say its scale; 0\.25 µm per pixel"):
         segment_image(str(images / "a.png"), str(tmp_path), server.grpc_url)
 
 
 def test_an_image_without_nuclei(server: TritonServer, tmp_path: Path) -> None:
     Image.fromarray(np.full((300, 300, 3), 244, np.uint8)).save(tmp_path / "white.png")
-    with pytest.warns(UserWarning, match="No nucleus was found"):
+    with pytest.warns(UserWarning, match="No nuclei were found"):
         result = segment_image(tmp_path / "white.png", tmp_path, server.grpc_url, mpp=0.25)
     assert result
     assert (len(result), len(result.table()), len(result.geodataframe())) == (0, 0, 0)

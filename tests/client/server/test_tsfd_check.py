@@ -151,6 +151,6 @@ def test_two_releases_in_one_image_are_refused() -> None:
     with pytest.raises(ServerError) as error:
         Assembly(cut, answers).nuclei([], replace(FIVE, name="lite-a"))
     assert str(error.value) == (
-        "The server changed from one release to another in the middle of the image "
+        "The server switched to another release in the middle of the image "
         "(lite-a, lite-b): segment it again."
     )
