@@ -77,7 +77,6 @@ def write(
         partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
 
 
-
 def read(folder: Path) -> dict[str, Any]:
     """Read the ``summary.json`` in a folder.
 
