@@ -153,8 +153,8 @@ def test_a_dead_backend_process(
         _, errors = run.communicate(timeout=60)
 
         sentence = (
-            f"The server at {doomed.grpc_url} has lost a backend process and cannot answer any "
-            "more: restart it (in ensemble 'nuclei_segmentation', Stub process "
+            f"The server at {doomed.grpc_url} has lost a backend process and can no longer "
+            "answer: restart it (in ensemble 'nuclei_segmentation', Stub process "
             "'nuclei_postprocess_0_0' is not healthy.)."
         )
         before = done(out)
