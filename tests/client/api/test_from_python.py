@@ -223,11 +223,11 @@ def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> Non
     with pytest.raises(OutputError) as error:
         open_result(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path} is not the folder of a result that is done: no nuclei.parquet."
+        f"{tmp_path} is not the folder of a finished result: it has no nuclei.parquet."
     )
     with pytest.raises(ServerUnavailableError):
         segment_image(images / "a.png", tmp_path, "127.0.0.1:1", mpp=0.25, retry_for=0.0)
-    with pytest.raises(ImageError, match="images holds 3 images: `segment_images` takes several"):
+    with pytest.raises(ImageError, match="images contains 3 images: use `segment_images`"):
         segment_image(images, tmp_path)
     for options in ({"batch_size": 0}, {"batch_size": 33}, {"max_in_flight": 0}):
         with pytest.raises(ValueError, match="must be 1"):
