@@ -154,7 +154,7 @@ def test_a_job_that_is_ended_lets_go(
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == b"tsfd: stopped; what was written before is complete.\n"
+    assert errors == b"tsfd: stopped; files already written are complete.\n"
     assert not (folder / LOCK).exists()
     assert status_of(folder).state == "stopped"
     [row] = csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines())
@@ -192,8 +192,8 @@ def test_a_server_that_stays_away_stops_the_run(
     status = status_of(folder)
     assert errors.splitlines() == [
         f"tsfd: {status.error}",
-        f"tsfd: {status.tiles_done} of {TILES} tiles of strip.tif are kept: the same command goes "
-        "on from there.",
+        f"tsfd: {status.tiles_done} of {TILES} tiles of strip.tif are kept: the same command "
+        "resumes from there.",
     ]
     assert status.error == (
         f"No Triton server answers at {url}: check the address, or start one with `make serve`."
