@@ -70,7 +70,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     _add_server(server)
     commands.add_parser("check", parents=[server], help="check that the server works")
     segment = commands.add_parser(
-        "segment", parents=[server], help="segment pictures and slides, or resume where it stopped"
+        "segment", parents=[server], help="segment pictures and slides, or resume a stopped run"
     )
     _add_segment(segment)
     status = commands.add_parser("status", help="show the progress of the images in a folder")
