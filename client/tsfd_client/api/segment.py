@@ -156,7 +156,7 @@ def _has_a_loop() -> bool:
 
 
 class _Ended(Exception):
-    """Nobody is waiting for the results any more."""
+    """Raised to stop a run whose results are no longer wanted."""
 
 
 def _run_beside(

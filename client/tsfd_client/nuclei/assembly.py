@@ -44,7 +44,7 @@ class TileResult:
     release: str
 
     def at(self, y: int, x: int, plan: Plan) -> TileNuclei:
-        """Return the nuclei as those of the tile with this corner, without padding."""
+        """Return the nuclei of a tile whose upper left corner is given, without its padding."""
         # If the image is smaller than a tile, the rest of the tile is padding.
         inside = self.instance_map[: plan.height - y, : plan.width - x]
         return TileNuclei(y, x, inside, self.nuclei)

@@ -37,7 +37,7 @@ def write(parquet: Path, path: Path) -> None:
 
 
 def lines(parquet: Path) -> Iterator[bytes]:
-    """Yield the parts of a FeatureCollection that QuPath imports as detections, one per line."""
+    """Yield parts of a FeatureCollection for QuPath: detections, with one nucleus per line."""
     return lines_of(read_batches(parquet), read_info(parquet).release)
 
 

@@ -73,25 +73,25 @@ def draw_whole(table: pa.Table, scale: float, shape: tuple[int, int]) -> np.ndar
     int32 [H, W]
         0 is background.
     """
-    rows, columns = (_seen(length, scale) for length in shape)
+    rows, columns = (_sampled(length, scale) for length in shape)
     return _draw(table, np.arange(1, len(table) + 1), scale, rows, columns).view(np.int32)
 
 
 def draw_bands(parquet: Path, side: int) -> Iterator[np.ndarray]:
     """As `draw_whole` from a ``nuclei.parquet``, in bands from the top: uint32 [<= `side`, W]."""
     info = read_info(parquet)
-    rows, columns = (_seen(length, info.scale) for length in (info.height, info.width))
+    rows, columns = (_sampled(length, info.scale) for length in (info.height, info.width))
     for top in range(0, info.height, side):
-        seen = rows[top : top + side]
-        first, end = int(seen[0]), int(seen[-1]) + 1
+        sampled = rows[top : top + side]
+        first, end = int(sampled[0]), int(sampled[-1]) + 1
         table = read_overlapping(parquet, first * info.scale, end * info.scale).combine_chunks()
-        yield _draw(table, table["id"].to_numpy(), info.scale, seen, columns)
+        yield _draw(table, table["id"].to_numpy(), info.scale, sampled, columns)
 
 
 def _draw(
     table: pa.Table, ids: np.ndarray, scale: float, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Draw the given rows and columns, which `_seen` makes; uint32 [rows, columns]."""
+    """Draw the given rows and columns, which `_sampled` makes; uint32 [rows, columns]."""
     first, height = int(rows[0]), int(rows[-1] - rows[0]) + 1
     offsets, points = rings_of(table)
     corners = np.rint(points / scale).astype(np.int64) - (0, first)
@@ -99,7 +99,7 @@ def _draw(
     return picture if scale == 1 else picture[rows[:, None] - first, columns]
 
 
-def _seen(length: int, scale: float) -> np.ndarray:
+def _sampled(length: int, scale: float) -> np.ndarray:
     """For each of `length` image pixels, the network pixel that contains its centre."""
     last = max(1, round(length / scale)) - 1
     return np.minimum(((np.arange(length) + 0.5) / scale).astype(np.intp), last)

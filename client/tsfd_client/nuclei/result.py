@@ -80,7 +80,7 @@ class Nuclei:
 
     @property
     def tissue(self) -> str:
-        """The most likely tissue; see the model card for the few that the shipped weights know."""
+        """The most likely tissue; the shipped weights know only a few, see their model card."""
         return TISSUES[int(self.tissue_probs.argmax())]
 
     @property

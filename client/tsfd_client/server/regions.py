@@ -20,7 +20,7 @@ from tsfd_client.server.shared_memory import Region, owner
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _IN_USE = "in use"
 _NO_MEMORY = "Unable to open shared memory region"
-_PATIENCE = 5.0  # seconds for requests under way when a client is closed
+_PATIENCE = 5.0  # seconds to wait for requests in flight when a client is closed
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
