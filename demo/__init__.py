@@ -1,1 +1,1 @@
-"""`make demo`: sample images, a synthetic field with known nuclei, and the run over them."""
+"""`make demo`: serve the network and segment a real and a synthetic image."""

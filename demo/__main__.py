@@ -1,7 +1,7 @@
 """Serve the network and segment images: ``python -m demo [--image PATH]``, `make demo`.
 
-Starts the real Triton server, segments a synthetic field whose nuclei are known and a real H&E
-image (or the user's own) over gRPC, scores the first, and stops the server. Writes
+Starts the Triton server, segments a synthetic image whose nuclei are known and a real H&E image (or
+your own) over gRPC, scores the synthetic one, and stops the server. Writes
 ``<out>/<image>/{nuclei.geojson,overlay.png,labels.png,nuclei.csv}`` and ``<out>/summary.json``.
 """
 
@@ -24,18 +24,21 @@ from samples.synthetic import generate
 from serving.server import ServerError, TritonServer
 from tsfd_client import Client, TsfdError, read_image, save
 from tsfd_client.contract import USE
+from tsfd_client.nuclei.plausibility import assumption_warning
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--image", type=Path, help="your own image instead of the packaged one")
-    parser.add_argument("--mpp", type=float, help="its micrometres per pixel")
-    parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR")
+    parser.add_argument("--image", type=Path, help="your own image instead of the sample")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel of the image")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: %(default)s"
+    )
     arguments = parser.parse_args(argv)
     try:
         if arguments.image:
@@ -59,10 +62,7 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
         client.check()
         if mpp is None:
             mpp = client.release().mpp
-            print(
-                f"{path.name} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
-                "assumed (MPP=...)."
-            )
+            print(f"{assumption_warning(path.name, mpp)} Give another with MPP=.")
         summary = {
             path.stem: _segment(client, path.stem, path, image, mpp, out),
             "synthetic": _segment(
@@ -73,10 +73,10 @@ def _run(path: Path, mpp: float | None, out: Path) -> None:
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tsfd = os.path.relpath(Path(sys.executable).with_name("tsfd"))
     print(f"\nAll figures are in {out / 'summary.json'} ({USE}).")
-    print(f"Look at the nuclei in a browser:  {tsfd} view {out}")
-    print("Segment a picture of your own:    make demo IMAGE=biopsy.png MPP=0.25")
-    print("Keep a server running for many:   make serve")
-    print("On a host with an NVIDIA GPU it runs as a TensorRT engine: deploy/README.md")
+    print(f"View the nuclei in a browser:  {tsfd} view {out}")
+    print("Segment your own image:        make demo IMAGE=biopsy.png MPP=0.25")
+    print("Keep a server running:         make serve")
+    print("Serve on an NVIDIA GPU:        see deploy/README.md")
 
 
 def _segment(
@@ -111,7 +111,7 @@ def _segment(
             "sq": round(quality.sq, 3),
         }
         print(
-            f"  against the {truth.max()} known nuclei: PQ {quality.pq:.3f} "
+            f"  compared with the {truth.max()} known nuclei: PQ {quality.pq:.3f} "
             f"(DQ {quality.dq:.3f}, SQ {quality.sq:.3f})"
         )
     print(f"  picture: {out / name / 'overlay.png'}; tables and outlines beside it")

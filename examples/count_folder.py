@@ -12,8 +12,8 @@ from tsfd_client import Client, ImageError, read_image
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder", type=Path)
-parser.add_argument("table", type=Path, help="CSV that is written")
-parser.add_argument("--mpp", type=float, help="micrometres per pixel, if the images are silent")
+parser.add_argument("table", type=Path, help="CSV file to write")
+parser.add_argument("--mpp", type=float, help="micrometres per pixel, if the images do not say it")
 parser.add_argument("--server", default="localhost:8001")
 arguments = parser.parse_args()
 
@@ -24,7 +24,7 @@ with Client(arguments.server) as client:
             image, mpp = read_image(path, mpp=arguments.mpp)
             rows[path.name] = client.segment(image, mpp=mpp).counts()
         except ImageError as error:
-            print(f"left out: {error}")
+            print(f"skipped: {error}")
 
 table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
 table["all"] = table.sum(axis="columns")

@@ -1,4 +1,4 @@
-"""Segment one image and draw every nucleus in the colour of its class.
+"""Segment an image and draw the outline of every nucleus in the colour of its class.
 
 python examples/plot_nuclei.py biopsy.png nuclei.png --mpp 0.5
 """
@@ -13,7 +13,7 @@ from tsfd_client import Client, read_image
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("image")
-parser.add_argument("picture", help="what is written: PNG, PDF, SVG ...")
+parser.add_argument("picture", help="file to write: PNG, PDF, SVG ...")
 parser.add_argument("--mpp", type=float, help="micrometres per pixel, if the image does not say it")
 parser.add_argument("--server", default="localhost:8001")
 arguments = parser.parse_args()

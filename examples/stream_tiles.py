@@ -1,9 +1,9 @@
-"""Send tiles as they come and take each answer as soon as it is there, in any order.
+"""Stream tiles to the server and handle each answer as soon as it arrives, in any order.
 
     python examples/stream_tiles.py slide.svs
 
-A few requests are under way at a time, so that a source of any length needs little memory. What the
-nuclei of neighbouring tiles have in common is left to you: `Client.segment` stitches whole images.
+Only a few requests are in flight at a time, so that any number of tiles needs little memory. Nuclei
+are not stitched across tiles: for whole images, use `Client.segment`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tsfd_client.stitching.tiling import Tile, tiling
 async def stream(
     client: AsyncClient, tiles: Iterable[Tile], *, in_flight: int = 4
 ) -> AsyncIterator[tuple[Tile, TileResult]]:
-    """Yield every tile with its answer, those answered first first."""
+    """Yield every tile with its answer, in the order of the answers."""
 
     async def answer(tile: Tile) -> tuple[Tile, TileResult]:
         [result] = await client.segment_tiles(tile.image[None])
@@ -37,7 +37,9 @@ async def stream(
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image")
-    parser.add_argument("--mpp", type=float, help="micrometres per pixel, if the image is silent")
+    parser.add_argument(
+        "--mpp", type=float, help="micrometres per pixel, if the image does not say it"
+    )
     parser.add_argument("--server", default="localhost:8001")
     arguments = parser.parse_args()
 

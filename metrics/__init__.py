@@ -1,7 +1,7 @@
-"""How well instance maps agree: what training, conversion, load tests and the demo judge by.
+"""Scores of instance maps, for training, conversion, load tests and the demo.
 
-overlap             pixels that two instance maps share, and which instances match
-panoptic_quality    PQ, DQ, SQ; of one map, of images, of classes
-dice_and_aji        Dice, AJI and their like
-estimates           means and ratios with their intervals
+overlap             overlap of the instances of two maps, and matches between them
+panoptic_quality    PQ, DQ and SQ of a map, an image or a class
+dice_and_aji        Dice, AJI and AJI+
+estimates           means and ratios with confidence intervals
 """

@@ -1,7 +1,7 @@
-"""Scores of an image's outlines taken together: Dice, AJI and AJI+.
+"""Scores of a whole image: Dice, AJI and AJI+.
 
-    dice(truth, predicted)                      of the foregrounds
-    aggregated_jaccard(truth, predicted).aji    of the instances
+    dice(truth, predicted)                      foreground
+    aggregated_jaccard(truth, predicted).aji    instances
 
 Maps are as in `metrics.overlap`; the ground truth comes first.
 """
@@ -22,7 +22,7 @@ from metrics.overlap import Overlap, check_shapes, overlap
 class AggregatedJaccard:
     """Aggregated Jaccard index (Kumar et al. 2017) and its one-to-one variant AJI+ (Graham 2019).
 
-    Both are NaN where neither map holds an instance.
+    Both are NaN if neither map has an instance.
     """
 
     aji: float
@@ -30,7 +30,7 @@ class AggregatedJaccard:
 
 
 def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Dice coefficient of the foregrounds of two maps; NaN where both are empty.
+    """Dice coefficient of the foregrounds of two maps; NaN if both are empty.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float:
 def aggregated_jaccard(truth: np.ndarray, predicted: np.ndarray) -> AggregatedJaccard:
     """Aggregated Jaccard index, plain and with one-to-one matches.
 
-    AJI gives every true nucleus the predicted one of largest IoU, which may serve several; AJI+
-    pairs them one to one so that the summed IoU is largest. Areas without a partner, on either
-    side, enlarge the union.
+    AJI pairs every true nucleus with the predicted one of largest IoU, which may be paired several
+    times; AJI+ pairs them one to one so that the summed IoU is largest. Unpaired areas, on either
+    side, add to the union.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def aggregated_jaccard(truth: np.ndarray, predicted: np.ndarray) -> AggregatedJa
 
 
 def _jaccard(found: Overlap, pairs: np.ndarray) -> float:
-    """Summed intersections of the pairs over their summed unions and all unpaired areas."""
+    """Summed intersections of the pairs, divided by their summed unions plus unpaired areas."""
     rows, columns = found.rows[pairs], found.columns[pairs]
     union = (
         found.unions[pairs].sum()

@@ -1,10 +1,10 @@
-"""Means, ratios and their 95 % intervals; NaN where there is nothing to divide by.
+"""Means and ratios with 95 % confidence intervals; NaN where the denominator is 0.
 
     weights = resamples(len(images))
     estimate(mean([0.6, 0.7, nan]), weights)    Estimate(value=0.65, low=0.6, high=0.7)
 
-Every score is a sum over the images divided by another: a mean of values by their number, a
-detection's F1 by its counts. The bootstrap weighs the images anew and divides again.
+Every score is the quotient of two sums over the images, such as values and their number, or the
+counts in an F1 score. The bootstrap reweights the images and divides again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2000
-"""Resamplings of the images that an interval is made of."""
+"""Number of bootstrap resamples for an interval."""
 
 _SEED = 0
 _INTERVAL = (2.5, 97.5)
@@ -24,9 +24,9 @@ _INTERVAL = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score and its 95 % interval (percentile bootstrap over images); NaN where undefined.
+    """A score and its 95 % interval (percentile bootstrap over images); NaN if undefined.
 
-    The interval is NaN too where fewer than two images have a part in the score.
+    The interval is also NaN if fewer than two images contribute to the score.
     """
 
     value: float
@@ -36,48 +36,48 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Part:
-    """What each image adds to the two sums of a score, float [n] each."""
+    """Contributions of the images to numerator and denominator of a score, float [n] each."""
 
     above: np.ndarray
     below: np.ndarray
 
     @property
     def images(self) -> int:
-        """Images that have a part in the score."""
+        """Number of images that contribute to the score."""
         return int((self.below > 0).sum())
 
     def only(self, chosen: np.ndarray) -> Part:
-        """The part of some images, chosen by their positions or by a mask."""
+        """Restrict to some images, chosen by indices or a mask."""
         return Part(self.above[chosen], self.below[chosen])
 
     def resampled(self, weights: np.ndarray) -> np.ndarray:
-        """The score under each row of weights [r, n]; NaN where it is not defined."""
+        """Compute the score under each row of weights, [r, n]; NaN where undefined."""
         below = weights @ self.below
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(below > 0, weights @ self.above / below, np.nan)
 
 
 def mean(values: Sequence[float]) -> Part:
-    """Each image's part in the mean of a value, none where the value is NaN."""
+    """Contributions to the mean of a value; images with NaN do not contribute."""
     array = np.asarray(values, float)
     present = ~np.isnan(array)
     return Part(np.where(present, array, 0.0), present.astype(float))
 
 
 def resamples(images: int) -> np.ndarray:
-    """How often each image counts, float [1 + resamples, n]: first as they are, then resampled."""
+    """Bootstrap weights of the images, float [1 + resamples, n]; the first row is all ones."""
     rng = np.random.default_rng(_SEED)
     drawn = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
     return np.concatenate([np.ones((1, images)), drawn])
 
 
 def estimate(part: Part, weights: np.ndarray) -> Estimate:
-    """A score with its interval, from the weights that `resamples` makes."""
+    """Compute a score and its interval, with weights from `resamples`."""
     return summarise(part.resampled(weights), part.images)
 
 
 def summarise(samples: np.ndarray, images: int) -> Estimate:
-    """A score with its interval: first the score itself, then what the resamplings gave."""
+    """Make an estimate from the score (`samples[0]`) and its resampled values (the rest)."""
     value = float(samples[0])
     drawn = samples[1:][~np.isnan(samples[1:])]
     if images < 2 or math.isnan(value) or not drawn.size:
@@ -87,7 +87,7 @@ def summarise(samples: np.ndarray, images: int) -> Estimate:
 
 
 def nanmean(values: np.typing.ArrayLike) -> np.ndarray:
-    """Mean over the first axis without NaN; NaN, and no warning, where nothing is left."""
+    """Mean over the first axis, ignoring NaN; NaN, without a warning, where all values are NaN."""
     array = np.asarray(values, np.float64)
     present = ~np.isnan(array)
     number = present.sum(axis=0)
@@ -96,5 +96,5 @@ def nanmean(values: np.typing.ArrayLike) -> np.ndarray:
 
 
 def ratio(part: float, whole: float) -> float:
-    """Quotient; NaN where the whole is 0."""
+    """Quotient; NaN if `whole` is 0."""
     return part / whole if whole else math.nan

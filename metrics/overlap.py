@@ -1,9 +1,9 @@
-"""Which instances of two maps overlap, and by how much.
+"""Overlap between the instances of two maps.
 
 Instance maps are integer arrays [H, W]: 0 is background, any other value an instance. Ids need
-be neither contiguous nor the same in both maps. The ground truth always comes first.
+not be contiguous, nor the same in both maps. The ground truth always comes first.
 
-    overlap(truth, predicted).iou    of every pair of instances that share a pixel
+    overlap(truth, predicted).iou    IoU of every pair of instances that share a pixel
     matched(truth, predicted)        ids of the pairs that panoptic quality counts
 """
 
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 MATCH = 0.5
-"""IoU above which instances are the same; no instance has two partners above one half."""
+"""IoU above which instances match; above one half, an instance has at most one match."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Instances of two maps and those of their intersections that are not empty.
+    """Instances of two maps and their non-empty intersections.
 
-    Intersection k has ``areas[k]`` pixels and lies between the true instance ``rows[k]`` and the
-    predicted instance ``columns[k]``, which are positions in ``truth_ids`` and ``predicted_ids``.
+    Intersection k has ``areas[k]`` pixels, between the true instance ``rows[k]`` and the predicted
+    instance ``columns[k]``, which are indices into ``truth_ids`` and ``predicted_ids``.
     """
 
     truth_ids: np.ndarray
@@ -66,7 +66,7 @@ def overlap(truth: np.ndarray, predicted: np.ndarray) -> Overlap:
     both = (truth != 0) & (predicted != 0)
     rows = np.searchsorted(truth_ids, truth[both])
     columns = np.searchsorted(predicted_ids, predicted[both])
-    # max(): without predictions there are no pairs either, and divmod still wants a divisor.
+    # Without predictions there are no pairs, but divmod still needs a divisor.
     width = max(predicted_ids.size, 1)
     pairs, areas = np.unique(rows * width + columns, return_counts=True)
     return Overlap(
@@ -75,7 +75,7 @@ def overlap(truth: np.ndarray, predicted: np.ndarray) -> Overlap:
 
 
 def matched(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the true and of the predicted instance of every pair with IoU > 0.5.
+    """Return the true and the predicted id of every pair with IoU > 0.5.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
-"""Panoptic quality: of an instance map, and of an image in PanNuke's way.
+"""Panoptic quality of an instance map, or of an image as defined by PanNuke.
 
     panoptic_quality(truth, predicted).pq                        one pair of instance maps
     image_pq(truth, truth_classes, predicted, predicted_classes) one image: bPQ and PQ per class
-    channels_pq(channels, truth, predicted, predicted_classes)   the same where classes overlap
+    channels_pq(channels, truth, predicted, predicted_classes)   the same if classes overlap
 
 Maps are as in `metrics.overlap`; the ground truth comes first. Means over images are
-taken in `training.evaluation.scores`.
+computed in `training.evaluation.scores`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class PanopticQuality:
     ----------
     dq, sq, pq
         Detection quality (F1), segmentation quality (mean IoU of the matches) and their product;
-        NaN where neither map holds an instance. Without a match ``sq`` is 0.
+        NaN if neither map has an instance. Without a match ``sq`` is 0.
     tp, fp, fn
-        Matched, superfluous and missed instances.
+        Numbers of matched, superfluous and missed instances.
     """
 
     dq: float
@@ -45,14 +45,14 @@ class PanopticQuality:
 
 @dataclass(frozen=True)
 class ImagePQ:
-    """Panoptic quality of one image in PanNuke's way.
+    """Panoptic quality of one image as defined by PanNuke.
 
     Attributes
     ----------
     quality
-        Of all nuclei irrespective of class.
+        Panoptic quality of all nuclei, regardless of class.
     classes
-        PQ of each class; NaN where the class is absent from the ground truth.
+        PQ of each class; NaN if the class is absent from the ground truth.
     """
 
     quality: PanopticQuality
@@ -60,12 +60,12 @@ class ImagePQ:
 
     @property
     def binary(self) -> float:
-        """PQ of all nuclei; NaN where the ground truth holds none."""
+        """PQ of all nuclei; NaN if the ground truth has none."""
         return self.quality.pq if self.quality.tp + self.quality.fn else math.nan
 
     @property
     def multi(self) -> float:
-        """Mean over the classes that the ground truth holds; NaN without any."""
+        """Mean PQ over the classes in the ground truth; NaN if there are none."""
         return float(nanmean(self.classes))
 
 
@@ -112,9 +112,9 @@ def image_pq(
     truth, predicted
         Integer instance maps [H, W].
     truth_classes, predicted_classes
-        int [n]: the class of instance id i at index i - 1, n at least the map's largest id. A true
-        nucleus of class 0 has a class that nobody knows: neither it nor its match enters the
-        scores of the classes.
+        int [n]: the class of instance id i at index i - 1; n is at least the map's largest id. A
+        true nucleus of class 0 has an unknown class: neither it nor its match enters the scores of
+        the classes.
     classes
         Classes to score.
 
@@ -135,7 +135,7 @@ def image_pq(
     known[pairs.columns[(true[pairs.rows] == 0) & (iou > MATCH)]] = False
 
     def quality_of(c: int) -> float:
-        # An instance lies wholly in one class, so its overlaps are those of the whole map.
+        # Each instance has one class, so overlaps within a class are those of the whole map.
         in_class = (true[pairs.rows] == c) & (found[pairs.columns] == c)
         predictions = int(((found == c) & known).sum())
         return _quality(iou[in_class], int((true == c).sum()), predictions).pq
@@ -154,8 +154,8 @@ def channels_pq(
 ) -> ImagePQ:
     """Panoptic quality of one image whose true nuclei of different classes may overlap.
 
-    PanNuke's authors score every class in its own channel, in which a nucleus is whole, and the
-    binary PQ in the union, in which later classes cover earlier ones.
+    PanNuke's authors score every class in its own channel, where nuclei are complete, and the
+    binary PQ in the union, where later classes cover earlier ones.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def channels_pq(
 
 
 def _quality(iou: np.ndarray, truths: int, predictions: int) -> PanopticQuality:
-    """Panoptic quality from the IoU of all overlapping pairs and the numbers of instances."""
+    """Compute panoptic quality from the IoU of all overlapping pairs and numbers of instances."""
     pairs = iou > MATCH
     tp = int(pairs.sum())
     fp, fn = predictions - tp, truths - tp

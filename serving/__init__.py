@@ -1,9 +1,9 @@
-"""Triton on this machine: what launches it, watches it and ends it. ``python -m serving`` serves.
+"""Run Triton on this machine: ``python -m serving``.
 
-environment         the embedded server's own environment; packages: how packages are installed
-installation        which Triton there is, NVIDIA's or the embedded one, and for which hardware
-server              one `TritonServer` as a child process
-first_start         the engine for this host's GPU, found or built when the server starts
-supervisor          a server that is started again where it no longer answers
-canary, health      a patch every two seconds; ``/health`` and metrics
+environment         the embedded server's environment; packages: install packages into it
+installation        find the installed Triton, NVIDIA's or the embedded one, and its hardware
+server              run one `TritonServer` as a child process
+first_start         find or build the engine for this host's GPU when the server starts
+supervisor          restart a server that no longer answers
+canary, health      send a test patch every two seconds; serve ``/health`` and metrics
 """

@@ -1,9 +1,9 @@
 """Serve the model repository with this machine's Triton server: ``python -m serving``.
 
-Prints one line that begins with READY and names the addresses, then watches the server until Ctrl-C
-or SIGTERM, and restarts it where it no longer answers. Exit code 0 after those, 1 with one line on
-stderr if the server cannot start or does not come back. The embedded server refuses addresses that
-other machines reach: for those there is ``deploy/gateway``.
+Prints one line that begins with READY and lists the addresses, then watches the server until Ctrl-C
+or SIGTERM and restarts it if it no longer answers. The exit code is 0 after Ctrl-C or SIGTERM, and
+1 with one line on stderr if the server cannot start or does not come back. The embedded server
+refuses addresses that other machines can reach: use ``deploy/gateway`` for those.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _VULNERABLE: Final = (
     "on 127.0.0.1 behind deploy/gateway, or add --despite-known-vulnerabilities."
 )
 _NOT_FROM_BUCKET: Final = (
-    "An engine is fitted to a repository in a folder: copy the bucket's to one (aws s3 sync), or "
-    "leave --engines out and serve the plan in the bucket."
+    "--engines needs a repository in a folder: copy the bucket to one (aws s3 sync), or omit "
+    "--engines and serve the plan in the bucket."
 )
 _READABLE: Final = (
-    "Other users of this machine can read the tiles under way in /dev/shm, where Triton's backends "
-    "leave them readable: serve patients' slides on a machine of your own or in a container."
+    "Other users of this machine can read the tiles being processed, because Triton's backends "
+    "leave them readable in /dev/shm: serve patients' slides on a machine of your own or in a "
+    "container."
 )
 
 
@@ -43,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m serving",
-        description="Serve the model repository with the embedded Triton server on the CPU, or, in "
-        "NVIDIA's container, with that one.",
+        description="Serve the model repository with the Triton server of NVIDIA's container or, "
+        "outside of it, with the embedded one on the CPU.",
     )
     parser.add_argument(
         "--repository",
@@ -60,17 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
         "--engines",
         type=Path,
         metavar="DIR",
-        help="keeps the engines that are built where the repository's own does not fit the GPU",
+        help="cache of engines; one is built if the repository's own does not fit the GPU",
     )
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="with --engines, on a machine with no GPU: OpenVINO in TensorRT's place",
+        help="with --engines on a machine without a GPU: use OpenVINO in place of TensorRT",
     )
     parser.add_argument(
         "--traces",
         metavar="URL",
-        help="OpenTelemetry collector for the spans of every request, as http://host:4318/v1/traces",
+        help="OpenTelemetry collector for the spans of every request: http://host:4318/v1/traces",
     )
     parser.add_argument(
         "--despite-known-vulnerabilities",
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     engines, rehearse = options.pop("engines"), options.pop("rehearse")
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # SIGTERM stops like Ctrl-C, which a shell's background jobs would ignore.
+    # SIGTERM acts like Ctrl-C; SIGINT is set as well, because a shell's background jobs ignore it.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
@@ -93,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
                 if not is_loopback(options["host"]) and not insisted:
                     raise ServerError(_VULNERABLE.format(host=options["host"]))
                 if nvidia.obstacle() is None:
-                    logging.warning("The embedded server uses no GPU: see deploy/README.md")
+                    logging.warning(
+                        "The embedded server does not use the GPU: see deploy/README.md"
+                    )
             if found and engines and (found.has_gpu or rehearse):
                 if options["repository"].startswith(BUCKET):
                     raise ServerError(_NOT_FROM_BUCKET)

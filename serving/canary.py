@@ -1,7 +1,7 @@
-"""A patch that is sent to see whether the server still answers.
+"""Send a canary: a test patch that shows whether the server still answers.
 
-Triton says that it is ready while a backend process is dead, and for ever: only a request that goes
-all the way tells. Over HTTP and with the standard library alone, to run in any container.
+Triton reports itself as ready even after a backend process has died; only a complete request tells.
+Uses HTTP and the standard library alone, to run in any container.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Final
 MODEL: Final = "nuclei_segmentation"
 _SIDE: Final = 256
 _PATCH: Final = b"\xff" * (_SIDE * _SIDE * 3)
-_DEAD: Final = "is not healthy"  # said of a Python backend's process
+_DEAD: Final = "is not healthy"  # Triton's message after a Python backend's process has died
 _DONE: Final = re.compile(rf'nv_inference_request_success{{model="{MODEL}",version="\d+"}} (\d+)')
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a canary.
+    """Outcome of a canary.
 
     Attributes
     ----------
     failure
         Why it was not answered; None if it was.
     dead
-        Whether the failure will not pass.
+        Whether the failure is permanent.
     seconds
-        It took.
+        Time it took.
     """
 
     failure: str | None
@@ -46,7 +46,7 @@ def send(url: str, timeout: float) -> Answer:
     Parameters
     ----------
     url
-        Of Triton's HTTP endpoint.
+        Address of Triton's HTTP endpoint.
     timeout
         Seconds to wait for the answer.
     """
@@ -56,7 +56,7 @@ def send(url: str, timeout: float) -> Answer:
         "shape": [1, _SIDE, _SIDE, 3],
         "parameters": {"binary_data_size": len(_PATCH)},
     }
-    # The last step makes this output: all models have worked then.
+    # The last step makes this output, so all models must have worked.
     request = {"inputs": [image], "outputs": [{"name": "release"}]}
     head = json.dumps(request).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
@@ -72,7 +72,7 @@ def send(url: str, timeout: float) -> Answer:
 
 
 def completed(metrics_url: str, timeout: float) -> int:
-    """Requests to the ensemble that the server has answered since its start; 0 if it is mute."""
+    """Count the ensemble's requests answered since the server's start; 0 if it does not say."""
     url, _, path = metrics_url.rpartition("/")
     try:
         _, body = _ask(url, f"/{path}", timeout)
@@ -85,7 +85,7 @@ def completed(metrics_url: str, timeout: float) -> int:
 def _ask(
     url: str, path: str, timeout: float, body: bytes | None = None, headers: dict | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of the answer; POST if there is something to send."""
+    """Send a request, POST if there is a body; return status and body of the answer."""
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=timeout)
     try:
         method = "GET" if body is None else "POST"

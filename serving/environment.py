@@ -1,13 +1,13 @@
 """Create the environment of the embedded Triton server: ``python -m serving.environment``.
 
-NVIDIA ships the ``tritonserver`` binary inside the ``nvidia-pytriton`` wheel. It runs straight from
-there, with a Python environment of its own for the Python backend: that version of the backend
-needs numpy 1.x, while training and conversion need numpy 2. The environment lies in
-``build/triton-env``; nothing else is touched. The post-processing's kernels are compiled there too:
-the first server starts as fast as the next. A second run finds the stamp of the first and returns
-at once; changed pins or another Python version create the environment anew.
+NVIDIA ships the ``tritonserver`` binary in the ``nvidia-pytriton`` wheel. It runs directly from
+there, with a Python environment of its own for the Python backend, because that version of the
+backend needs numpy 1.x, while training and conversion need numpy 2. The environment is in
+``build/triton-env``; nothing else is changed. The post-processing's kernels are compiled there as
+well, so that the first server starts as fast as later ones. A second run finds the stamp of the
+first and returns at once; changed pins or another Python version recreate the environment.
 
-Needs nothing but Python, so that it can run while the project's own packages are installed.
+Needs only Python, so that it can run while the project's own packages are being installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENVIRONMENT: Final = ROOT / "build" / "triton-env"
 REQUIREMENTS: Final = Path(__file__).with_name("embedded-requirements.txt")
 POSTPROCESSING: Final = ROOT / "model_repository" / "nuclei_postprocess" / "1"
 PYTHON_VERSIONS: Final = ((3, 11), (3, 12))
-"""The wheel holds backend stubs for Python 3.8 to 3.13, but numpy 1.26 ends at 3.12."""
+"""The wheel has backend stubs for Python 3.8 to 3.13, but numpy 1.26 only supports up to 3.12."""
 
 MIN_GLIBC: Final = (2, 35)
 _STAMP: Final = "stamp.json"
@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 class SetupError(RuntimeError):
-    """The embedded server cannot run here; the message is one sentence that says what to do."""
+    """The embedded server cannot run here; the message says in one sentence what to do."""
 
 
 @dataclass(frozen=True)
 class TritonEnvironment:
-    """A ready environment.
+    """A finished environment.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class TritonEnvironment:
     python
         Its Python version, such as ``"3.11"``.
     library_directory
-        Where libpython lies, for ``LD_LIBRARY_PATH``.
+        Folder of libpython, for ``LD_LIBRARY_PATH``.
     """
 
     path: str
@@ -74,12 +74,12 @@ class TritonEnvironment:
 
     @property
     def kernels(self) -> Path:
-        """Folder that keeps compiled kernels, apart from those of an environment with numpy 2."""
+        """Cache folder for compiled kernels, separate from that of an environment with numpy 2."""
         return Path(self.path) / "numba-cache"
 
 
 def find_environment(path: Path = ENVIRONMENT) -> TritonEnvironment | None:
-    """Return the finished environment at ``path``, or None where it is missing or out of date."""
+    """Return the finished environment at ``path``, or None if it is missing or out of date."""
     try:
         stamp = json.loads((path / _STAMP).read_text())
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def find_environment(path: Path = ENVIRONMENT) -> TritonEnvironment | None:
 
 
 def create_environment(path: Path = ENVIRONMENT) -> TritonEnvironment:
-    """Create the environment at ``path`` with the running Python, unless it is there already.
+    """Create the environment at ``path`` with the running Python, unless it exists already.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def create_environment(path: Path = ENVIRONMENT) -> TritonEnvironment:
     environment = TritonEnvironment(str(path), python, str(library_directory))
     _link_stub(environment)
     _check_numpy(environment)
-    logger.info("Compiling the post-processing for it (20 s) ...")
+    logger.info("Compiling the post-processing (20 s) ...")
     _compile_kernels(environment)
     stamp = {**asdict(environment), "pins": _pins_hash()}
     (path / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
@@ -127,7 +127,7 @@ def _pins_hash() -> str:
 
 
 def _check_machine() -> Path:
-    """Refuse what cannot work, with the reason; return the folder of libpython."""
+    """Check that the server can run on this machine; return the folder of libpython."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise SetupError(
             f"The embedded Triton server runs on Linux x86_64 only, not on {platform.system()} "
@@ -136,8 +136,8 @@ def _check_machine() -> Path:
     libc, version = platform.libc_ver()
     if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < MIN_GLIBC:
         raise SetupError(
-            f"The embedded Triton server needs glibc {MIN_GLIBC[0]}.{MIN_GLIBC[1]} or newer, this "
-            f"machine has {libc or 'another C library'} {version}: use NVIDIA's container "
+            f"The embedded Triton server needs glibc {MIN_GLIBC[0]}.{MIN_GLIBC[1]} or newer, but "
+            f"this machine has {libc or 'another C library'} {version}: use NVIDIA's container "
             "(deploy/README.md)."
         )
     if sys.version_info[:2] not in PYTHON_VERSIONS or sys.implementation.name != "cpython":
@@ -150,7 +150,7 @@ def _check_machine() -> Path:
     library = f"libpython3.{sys.version_info[1]}.so.1.0"
     if (Path(directory) / library).is_file():
         return Path(directory)
-    # Without it the server does not fail: it hangs at start for ever.
+    # Without libpython the server does not fail at start, but hangs for ever.
     raise SetupError(
         f"{library} is not in {directory}, and Triton's Python backend cannot start without it: "
         f"install it (Debian and Ubuntu: libpython3.{sys.version_info[1]}) or use a Python "
@@ -159,7 +159,7 @@ def _check_machine() -> Path:
 
 
 def _install(path: Path) -> None:
-    from serving.packages import PackagesError, install  # not in a container, which has this module
+    from serving.packages import PackagesError, install  # missing in the container's image
 
     try:
         install(path, "--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS)
@@ -175,8 +175,8 @@ def _link_stub(environment: TritonEnvironment) -> None:
     stub = environment.triton / "python_backend_stubs" / environment.python / name
     if not stub.is_file():
         raise SetupError(
-            f"The wheel of nvidia-pytriton holds no backend stub for Python {environment.python}: "
-            f"it does not fit {REQUIREMENTS.name}."
+            f"The nvidia-pytriton wheel has no backend stub for Python {environment.python}: it is "
+            f"not the version in {REQUIREMENTS.name}."
         )
     link = environment.triton / "backends" / "python" / name
     link.symlink_to(os.path.relpath(stub, link.parent))

@@ -1,7 +1,7 @@
-"""The plan that this host's GPU serves: one of the repository, of a cache, or built at the start.
+"""Find or build the plan for this host's GPU: from the repository, from a cache, or built anew.
 
-`conversion.ensure_engine` finds or builds it in a process of its own, which holds what the
-supervisor does without: numpy, TensorRT and the GPU's memory.
+`conversion.ensure_engine` does so in a process of its own, so that the supervisor needs neither
+numpy nor TensorRT and holds no GPU memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serving.server import ServerError
 
 _NETWORK: Final = Path("tsfd_net")
 _PLAN: Final = "model.plan"
-_STEP: Final = "engine: "  # begins the lines that tell what is done
+_STEP: Final = "engine: "  # prefix of lines that report progress
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +32,21 @@ logger = logging.getLogger(__name__)
 def fitted(
     repository: Path, engines: Path, installation: Installation, *, rehearse: bool
 ) -> Iterator[Path]:
-    """A model repository whose plan fits this host, as long as the context lasts.
+    """Provide a model repository whose plan fits this host, for the duration of the context.
 
     Parameters
     ----------
     repository
-        As it was shipped, maybe read-only.
+        The repository as shipped, possibly read-only.
     engines
-        Folder that keeps plans from one start to the next.
+        Folder that caches plans between starts.
     rehearse
-        Whether OpenVINO takes TensorRT's place; the CPU profile serves what it ever does then.
+        Whether to use OpenVINO in place of TensorRT; the CPU profile then serves as usual.
 
     Raises
     ------
     ServerError
-        If no plan may serve here, with the reason in one line.
+        If there is no plan for this host, with the reason in one line.
     """
     repository = repository.resolve()
     plan = _find(
@@ -83,7 +83,7 @@ def _find(repository: Path, engines: Path, installation: Installation, builder: 
                     reason = line.removeprefix("ensure_engine: ")
             found = search.stdout.read()
         except BaseException:
-            os.killpg(search.pid, signal.SIGKILL)  # what builds for it, too
+            os.killpg(search.pid, signal.SIGKILL)  # including processes that build for it
             raise
     if search.returncode:
         raise ServerError(f"There is no engine to serve: {reason}")
@@ -91,7 +91,7 @@ def _find(repository: Path, engines: Path, installation: Installation, builder: 
 
 
 def _link(repository: Path, plan: Path, folder: Path) -> None:
-    """Fill a folder with links to a repository's files, and to a plan in its plan's place."""
+    """Fill a folder with links to a repository's files, replacing its plan by another."""
     for model in repository.iterdir():
         if model.name != _NETWORK.name:
             (folder / model.name).symlink_to(model)

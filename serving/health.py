@@ -1,4 +1,4 @@
-"""The state of a supervised server, for load balancers, probes and Prometheus.
+"""Serve the state of a supervised server to load balancers, probes and Prometheus.
 
 GET /health    200 or 503, and JSON: {"state": "serving", "reason": null, "restarts": 0, ...}
 GET /metrics   tsfd_up, tsfd_restarts_total, tsfd_canary_seconds
@@ -17,7 +17,7 @@ from serving.server import PortInUseError
 
 @dataclass(frozen=True)
 class Health:
-    """How a supervised server is.
+    """State of a supervised server.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Health:
     reason
         Why it does not serve, or did not answer the last canary; None if all is well.
     restarts
-        Since the supervisor started.
+        Number of restarts since the supervisor started.
     canary_seconds
-        What the last canary that was answered took.
+        Time that the last answered canary took.
     """
 
     state: str
@@ -42,7 +42,7 @@ class Health:
         return self.state == "serving" and self.reason is None
 
     def metrics(self) -> str:
-        """In Prometheus' text format."""
+        """Return the metrics in Prometheus text format."""
         return (
             "# HELP tsfd_up Whether the server answers patches.\n"
             "# TYPE tsfd_up gauge\n"
@@ -50,14 +50,14 @@ class Health:
             "# HELP tsfd_restarts_total Restarts of the server by its supervisor.\n"
             "# TYPE tsfd_restarts_total counter\n"
             f"tsfd_restarts_total {self.restarts}\n"
-            "# HELP tsfd_canary_seconds What the last answered canary patch took.\n"
+            "# HELP tsfd_canary_seconds Time that the last answered canary patch took.\n"
             "# TYPE tsfd_canary_seconds gauge\n"
             f"tsfd_canary_seconds {self.canary_seconds:.4f}\n"
         )
 
 
 class Watched(Protocol):
-    """Something that has a health."""
+    """An object with a health."""
 
     health: Health
 
@@ -70,17 +70,17 @@ class HealthEndpoint:
     host, port
         Address; port 0 takes a free one.
     watched
-        Whose health it is.
+        Object whose health is served.
 
     Raises
     ------
     PortInUseError
-        If the address cannot be listened on.
+        If the address is not available.
     """
 
     def __init__(self, host: str, port: int, watched: Watched) -> None:
         class Handler(BaseHTTPRequestHandler):
-            wbufsize = -1  # in one piece: a load balancer hangs up when it has read the status
+            wbufsize = -1  # send all at once: load balancers hang up after reading the status
 
             def do_GET(self) -> None:
                 now = watched.health

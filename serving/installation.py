@@ -1,4 +1,4 @@
-"""The Triton of this machine: that of NVIDIA's container, or the embedded one of `environment`."""
+"""Find this machine's Triton: that of NVIDIA's container, or the embedded one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ _CONTAINER: Final = Path("/opt/tritonserver/bin/tritonserver")
 _EMBEDDED: Final = "2.51.0"
 _NETWORK: Final = "tsfd_net/1/model."
 _NO_GPU: Final = (
-    "This image serves on an NVIDIA GPU, and {reason}: give the container one (docker run "
-    "--gpus=all; on Kubernetes a limit of nvidia.com/gpu), or take the image for the CPU "
-    "(deploy/README.md)."
+    "This image needs an NVIDIA GPU, but {reason}: give the container one (docker run --gpus=all; "
+    "on Kubernetes a limit of nvidia.com/gpu), or use the image for the CPU (deploy/README.md)."
 )
 
 
 class ServerError(RuntimeError):
-    """The server cannot start; the message is one line that says why and what to do."""
+    """The server cannot start; the message says in one line why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class Installation:
     is_embedded
         Whether it is the one of `serving.environment`.
     has_gpu
-        Whether it computes on a GPU; else it runs the CPU profile.
+        Whether it uses a GPU; otherwise it runs the CPU profile.
     python
-        Interpreter to launch it by.
+        Python interpreter that launches it.
     command
-        The server and the options that belong to the installation.
+        The server with the options that this installation needs.
     environment
-        Variables for the server.
+        Environment variables for the server.
     """
 
     is_embedded: bool
@@ -52,17 +51,17 @@ class Installation:
 
     @property
     def artefact(self) -> Path:
-        """The network's file in the model repository that is served here."""
+        """File of the network that is served here, within the model repository."""
         return Path(_NETWORK + ("plan" if self.has_gpu else "onnx"))
 
 
 def find() -> Installation | None:
-    """Return what is installed, or None. The container's Triton comes first.
+    """Return the installed Triton, preferably the container's, or None.
 
     Raises
     ------
     ServerError
-        If a container for GPUs has none.
+        If the container's image needs a GPU and there is none.
     """
     if _CONTAINER.is_file():
         return _container()
@@ -72,7 +71,7 @@ def find() -> Installation | None:
 
 def _container() -> Installation:
     reason = nvidia.obstacle()
-    if reason and find_spec("openvino") is None:  # by which the CPU profile computes
+    if reason and find_spec("openvino") is None:  # needed by the CPU profile
         raise ServerError(_NO_GPU.format(reason=reason))
     options = ("--model-config-name=cpu", "--allow-gpu-metrics=false") if reason else ()
     return Installation(
@@ -87,7 +86,7 @@ def _container() -> Installation:
 def _embedded(environment: TritonEnvironment) -> Installation:
     triton = environment.triton
     options = {
-        "model-config-name": "cpu",  # the wheel it comes from holds no TensorRT backend
+        "model-config-name": "cpu",  # the wheel has no TensorRT backend
         "backend-directory": triton / "backends",
         "cache-directory": triton / "caches",
         "allow-gpu-metrics": "false",
@@ -107,10 +106,10 @@ def _embedded(environment: TritonEnvironment) -> Installation:
         ),
         environment=inherited
         | {
-            # The backend embeds the Python that it finds first on PATH.
+            # The backend embeds the first Python on PATH.
             "PATH": f"{environment.bin}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": f"{environment.library_directory}:{search_path}".rstrip(":"),
             "NUMBA_CACHE_DIR": str(environment.kernels),
-            "TRITON_SERVER_VERSION": _EMBEDDED,  # as NVIDIA's container has it
+            "TRITON_SERVER_VERSION": _EMBEDDED,  # as in NVIDIA's container
         },
     )

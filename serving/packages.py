@@ -1,7 +1,7 @@
 """Install packages into an environment: ``python -m serving.packages -r requirements.txt``.
 
-By uv, which takes a tenth of pip's time; by pip where there is no uv, or where uv finds no packages
-because it reads none of pip's settings. Needs nothing but Python and its pip.
+Uses uv, which takes a tenth of pip's time; falls back to pip if uv is missing, or fails because it
+does not read pip's settings. Needs only Python and pip.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class PackagesError(RuntimeError):
-    """Packages could not be installed; the message is the installer's reason, in one line."""
+    """Packages could not be installed; the message is the installer's reason in one line."""
 
 
 def install(environment: Path, *arguments: str | Path) -> None:
@@ -21,14 +21,14 @@ def install(environment: Path, *arguments: str | Path) -> None:
     Parameters
     ----------
     environment
-        Its root.
+        Root of the environment.
     arguments
-        What ``uv pip install`` and ``pip install`` both understand.
+        Arguments that ``uv pip install`` and ``pip install`` both accept.
 
     Raises
     ------
     PackagesError
-        If a package cannot be had or installed.
+        If a package cannot be downloaded or installed.
     """
     python = environment / "bin" / "python"
     uv = Path(sys.executable).with_name("uv")
@@ -38,7 +38,7 @@ def install(environment: Path, *arguments: str | Path) -> None:
             _run(uv, "pip", "install", "--quiet", "--python", python, *arguments)
             return
         except PackagesError as error:
-            why = f"uv could not: {error}"
+            why = f"uv failed: {error}"
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
     _run(*pip, "install", "--quiet", *arguments)
     print(f"pip installed {' '.join(map(str, arguments))} ({why}).", flush=True)

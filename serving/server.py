@@ -1,13 +1,13 @@
-"""A Triton server: the real ``tritonserver`` binary as a child process.
+"""Run a Triton server: the ``tritonserver`` binary as a child process.
 
     with TritonServer("model_repository") as server:
         client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 
-It is that of NVIDIA's container, or the embedded one, whose environment
-``python -m serving.environment`` creates; where there is no GPU it runs the CPU profile
-(``--model-config-name=cpu``). It lives in a session of its own, ends with the thread that started
-it, and leaves no process and no shared memory behind. What controls a server (loading models,
-logging, tracing) is closed, and to other machines shared memory, too.
+The binary is that of NVIDIA's container, or the embedded one, whose environment is created by
+``python -m serving.environment``. Without a GPU it runs the CPU profile
+(``--model-config-name=cpu``). The server has a session of its own, ends with the thread that
+started it, and leaves no process and no shared memory behind. Endpoints that control the server
+(loading models, logging, tracing) are closed; if other machines can reach it, so is shared memory.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from serving.environment import ROOT
 from serving.installation import Installation, ServerError, find
 
 ARTEFACT: Final = Path("tsfd_net/1/model.onnx")
-"""What the CPU profile serves; `make convert` installs it into the repository."""
+"""The network of the CPU profile; `make convert` installs it into the repository."""
 
 BUCKET: Final = "s3://"
-"""How the address of a repository begins that Triton reads out of an S3 bucket by itself."""
+"""Prefix of a repository's address in an S3 bucket, which Triton reads by itself."""
 
 _CONTROL: Final = ("model-repository", "logging", "trace")
 _EXIT_SECONDS: Final = 15  # Triton's own time for requests in flight after SIGTERM
@@ -48,7 +48,7 @@ _LOAD_FAILURES: Final = (
 _LAUNCHER: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-signal.pthread_sigmask(signal.SIG_SETMASK, ())  # those held while it was started
+signal.pthread_sigmask(signal.SIG_SETMASK, ())  # unblock the signals held during the start
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -65,7 +65,7 @@ class ArtefactMissingError(ServerError):
 
 
 class UnreadableError(ServerError):
-    """The repository is not readable for the server's user."""
+    """The server's user cannot read the repository."""
 
 
 class PortInUseError(ServerError):
@@ -73,14 +73,14 @@ class PortInUseError(ServerError):
 
 
 class ModelLoadError(ServerError):
-    """A model of the repository does not load."""
+    """A model of the repository cannot be loaded."""
 
 
 _SWEEPS, _SWEEP_PAUSE = 3, 0.1  # seconds
 _DYING_SECONDS: Final = 5.0
 _SHOW: Final = 0.2
 _SHARED_MEMORY: Final = 128  # MB
-_KERNELS: Final = "tsfd-kernels-*"  # copies of those in the image, by the post-processing
+_KERNELS: Final = "tsfd-kernels-*"  # the post-processing's copies of the image's kernels
 
 
 class TritonServer:
@@ -90,7 +90,7 @@ class TritonServer:
     ----------
     repository
         Model repository: a folder, or ``s3://BUCKET/PATH`` or ``s3://http://HOST:PORT/BUCKET/PATH``,
-        for which Triton takes its keys from the environment (AWS_ACCESS_KEY_ID and so on).
+        for which Triton takes credentials from the environment (AWS_ACCESS_KEY_ID and so on).
     host
         Address to listen on.
     grpc_port, http_port, metrics_port
@@ -98,14 +98,14 @@ class TritonServer:
     log_path
         File for the server's log; by default ``build/logs/triton-<http_port>.log``.
     ready_timeout
-        Seconds until all models must be loaded.
+        Seconds for all models to be loaded.
     traces
-        Address of an OpenTelemetry collector (OTLP over HTTP) that gets the spans of every request.
+        Address of an OpenTelemetry collector (OTLP over HTTP) for the spans of every request.
 
     Attributes
     ----------
     grpc_url, http_url, metrics_url
-        ``host:port`` of gRPC; ``http://...`` of the HTTP endpoint and of the metrics.
+        ``host:port`` of gRPC; ``http://...`` addresses of the HTTP endpoint and of the metrics.
     pid
         Process id of ``tritonserver``.
     log_path
@@ -170,7 +170,7 @@ class TritonServer:
         Raises
         ------
         ServerError
-            One of its kinds, with the reason in one line.
+            If the server cannot start, with the reason in one line.
         """
         installation = find()
         if installation is None:
@@ -209,8 +209,8 @@ class TritonServer:
         Parameters
         ----------
         drain
-            Whether requests in flight finish. A server that has lost a backend process would wait
-            for theirs in vain.
+            Whether to let requests in flight finish. A server that has lost a backend process would
+            wait for its requests in vain.
         """
         if self._process is None:
             return
@@ -222,9 +222,9 @@ class TritonServer:
         except subprocess.TimeoutExpired:
             logger.warning("Triton server %d did not stop in time and was killed.", process.pid)
         finally:
-            # A server that is killed, or stopped while models load, leaves its backend processes.
+            # A server killed, or stopped while loading models, leaves backend processes behind.
             _kill_group(process)
-            # A backend that was killed while it started may create its region a moment later.
+            # The region of a backend that was killed during its start may appear a moment later.
             for _ in range(_SWEEPS):
                 for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
                     leftover.unlink(missing_ok=True)
@@ -234,7 +234,7 @@ class TritonServer:
                 time.sleep(_SWEEP_PAUSE)
 
     def ended(self) -> str | None:
-        """Why the server has ended by itself, from the last error of its log; None if it runs."""
+        """Return why the server has ended by itself, from its log; None if it is running."""
         if self._process is None:
             raise ServerError("The Triton server is not running: call start() first.")
         code = self._process.poll()
@@ -254,14 +254,14 @@ class TritonServer:
             raise ArtefactMissingError(f"{artefact} is missing: run `make convert`.") from error
         except PermissionError as error:
             raise UnreadableError(
-                f"User {os.getuid()}, who serves, must not read {error.filename}: "
+                f"The server's user {os.getuid()} is not allowed to read {error.filename}: "
                 "chmod -R a+rX the model repository."
             ) from error
 
     def _new_log(self) -> BinaryIO:
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            if self.log_path.is_file():  # that of a server that was restarted says why
+            if self.log_path.is_file():  # after a restart, the previous log says why
                 self.log_path.replace(self.log_path.with_suffix(".previous.log"))
             return self.log_path.open("wb")
         except OSError as error:
@@ -271,7 +271,7 @@ class TritonServer:
             ) from error
 
     def _restricted(self) -> str:
-        """Protocols that want a header, which nobody can send: no header holds a line's end."""
+        """Lock protocols behind a header that nobody can send, because it contains a newline."""
         protocols = _CONTROL if is_loopback(self.host) else (*_CONTROL, "shared-memory")
         return f"{','.join(protocols)}:locked={secrets.token_hex(16)}\n"
 
@@ -289,7 +289,7 @@ class TritonServer:
             "exit-timeout-secs": _EXIT_SECONDS,
             "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
         }
-        # A launcher rather than preexec_fn, which is unsafe in a process that has threads.
+        # A launcher instead of preexec_fn, which is unsafe in a process with threads.
         launcher = [installation.python, "-c", _LAUNCHER, str(os.getpid())]
         server = [*installation.command, "--disable-auto-complete-config"]
         return [
@@ -310,7 +310,7 @@ class TritonServer:
         ]
 
     def _wait_until_ready(self) -> None:
-        """Ask over HTTP: a gRPC channel would wait a second between its attempts."""
+        """Poll over HTTP, because a gRPC channel waits a second between attempts."""
         deadline = time.monotonic() + self.ready_timeout
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -335,11 +335,11 @@ class TritonServer:
             if failed:
                 misspelt = re.search(r"text-format inference.ModelConfig: (.+)", log)
                 reason = _one_line(failed[2]) + (f" ({misspelt[1]})" if misspelt else "")
-                return ModelLoadError(f"The model {failed[1]} does not load: {reason}")
+                return ModelLoadError(f"The model {failed[1]} cannot be loaded: {reason}")
         return ServerError(f"The Triton server did not start: {_reason(log)}")
 
     def _show_log(self, process: subprocess.Popen[bytes]) -> None:
-        """Repeat the log on stderr, where a container's log is looked for."""
+        """Copy the log to stderr, where users look for a container's log."""
         with self.log_path.open("rb") as log:
             while process.poll() is None:
                 shutil.copyfileobj(log, sys.stderr.buffer)
@@ -352,18 +352,18 @@ class TritonServer:
 
 
 def _check_shared_memory() -> None:
-    """Refuse what would serve a patch and fail under load, as Docker's default of 64 MB does."""
+    """Refuse too little shared memory: Docker's default of 64 MB would fail only under load."""
     found = shutil.disk_usage("/dev/shm").total >> 20
     if found < _SHARED_MEMORY:
         raise ServerError(
-            f"Shared memory (/dev/shm) has {found} MB, the models need {_SHARED_MEMORY} or more: "
-            "start the container with --shm-size=2g."
+            f"Shared memory (/dev/shm) has {found} MB, but the models need at least "
+            f"{_SHARED_MEMORY}: start the container with --shm-size=2g."
         )
 
 
 @contextlib.contextmanager
 def _held_signals() -> Iterator[None]:
-    """Hear of Ctrl-C and SIGTERM afterwards: a server just started must be known, to be stopped."""
+    """Defer Ctrl-C and SIGTERM, so that a server being started is known and can be stopped."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -372,19 +372,21 @@ def _held_signals() -> Iterator[None]:
 
 
 def _kill_group(leader: subprocess.Popen[bytes]) -> None:
-    """Kill a group of processes and wait until it is gone, which takes a busy machine a while."""
+    """Kill a process group and wait until it is gone, which takes a while on a busy machine."""
     deadline = time.monotonic() + _DYING_SECONDS
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(leader.pid, signal.SIGKILL)
             leader.wait()
-            with contextlib.suppress(ChildProcessError):  # a container's first process gets orphans
+            with contextlib.suppress(
+                ChildProcessError
+            ):  # process 1 of a container inherits orphans
                 os.waitpid(-leader.pid, os.WNOHANG)
             time.sleep(0.02)
 
 
 def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
-    """Return the ports with each 0 replaced by a free one; all are distinct."""
+    """Return the ports with each 0 replaced by a distinct free port."""
     ports = {}
     with contextlib.ExitStack() as held:
         for name, port in wanted.items():
@@ -402,7 +404,7 @@ def choose_ports(host: str, wanted: dict[str, int]) -> dict[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address to listen on."""
+    """Whether an address to listen on can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -421,13 +423,13 @@ def _answers_ready(host: str, port: int) -> bool:
 
 
 def _reason(log: str) -> str:
-    """Return the last error of a Triton log without its time stamp, in one line."""
+    """Return the last error of a Triton log in one line, without its time stamp."""
     errors = re.findall(r"^(?:E\d{4} \S+ \d+ \S+\] |error: )(.+)$", log, re.MULTILINE)
     lines = errors or log.strip().splitlines() or ["it left no log"]
     return _one_line(lines[-1])
 
 
 def _one_line(reason: str) -> str:
-    """Strip what Triton puts around and behind a reason: quotes, error kinds, a traceback."""
+    """Strip quotes, error kinds and tracebacks that Triton adds to a reason."""
     reason = reason.strip().strip('"').split("\\n\\nAt:")[0].replace("\\n", " ")
     return reason.removeprefix("Internal: ").removeprefix("TritonModelException: ")

@@ -1,9 +1,9 @@
-"""A server that is watched: a canary patch every few seconds, a restart when nothing is answered.
+"""Watch a server: send a canary patch every few seconds and restart the server if it is dead.
 
-Busy is not dead: while the server completes requests, a canary that is late or refused restarts
-nothing. A backend process that died is told by Triton itself, mostly one that hangs, too; what
-hangs otherwise is told by four canaries in a row without an answer, while no request is completed:
-half a minute, in which the slowest machine completes one.
+Busy is not dead: while the server completes requests, a late or refused canary does not cause a
+restart. Triton itself reports a backend process that has died, and usually one that hangs. Any
+other hang is detected by four canaries in a row without an answer while no request is completed;
+this takes half a minute, in which even the slowest machine completes a request.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from serving.server import ServerError, TritonServer
 _EVERY: Final = 2.0  # seconds between two canaries
 _TIMEOUT: Final = 5.0
 _STRIKES: Final = 4
-_MOST_RESTARTS: Final = 5  # in a row; one after a calm time begins a new row
-_CALM: Final = 300.0
-_FIRST_PAUSE: Final = 1.0  # doubled with every restart of a row
-_UNTIL_SEEN: Final = 1.0  # that no more is wanted, by whoever looks at the health
-_DRAIN: Final = 30.0  # at most
-_LAST_CANARIES: Final = 3  # until nothing that was asked before them is under way
+_MOST_RESTARTS: Final = 5  # in a row
+_CALM: Final = 300.0  # seconds after a restart; the next one starts a new row
+_FIRST_PAUSE: Final = 1.0  # seconds; doubled with every restart in a row
+_UNTIL_SEEN: Final = 1.0  # seconds for load balancers to notice that the server is draining
+_DRAIN: Final = 30.0  # seconds, at most
+_LAST_CANARIES: Final = 3  # once these are answered, no earlier request is pending
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ class Supervisor:
     Parameters
     ----------
     server
-        Its first start and its end are the caller's.
+        The server; the caller starts and stops it.
 
     Attributes
     ----------
     health
-        How the server is now; read by other threads.
+        Current state of the server; read by other threads.
     """
 
     def __init__(self, server: TritonServer) -> None:
@@ -53,12 +53,12 @@ class Supervisor:
         self._restarted = 0.0
 
     def watch(self) -> None:
-        """Watch the server, which has been started, and restart it where needed, for ever.
+        """Watch the running server, and restart it when needed; never returns.
 
         Raises
         ------
         ServerError
-            When it does not come back, with the last reason.
+            If the server does not come back, with the last reason.
         """
         self._restarted = time.monotonic()
         self.health = replace(self.health, state="serving")
@@ -69,10 +69,11 @@ class Supervisor:
                 self._restart(trouble)
 
     def drain(self) -> None:
-        """Say that no more requests are wanted, and wait for those that are under way.
+        """Announce that no more requests should be sent, and wait for pending ones.
 
-        Triton's own end lets go of what waits in its queue. A canary that is sent last comes back
-        among the last: the network's streams or instances may overtake each other, by one answer.
+        Left to itself, Triton drops queued requests when it stops. A canary that is sent last is
+        answered among the last; several are needed, because streams or instances of the network may
+        overtake each other by one answer.
         """
         self.health = replace(self.health, state="draining", reason="the server is stopping")
         time.sleep(_UNTIL_SEEN)
@@ -81,7 +82,7 @@ class Supervisor:
         while self._has_canary and answered < _LAST_CANARIES and self.server.ended() is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                logger.warning("Requests were still under way after %g s.", _DRAIN)
+                logger.warning("Requests were still pending after %g s.", _DRAIN)
                 return
             answer = canary.send(self.server.http_url, left)
             if answer.dead:
@@ -97,7 +98,7 @@ class Supervisor:
         return isinstance(repository, str) or (repository / canary.MODEL).is_dir()
 
     def _trouble(self) -> str | None:
-        """Why the server must be restarted, or None."""
+        """Check the server; return why it must be restarted, or None."""
         ended = self.server.ended()
         if ended is not None:
             return ended

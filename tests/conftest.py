@@ -1,7 +1,7 @@
-"""The model repository and one real server, shared by all tests of the session.
+"""The model repository and one real server, shared by all tests of a session.
 
-Tests that take either, or a room's own costly fixtures, are marked ``slow``: `make test-fast`
-leaves them out. With CI=true a skip fails the run unless its reason stands in ``skips.toml``.
+Tests that use either, or other costly fixtures, are marked ``slow``: `make test-fast` leaves them
+out. With CI=true a skip fails the run unless its reason is listed in ``skips.toml``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.environment import ROOT, find_environment
 from serving.server import ARTEFACT, TritonServer
 
 _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
-_TOGETHER = {"conversion"}  # rooms whose files share a costly fixture
+_TOGETHER = {"conversion"}  # folders whose files share a costly fixture
 _LONG = (
     "conversion",
     "training/test_train.py",
@@ -35,14 +35,14 @@ _LONG = (
     "serving/test_first_start.py",
     "deploy/test_container.py",
 )
-"""Groups that take longest, to begin with: all processes end together then."""
+"""The slowest groups, which start first, so that all processes finish at about the same time."""
 
 _SKIPS = Path(__file__).with_name("skips.toml")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server or a converted network; a file's tests share one process."""
+    """Mark costly tests as slow, and keep the tests of a file in one process."""
     place = {group: number for number, group in enumerate(_LONG)}
 
     def group(item: pytest.Item) -> str:
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run of continuous integration that skipped what it should not."""
+    """Fail a run in continuous integration that skipped a test without a known reason."""
     if os.environ.get("CI") != "true" or hasattr(session.config, "workerinput"):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -72,7 +72,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """A model repository of the tests' own with the shipped network in place."""
+    """The tests' own model repository, with the shipped network."""
     path = ROOT / "build" / "tests" / "model_repository"
     if not (path / ARTEFACT).is_file():
         pytest.fail(f"{path / ARTEFACT} is missing: run `python -m tests.repository` first.")
@@ -81,7 +81,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[TritonServer]:
-    """One running Triton server with all models ready."""
+    """A running Triton server with all models ready."""
     if find_environment() is None:
         pytest.fail("build/triton-env is missing or out of date: run `make setup` first.")
     with TritonServer(repository) as running:

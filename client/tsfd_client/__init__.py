@@ -1,4 +1,4 @@
-"""Client of the served nuclei segmentation.
+"""Client for nuclei segmentation served by Triton.
 
 segment_image("slide.svs", "results")  # or segment_images: files and folders of them
 open_result("results/slide").table()
@@ -6,14 +6,17 @@ open_result("results/slide").table()
 with Client("localhost:8001") as client:
     nuclei = client.segment(image)  # uint8 [H, W, 3], RGB, at the network's scale
 
-pixels      what an image is: pictures and slides, levels, scale, resampling, tissue
-stitching   overlapping tiles become nuclei
-nuclei      the nuclei of an image, and every way to write them down
+pixels      read pictures and slides: levels, scale, resampling, tissue
+stitching   merge the nuclei of overlapping tiles
+nuclei      the nuclei of an image and the formats they are written in
 server      the connection to Triton
-slides      a run: plan, pipeline, resuming, outputs
-view, export, api, cli
+slides      runs: pipeline, resuming, outputs
+view        results in a browser
+export      formats of other tools
+api, cli    from Python and from the command line
 
-release     what a server says it serves: scale, classes, thresholds; settings: a request's own
+release     what a server serves: scale, classes, thresholds
+settings    thresholds of a request
 contract    what every server promises: names and sizes of tensors
 """
 
@@ -65,7 +68,7 @@ __all__ = [
     "write_geojson",
 ]
 
-# When first asked for: reading, stitching and writing do without gRPC.
+# Imported on first use, because reading, stitching and writing need no gRPC.
 _LATER = {
     "AsyncClient": "tsfd_client.server.async_client",
     "Client": "tsfd_client.server.client",

@@ -1,6 +1,6 @@
-"""What every server promises, whatever it serves: names and sizes of tensors, and tissues.
+"""The contract that every server keeps: names and sizes of tensors, and tissues.
 
-Scale, classes and thresholds are those of the release that is served: `tsfd_client.release`.
+Scale, classes and thresholds depend on the release that is served: `tsfd_client.release`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final
 
 MODEL: Final = "nuclei_segmentation"
 VERSION: Final = "1"
-"""Version of the model, which is that of this contract; within one, outputs are only added."""
+"""Version of the model and of this contract; within a version, outputs are only added."""
 TILE: Final = 256
 """Side of a tile in pixels."""
 MAX_BATCH: Final = 32
@@ -47,7 +47,7 @@ TISSUES: Final = (
 """Tissue names in the order of ``tissue_probs``."""
 
 USE: Final = "research use, not for diagnosis"
-"""What every summary says of itself."""
+"""Statement of use in every summary."""
 
 # Columns of the ``nuclei`` table.
 X_MIN, Y_MIN, X_MAX, Y_MAX, AREA, CLASS, CLASS_PROB = 2, 3, 4, 5, 6, 7, 8

@@ -1,10 +1,10 @@
-"""Errors of this package; each message is one sentence a user can act on."""
+"""Errors of this package; each message tells users what is wrong and what to do."""
 
 from __future__ import annotations
 
 
 class TsfdError(Exception):
-    """Anything that went wrong."""
+    """Base of all errors of this package."""
 
 
 class ImageError(TsfdError):
@@ -16,7 +16,7 @@ class ServerUnavailableError(TsfdError):
 
 
 class ServerError(TsfdError):
-    """The server answered with an error, or serves something else."""
+    """The server answered with an error, or serves something unexpected."""
 
 
 class OutputError(TsfdError):

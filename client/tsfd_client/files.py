@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete and on the disk."""
+"""Write files atomically: they appear under their name only when complete and on the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes have left of their `replacing` in a folder."""
+    """Remove partial files that killed processes have left in a folder."""
     for path in folder.glob(".*"):
         if _PARTIAL.fullmatch(path.name) and path.is_file():
             path.unlink()
@@ -21,12 +21,12 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; what was written becomes `path` when the context ends without an error.
+    """Yield a temporary path to write to, which replaces `path` if the context succeeds.
 
     Raises
     ------
     OSError
-        If it cannot be written: `path` is as before.
+        If the file cannot be written; `path` is left unchanged.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

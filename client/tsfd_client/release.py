@@ -1,4 +1,4 @@
-"""What a server serves, in its own words: it is asked once, and every result carries the answer."""
+"""The release that a server describes itself to serve; every result records it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final, Self
 from tsfd_client.settings import Settings
 
 PARAMETER: Final = "release"
-"""Of the served model's configuration: where the description stands."""
+"""Parameter of the served model's configuration that contains the description."""
 
 
 @dataclass(frozen=True)
 class NucleusClass:
-    """A class of nuclei: its name, and the RGB it is drawn in."""
+    """A class of nuclei: its name and its colour, RGB."""
 
     name: str
     colour: tuple[int, int, int]
@@ -21,23 +21,23 @@ class NucleusClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """A network, a post-processing and its thresholds.
+    """A network, its post-processing and thresholds.
 
     Attributes
     ----------
     name
-        Changes with anything that decides an answer. Thresholds of a request's own come after a
-        plus sign.
+        Differs if anything that affects the answers differs. Thresholds set by a request are
+        appended after a plus sign.
     mpp
         Scale of the tiles, micrometres per pixel.
     classes
-        By class id, which begins with 1; 0 is background.
+        In the order of class ids, which begin with 1; 0 is background.
     settings
-        The thresholds in force, all of them.
+        All thresholds in force.
     preset, precision
-        Which network, and how it computes: ``"float"`` or ``"int8"``.
+        The network, and its precision: ``"float"`` or ``"int8"``.
     digests
-        SHA-256 of what it is made of: weights, graph and post-processing.
+        SHA-256 of weights, graph and post-processing.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Release:
 
     @property
     def served(self) -> str:
-        """The name that the server itself goes by."""
+        """Name of the release without thresholds of a request."""
         return self.name.partition("+")[0]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names by class id, that of the background first."""
+        """Names by class id, starting with the background."""
         return ("background", *(kind.name for kind in self.classes))
 
     @property
@@ -64,22 +64,23 @@ class Release:
         return {kind.name: kind.colour for kind in self.classes}
 
     def with_settings(self, settings: Settings | None) -> Self:
-        """The same with a request's own thresholds, of which the name tells those that differ."""
+        """Return the release with a request's thresholds; those that differ go into its name."""
         own = settings.given() if settings else {}
         changed = {name: v for name, v in own.items() if v != getattr(self.settings, name)}
         if not changed:
             return self
-        told = ",".join(f"{name}={value}" for name, value in changed.items())
-        return replace(self, name=f"{self.name}+{told}", settings=replace(self.settings, **changed))
+        suffix = ",".join(f"{name}={value}" for name, value in changed.items())
+        settings = replace(self.settings, **changed)
+        return replace(self, name=f"{self.name}+{suffix}", settings=settings)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Self:
-        """A description as a server or a result's file gives it.
+        """Make a release from the description of a server or of a result's file.
 
         Raises
         ------
         ValueError, KeyError, TypeError, TsfdError
-            If it is none.
+            If `record` is not a valid description.
         """
         return cls(
             name=record["release"],
@@ -92,7 +93,7 @@ class Release:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As `from_dict` reads it."""
+        """Return the description that `from_dict` reads."""
         return {
             "release": self.name,
             "preset": self.preset,

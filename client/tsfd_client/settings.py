@@ -1,4 +1,4 @@
-"""Thresholds that a request may carry."""
+"""Thresholds that a request may set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tsfd_client.errors import TsfdError
 
 @dataclass(frozen=True)
 class Settings:
-    """Thresholds of the instances; None leaves the server's default.
+    """Thresholds of the post-processing; None leaves the server's default.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Settings:
     Raises
     ------
     TsfdError
-        If a value is outside its range, in the server's words.
+        If a value is out of range; the message is the same as the server's.
     """
 
     foreground_threshold: float | None = None
@@ -45,15 +45,15 @@ class Settings:
             raise TsfdError(f"min_area must be a whole number of pixels >= 0, not {area!r}.")
         if least is not None and not (_is_a(Real, least) and 0 <= least < 1):
             raise TsfdError(f"min_confidence must be a number from 0 to below 1, not {least!r}.")
-        for name, value in self.given().items():  # numpy's numbers are no JSON
+        for name, value in self.given().items():  # numpy numbers cannot be written as JSON
             object.__setattr__(self, name, int(value) if name == "min_area" else float(value))
 
     def given(self) -> dict[str, Any]:
-        """Those that are not left to the server, by name."""
+        """Thresholds that are set, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def parameters(self) -> dict[str, str]:
-        """As request parameters, in text: Triton's client refuses numbers that are not whole."""
+        """Return request parameters, as text because Triton's client does not accept floats."""
         return {name: str(value) for name, value in self.given().items()}
 
 

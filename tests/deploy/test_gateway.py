@@ -212,7 +212,7 @@ def test_no_tls(gateway: Gateway, server: TritonServer) -> None:
         plain.check()
     with (
         Client(server.grpc_url, **gateway.tls()) as client,
-        pytest.raises(ServerUnavailableError, match=r"^No TLS with the server at "),
+        pytest.raises(ServerUnavailableError, match=r"^The TLS handshake with the server at "),
     ):
         client.check()
 
@@ -288,7 +288,7 @@ def test_too_many_requests(
         with gateway.client(retry_for=0) as client, pytest.raises(ServerUnavailableError) as caught:
             client.segment_tiles(patches[:1])
         assert str(caught.value) == (
-            f"The gateway at {gateway.url} takes no more requests from this client for now: try "
+            f"The gateway at {gateway.url} accepts no more requests from this client for now: try "
             "again later, or lower max_in_flight."
         )
         with gateway.client() as client:

@@ -92,4 +92,4 @@ def test_a_bucket_that_is_not_there_is_one_line(store):
 
 def test_an_engine_is_not_fitted_to_a_bucket(store):
     options = (f"--repository=s3://{store}/models/tsfd", "--engines=/tmp", "--rehearse")
-    assert _refused(*options).startswith("An engine is fitted to a repository in a folder: ")
+    assert _refused(*options).startswith("--engines needs a repository in a folder: ")

@@ -61,7 +61,7 @@ def test_stream_tiles(server: TritonServer, folder: Path) -> None:
 def test_count_folder(server: TritonServer, folder: Path, tmp_path: Path) -> None:
     printed = run("count_folder.py", folder, tmp_path / "counts.csv", server=server)
 
-    assert f"left out: {folder / 'notes.txt'} cannot be read as an image: " in printed
+    assert f"skipped: {folder / 'notes.txt'} cannot be read as an image: " in printed
     table = pd.read_csv(tmp_path / "counts.csv", index_col="image")
     assert list(table.index) == ["a.png", "b.png"]
     with Client(server.grpc_url) as client:

@@ -49,7 +49,7 @@ def test_a_network_that_is_corrupt(repository: Path, tmp_path: Path, rows: list[
     code, said = serve(broken)
     assert code == 1
     assert said == (
-        "The model tsfd_net does not load: OpenVINO cannot read model.onnx: run `make convert` "
+        "The model tsfd_net cannot be loaded: OpenVINO cannot read model.onnx: run `make convert` "
         "again.\n"
     )
     rows.append(Row("the network's file is cut off", "does not start, says so in a line"))
@@ -63,8 +63,8 @@ def test_shared_memory_that_is_too_small(repository: Path, rows: list[Row]) -> N
     code, said = serve(repository, "unshare", "--mount", "sh", "-c", small, "sh")
     assert code == 1
     assert said == (
-        "Shared memory (/dev/shm) has 8 MB, the models need 128 or more: start the container with "
-        "--shm-size=2g.\n"
+        "Shared memory (/dev/shm) has 8 MB, but the models need at least 128: start the container "
+        "with --shm-size=2g.\n"
     )
     rows.append(Row("/dev/shm of 8 MB", "does not start, says so in a line"))
 

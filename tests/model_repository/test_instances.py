@@ -357,7 +357,7 @@ def test_threads_and_array_layouts_do_not_matter() -> None:
         (
             np.zeros((1, 32768, 6), np.uint8),
             np.zeros((1, 32768), np.uint8),
-            "The image has 1 x 32768 pixels, but contours reach only to 32,767: process it in "
+            "The image has 1 x 32768 pixels, but a side may have at most 32,767: process it in "
             "tiles.",
         ),
     ],
@@ -376,7 +376,7 @@ def test_more_nuclei_than_ids_are_refused() -> None:
     class_probs[::2, ::2, 0] = 0
     with pytest.raises(
         ValueError,
-        match=r"^The image holds 66,049 nuclei, more than the 65,535 an instance map can number: "
+        match=r"^The image has 66,049 nuclei, more than the 65,535 an instance map can number: "
         r"process it in tiles\.$",
     ):
         extract(class_probs, np.zeros((514, 514), np.uint8), Parameters(min_area=0))

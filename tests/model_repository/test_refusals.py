@@ -24,12 +24,12 @@ BAD_PARAMETERS = [
     ({"min_confidence": 1}, "min_confidence must be a number from 0 to below 1, not 1."),
     (
         {"min_aera": 30},
-        "Unknown request parameter 'min_aera': known are foreground_threshold, "
+        "Unknown request parameter 'min_aera'; known are foreground_threshold, "
         "boundary_threshold, min_area, min_confidence.",
     ),
     (
         {"method": "watershed"},  # as older clients could send
-        "Unknown request parameter 'method': known are foreground_threshold, "
+        "Unknown request parameter 'method'; known are foreground_threshold, "
         "boundary_threshold, min_area, min_confidence.",
     ),
 ]

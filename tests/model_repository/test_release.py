@@ -119,4 +119,4 @@ def test_without_a_release_it_does_not_load(postprocessing: Path, kind: str) -> 
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(ModelLoadError) as caught:
         TritonServer(postprocessing).start()
-    assert str(caught.value) == f"The model nuclei_postprocess does not load: {reason}"
+    assert str(caught.value) == f"The model nuclei_postprocess cannot be loaded: {reason}"

@@ -86,8 +86,8 @@ def test_other_platforms_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_old_c_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.31"))
     assert refused(tmp_path / "env") == (
-        "The embedded Triton server needs glibc 2.35 or newer, this machine has glibc 2.31: use "
-        "NVIDIA's container (deploy/README.md)."
+        "The embedded Triton server needs glibc 2.35 or newer, but this machine has glibc 2.31: "
+        "use NVIDIA's container (deploy/README.md)."
     )
 
 

@@ -34,8 +34,8 @@ installation._CONTAINER = Path(sys.executable)
 """
 BARE = ("-I", "-S")  # a Python without packages, as NVIDIA's image has no openvino
 REFUSED = (
-    "This image serves on an NVIDIA GPU, and {}: give the container one (docker run --gpus=all; on "
-    "Kubernetes a limit of nvidia.com/gpu), or take the image for the CPU (deploy/README.md).\n"
+    "This image needs an NVIDIA GPU, but {}: give the container one (docker run --gpus=all; on "
+    "Kubernetes a limit of nvidia.com/gpu), or use the image for the CPU (deploy/README.md).\n"
 )
 
 

@@ -53,7 +53,7 @@ def test_pip_installs_what_uv_cannot(
     install(tmp_path / "env", "--no-index", wheel)
 
     assert list((tmp_path / "env").rglob("toy.py"))
-    said = f"pip installed --no-index {wheel} (uv could not: no route to host).\n"
+    said = f"pip installed --no-index {wheel} (uv failed: no route to host).\n"
     assert capfd.readouterr() == (said, "")
 
 

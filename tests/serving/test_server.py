@@ -148,7 +148,7 @@ def test_a_repository_that_its_user_must_not_read(network_only: Path, closed: st
     (network_only / closed).chmod(0o700)  # pytest removes it
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(
-        rf"User \d+, who serves, must not read {network_only.resolve()}/tsfd_net\S*: "
+        rf"The server's user \d+ is not allowed to read {network_only.resolve()}/tsfd_net\S*: "
         "chmod -R a\\+rX the model repository.\n",
         result.stderr,
     )
@@ -179,7 +179,7 @@ def test_a_network_that_does_not_load(network_only: Path, tmp_path: Path) -> Non
     with pytest.raises(ModelLoadError) as caught:
         server.start()
     assert str(caught.value) == (
-        "The model tsfd_net does not load: OpenVINO cannot read model.onnx: run `make convert` "
+        "The model tsfd_net cannot be loaded: OpenVINO cannot read model.onnx: run `make convert` "
         "again."
     )
     prefix = re.search(r"shm-region-prefix-name\W+(tsfd_\w+_)", (tmp_path / "log").read_text())[1]
@@ -193,7 +193,7 @@ def test_a_configuration_that_is_misspelt(network_only: Path, tmp_path: Path) ->
     with pytest.raises(ModelLoadError) as caught:
         TritonServer(network_only, log_path=tmp_path / "log").start()
     assert str(caught.value) == (
-        f"The model tsfd_net does not load: failed to read text proto from {config.resolve()} "
+        f"The model tsfd_net cannot be loaded: failed to read text proto from {config.resolve()} "
         '(1:16: Message type "inference.ModelConfig" has no field named "max_batch_sizes".)'
     )
 

@@ -1,5 +1,5 @@
-"""Images and slides from Python, into folders and out of them.
+"""Segment images and read results from Python.
 
-segment     files -> results, with progress and resuming
-result      what a folder holds, as tables of other libraries
+segment     segment files into folders, with progress and resuming
+result      read the folder of a result, as tables of other libraries
 """

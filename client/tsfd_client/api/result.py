@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """The nuclei of an image, in its folder. Coordinates are pixels of its level 0.
+    """The nuclei of an image, read from its folder. Coordinates are pixels of level 0.
 
     Attributes
     ----------
     folder
-        Where everything is.
+        Folder of the result.
     info
-        What ``nuclei.parquet`` says of the image: its name, size and scale.
+        Metadata from ``nuclei.parquet``: name, size and scale of the image.
     summary
-        What ``summary.json`` says: nuclei and densities by class, warnings.
+        Content of ``summary.json``: nuclei and densities by class, warnings.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Result:
         return sum(self.counts().values())
 
     def __bool__(self) -> bool:
-        return True  # without nuclei, too
+        return True  # even without nuclei
 
     def __repr__(self) -> str:
         named = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
@@ -58,7 +58,7 @@ class Result:
 
     @property
     def release(self) -> Release:
-        """Which network, post-processing and thresholds found the nuclei."""
+        """The network, post-processing and thresholds that found the nuclei."""
         return self.info.release
 
     @property
@@ -71,15 +71,15 @@ class Result:
         return {name: kind["nuclei"] for name, kind in self.summary["classes"].items()}
 
     def table(self) -> pa.Table:
-        """A row per nucleus: id, class, class_prob, area_um2, centroid, bbox and outline (WKB).
+        """Return one row per nucleus: id, class, class_prob, area_um2, centroid, bbox, outline.
 
-        Of a whole slide all of it is in memory then, about 500 bytes per nucleus;
-        ``.to_pandas()`` works.
+        The outline is WKB. The whole table is in memory, about 500 bytes per nucleus. Use
+        ``.to_pandas()`` to convert it.
         """
         return pa.concat_tables([SCHEMA.empty_table(), *read_batches(self.folder / PARQUET)])
 
     def geodataframe(self) -> geopandas.GeoDataFrame:
-        """The table with outlines as shapely's polygons, no coordinate system.
+        """Return the table with outlines as shapely polygons, without a coordinate system.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Result:
             return geopandas.read_parquet(self.folder / PARQUET)
 
     def anndata(self) -> anndata.AnnData:
-        """What was measured, with centroids in ``obsm["spatial"]``; rows are named by id.
+        """Return the measurements, with centroids in ``obsm["spatial"]``; rows are named by id.
 
         Raises
         ------
@@ -108,9 +108,9 @@ class Result:
         return table
 
     def spatialdata(self) -> spatialdata.SpatialData:
-        """Outlines, ``shapes["nuclei"]``, and what was measured of them, ``tables["table"]``.
+        """Return outlines in ``shapes["nuclei"]`` and measurements in ``tables["table"]``.
 
-        Without nuclei there is only the table: SpatialData knows no empty shapes.
+        Without nuclei there is only the table, as SpatialData does not allow empty shapes.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class Result:
             path = Path(folder) / "nuclei.zarr"
             to_spatialdata.write(self.folder / PARQUET, path)
             data = spatialdata.read_zarr(path)
-        data.path = None  # it is all in memory
+        data.path = None  # everything is in memory
         return data
 
 
@@ -140,14 +140,14 @@ def _needing() -> Iterator[None]:
 
 
 def open_result(folder: str | Path) -> Result:
-    """Open the folder of an image that was segmented.
+    """Open the result of an image, by its folder.
 
     Raises
     ------
     OutputError
-        If it holds no result, or a damaged one.
+        If the folder contains no result, or a damaged one.
     """
     folder = Path(folder)
     if not (folder / PARQUET).is_file():
-        raise OutputError(f"{folder} is not the folder of a result that is done: no {PARQUET}.")
+        raise OutputError(f"{folder} is not the folder of a finished result: it has no {PARQUET}.")
     return Result(folder)

@@ -1,6 +1,6 @@
-"""Segment files into folders: what ``tsfd segment`` does, from scripts and notebooks.
+"""Segment files into folders, as ``tsfd segment`` does, from scripts and notebooks.
 
-Called again, a run that was stopped goes on, and one that is done costs nothing.
+Call it again to resume a run that was stopped; a finished run returns at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from tsfd_client.api.result import Result
 from tsfd_client.errors import ImageError, TsfdError
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
@@ -28,12 +29,12 @@ Outcome = Result | TsfdError
 def segment_image(
     path: str | Path, out: str | Path, server: str = "localhost:8001", **options: Any
 ) -> Result:
-    """Segment a picture or a slide; parameters as of `segment_images`.
+    """Segment a picture or a slide; parameters as in `segment_images`.
 
     Returns
     -------
     Result
-        Of ``out/<name of the image>``.
+        The result in ``out/<name of the image>``.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def segment_image(
     """
     images = expand([Path(path)])
     if len(images) > 1:
-        raise ImageError(f"{path} holds {len(images)} images: `segment_images` takes several.")
+        raise ImageError(f"{path} contains {len(images)} images: use `segment_images`.")
     ((_, outcome),) = segment_images(images, out, server, **options)
     if isinstance(outcome, TsfdError):
         raise outcome
@@ -62,36 +63,36 @@ def segment_images(
     progress: Report | bool = False,
     **connection: Any,
 ) -> Iterator[tuple[Path, Outcome]]:
-    """Segment pictures and slides, one after the other over one connection.
+    """Segment pictures and slides, one after the other, over one connection.
 
-    May be called from any thread, and where an event loop runs, as in a notebook.
+    May be called from any thread, even with an event loop running, as in a notebook.
 
     Parameters
     ----------
     paths
-        Of an image, a folder of images, or several of them.
+        An image or a folder of images, or several of them.
     out
         Results go to ``out/<name of the image>``.
     server
-        ``host:port`` of its gRPC endpoint.
+        ``host:port`` of the server's gRPC endpoint.
     mpp
-        Micrometres per pixel, where the files do not say it or say it wrong.
+        Micrometres per pixel, if the files do not say it or say it wrong.
     tissue
-        GeoJSON file that outlines the tissue, in pixels of level 0; by default it is found.
+        GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
     everywhere
         Segment glass, too.
     settings
-        Thresholds other than the server's.
+        Thresholds that override the server's.
     progress
-        Called with the tiles done and the tiles in all of an image; or True for a bar.
+        Called with the number of tiles done and the total for an image; or True for a progress bar.
     connection
         Arguments of `AsyncClient`.
 
     Yields
     ------
     Path, Result or TsfdError
-        Each image with its result or its error. A damaged image does not stop the others; a server
-        that is gone or a full disk does.
+        Each image with its result or its error. A damaged image does not stop the others; a lost
+        server or a full disk does.
 
     Warns
     -----
@@ -101,7 +102,7 @@ def segment_images(
     Raises
     ------
     TsfdError
-        If no server answers, there are no images, or two would go to one folder.
+        If no server answers, there are no images, or two images would share a folder.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
@@ -140,11 +141,8 @@ def _open(folder: Path) -> Outcome:
 
 def _warn(path: Path, found: dict[str, Any]) -> None:
     if found["scale_assumed"]:
-        warnings.warn(
-            f"{path} does not say its scale; {found['mpp']:g} µm per pixel is assumed. Give "
-            "another with mpp=.",
-            stacklevel=3,
-        )
+        assumed = assumption_warning(path, found["mpp"])
+        warnings.warn(f"{assumed} Give another with mpp=.", stacklevel=3)
     if found["scale_warning"]:
         warnings.warn(f"{path}: {found['scale_warning']} Give the scale with mpp=.", stacklevel=3)
 
@@ -158,13 +156,13 @@ def _has_a_loop() -> bool:
 
 
 class _Ended(Exception):
-    """Nobody waits for the results any more."""
+    """Raised to stop a run whose results are no longer wanted."""
 
 
 def _run_beside(
     jobs: list[Job], report: Report | None, *, bar: bool | None
 ) -> Iterator[tuple[Job, dict[str, Any] | TsfdError]]:
-    """`run_all` in a thread of its own, which ends when this generator is closed or interrupted."""
+    """Run `run_all` in a thread, which ends when this generator is closed or interrupted."""
     ended = Event()
 
     def report_unless_ended(done: int, total: int) -> None:

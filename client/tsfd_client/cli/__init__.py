@@ -1,9 +1,9 @@
 """Command line: ``tsfd segment``, ``status``, ``view``, ``compare``, ``export``, ``check``.
 
-options   what may be said, on the command line or in a file
-segment   pictures and slides
-status    how far slides are
-view      results in a browser, and what differs between two
+options   command-line options, also from a file
+segment   segment pictures and slides
+status    show the progress of runs
+view      show results in a browser, or compare two of them
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tsfd_client.server.client import Client
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    # Of a damaged file one line is printed, ours.
+    """Run the command line; return the exit code."""
+    # For a damaged file, print only our own line.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
     try:
@@ -56,13 +56,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"tsfd: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("tsfd: stopped; what was written before is complete.", file=sys.stderr)
+        print("tsfd: stopped; files already written are complete.", file=sys.stderr)
         return 130
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM, by which schedulers end jobs, stops like Ctrl-C, which asyncio knows to handle."""
+    """Treat SIGTERM, with which schedulers end jobs, like Ctrl-C, which asyncio handles."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)
@@ -72,8 +72,8 @@ def _stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A shell's background jobs ignore Ctrl-C, and asyncio puts its handler in the place of Python's
-    # alone; an exception in the midst of its callbacks would end nothing. So Python's is put back.
+    # A shell's background jobs ignore SIGINT, and asyncio installs its handler only over Python's
+    # own. So restore Python's: an exception raised within a callback would not stop asyncio.
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)

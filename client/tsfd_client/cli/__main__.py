@@ -1,4 +1,4 @@
-"""``python -m tsfd_client.cli`` is ``tsfd``."""
+"""Run ``tsfd`` as ``python -m tsfd_client.cli``."""
 
 import sys
 

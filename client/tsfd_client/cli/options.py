@@ -1,4 +1,4 @@
-"""What may be said on the command line, or in the TOML file that --config names."""
+"""Command-line options, also read from the TOML file of ``--config``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Server = dict[str, Any]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line; it says more than the file that it may name.
+    """Parse the command line, which overrides the file of ``--config``.
 
     Raises
     ------
     TsfdError
-        If the file is missing, not TOML, or says what cannot be said.
+        If the file is missing, not TOML, or has an invalid line.
     """
     parser, segment = _parsers()
     arguments = parser.parse_args(argv)
@@ -31,24 +31,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         return arguments
     if arguments.config is not None:
         chosen = _read(arguments.config, segment)
-        # Of the two, which exclude each other, the command line may say the other one.
+        # These two exclude each other; the one on the command line overrides the other in the file.
         if arguments.tissue is not None:
             chosen.pop("no_tissue", None)
         elif arguments.no_tissue:
             chosen.pop("tissue", None)
         elif chosen.get("no_tissue") and "tissue" in chosen:
-            raise TsfdError(f"{arguments.config} has both tissue and no-tissue: leave one out.")
+            raise TsfdError(f"{arguments.config} has both tissue and no-tissue: remove one.")
         segment.set_defaults(**chosen)
         arguments = parser.parse_args(argv)
     if arguments.out is None:
         segment.error("the following arguments are required: --out")
     if not arguments.images and arguments.slides is None:
-        segment.error("name images, or a table of slides with --slides")
+        segment.error("give images, or a table of slides with --slides")
     return arguments
 
 
 def connection(arguments: argparse.Namespace) -> Server:
-    """The connection that the options describe; its `transport` is still to be chosen."""
+    """Connection arguments from the options, except `transport`, which is chosen later."""
     chosen = {
         "url": arguments.server,
         "ssl": arguments.ssl,
@@ -63,30 +63,32 @@ def connection(arguments: argparse.Namespace) -> Server:
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The parser, and that of ``segment``."""
+    """Make the parser; return it and the subparser of ``segment``."""
     parser = argparse.ArgumentParser(prog="tsfd", description="Find and classify nuclei in H&E.")
     commands = parser.add_subparsers(dest="command", required=True)
     server = argparse.ArgumentParser(add_help=False)
     _add_server(server)
-    commands.add_parser("check", parents=[server], help="does the server work? Sends it a patch.")
+    commands.add_parser("check", parents=[server], help="check that the server works")
     segment = commands.add_parser(
-        "segment", parents=[server], help="segment pictures and slides; goes on with those begun"
+        "segment", parents=[server], help="segment pictures and slides, or resume a stopped run"
     )
     _add_segment(segment)
-    status = commands.add_parser("status", help="how far the images in a folder are")
+    status = commands.add_parser("status", help="show the progress of the images in a folder")
     status.add_argument("folder", type=Path, metavar="DIR")
     export = commands.add_parser("export", help="write an image's nuclei in another format")
-    export.add_argument("folder", type=Path, metavar="DIR", help="of an image that is done")
+    export.add_argument("folder", type=Path, metavar="DIR", help="folder of a finished result")
     export.add_argument("--to", required=True, choices=FORMATS, help="format")
-    export.add_argument("--out", type=Path, metavar="PATH", help="default: in DIR")
-    view = commands.add_parser("view", help="look at results in a browser on this machine")
+    export.add_argument(
+        "--out", type=Path, metavar="PATH", help="file or folder to write; default: in DIR"
+    )
+    view = commands.add_parser("view", help="show results in a browser on this machine")
     view.add_argument("folder", type=Path, metavar="DIR", help="a result, or a folder of results")
     view.add_argument(
-        "--port", type=_port, default=8780, help="default: %(default)s; 0: a free one"
+        "--port", type=_port, default=8780, help="default: %(default)s; 0 takes a free one"
     )
-    compare = commands.add_parser("compare", help="what differs between two results of one image")
-    compare.add_argument("a", type=Path, metavar="A", help="a result")
-    compare.add_argument("b", type=Path, metavar="B", help="another one")
+    compare = commands.add_parser("compare", help="compare two results of the same image")
+    compare.add_argument("a", type=Path, metavar="A", help="folder of a result")
+    compare.add_argument("b", type=Path, metavar="B", help="folder of another result")
     compare.add_argument(
         "--out", type=Path, metavar="DIR", help="write the nuclei that differ, for tsfd view"
     )
@@ -107,39 +109,41 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         type=_header,
         action="append",
         metavar="NAME:VALUE",
-        help="sent with every request, for a proxy; may be repeated",
+        help="header sent with every request, for a proxy; may be repeated",
     )
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="picture, slide, or folder of them"
+        "images", nargs="*", type=Path, metavar="IMAGE", help="picture, slide, or folder of images"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/<name>")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
     parser.add_argument(
-        "--config", type=Path, metavar="TOML", help="file with any of these options"
+        "--config", type=Path, metavar="TOML", help="file that sets any of these options"
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--tissue",
         type=Path,
         metavar="GEOJSON",
-        help="polygons to segment; else tissue is found, but small pictures are taken whole",
+        help="polygons to segment; default: detect tissue, but segment small pictures whole",
     )
-    where.add_argument("--no-tissue", action="store_true", help="segment everything, glass too")
+    where.add_argument(
+        "--no-tissue", action="store_true", help="segment everything, including glass"
+    )
 
     many = parser.add_argument_group("many images")
     many.add_argument(
         "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
     )
     many.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="only every N-th image from the I-th on"
+        "--shard", type=_shard, metavar="I/N", help="only every N-th image, starting with the I-th"
     )
     many.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="of a Dask cluster: tcp://host:port, or its file",
+        help="scheduler of a Dask cluster: tcp://host:port, or its scheduler file",
     )
 
     requests = parser.add_argument_group("requests")
@@ -147,29 +151,37 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--transport",
         choices=("auto", "grpc", "shm"),
         default="auto",
-        help="shm is memory shared with a server on this machine; auto takes it where it works",
+        help="shm: memory shared with a server on this machine; default: auto, shm if it works",
     )
     requests.add_argument(
-        "--batch", type=_batch, default=4, metavar="TILES", help="per request, default %(default)s"
+        "--batch",
+        type=_batch,
+        default=4,
+        metavar="TILES",
+        help="tiles per request; default: %(default)s",
     )
     requests.add_argument(
         "--in-flight",
         type=_count,
         metavar="N",
-        help="most requests under way, default 32: as many as are answered quickly",
+        help="most requests in flight, default: 32; fewer are used if the server is slow",
     )
     requests.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="of a request, default %(default)g"
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds per request; default: %(default)g",
     )
     requests.add_argument(
         "--wait",
         type=float,
         metavar="S",
-        help="for a server that is gone or overloaded, default 300; where it is given, also for "
-        "one that is not there at the start",
+        help="seconds to keep trying if the server is lost or overloaded, default: 300; if given, "
+        "also to wait for the server at the start",
     )
 
-    thresholds = parser.add_argument_group("thresholds, by default the server's")
+    thresholds = parser.add_argument_group("thresholds (default: the server's)")
     thresholds.add_argument("--foreground-threshold", type=float, metavar="P")
     thresholds.add_argument("--boundary-threshold", type=float, metavar="P")
     thresholds.add_argument("--min-area", type=int, metavar="PIXELS")
@@ -177,7 +189,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
 
 
 def _read(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """The options of a file, by their names in the parser."""
+    """Read the options of a file, by their names in the parser."""
     try:
         lines = tomllib.loads(path.read_text())
     except OSError as error:
@@ -191,14 +203,14 @@ def _read(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     for name, value in lines.items():
         if name not in known:
             raise TsfdError(
-                f"{path} has the unknown line {name!r}; known are {', '.join(sorted(known))}."
+                f"{path} has the unknown option {name!r}; known are {', '.join(sorted(known))}."
             )
         chosen[known[name].dest] = _value(path, name, value, known[name])
     return chosen
 
 
 def _value(path: Path, name: str, value: Any, action: argparse.Action) -> Any:
-    """A value of the file as the command line would give it."""
+    """Convert a value of the file as the command line would."""
     if action.nargs == 0:  # a switch
         if not isinstance(value, bool):
             raise TsfdError(f"{path}: {name} must be true or false, not {value!r}.")
@@ -226,32 +238,32 @@ def _convert(path: Path, name: str, value: Any, action: argparse.Action) -> Any:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"a header is NAME:VALUE, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be NAME:VALUE, not {text!r}")
     return name.strip().lower(), value.strip()
 
 
 def _shard(text: str) -> tuple[int, int]:
     first, slash, count = text.partition("/")
     if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise argparse.ArgumentTypeError(f"a shard is I/N with 1 <= I <= N, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be I/N with 1 <= I <= N, not {text!r}")
     return int(first), int(count)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 on is needed, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_LAST_PORT}, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_LAST_PORT}, not {text!r}")
     return int(text)
 
 
 def _batch(text: str) -> int:
     if _count(text) > MAX_BATCH:
-        raise argparse.ArgumentTypeError(f"at most {MAX_BATCH} tiles, not {text}")
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_BATCH} tiles, not {text}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""``tsfd segment``: pictures and slides, one after the other, a shard of them, or on a cluster."""
+"""``tsfd segment``: segment images one after the other, a shard of them, or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tsfd_client.cli import options
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import images_in
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
@@ -28,7 +29,7 @@ _SUMMARY_EVERY: Final = 2.0  # seconds
 
 
 def segment(arguments: argparse.Namespace) -> int:
-    """Segment what the command line names; returns the exit code."""
+    """Segment the images on the command line; return the exit code."""
     give_back()
     options_of = _options(arguments)
     folders = folders_of(options_of, arguments.out)
@@ -56,12 +57,12 @@ def segment(arguments: argparse.Namespace) -> int:
 
 
 def _served(client: Client, wait: float) -> Release:
-    """What the server serves; one that is not there yet is waited for, so many seconds.
+    """Check the server and return its release, waiting up to `wait` seconds for it to come up.
 
-    Without ``--wait`` none: that nothing answers at an address is to be told at once.
+    Without ``--wait``, `wait` is 0, so that a wrong address is reported at once.
     """
     until = time.monotonic() + wait
-    is_told = False
+    is_waiting = False
     while True:
         try:
             return client.check().release
@@ -69,14 +70,14 @@ def _served(client: Client, wait: float) -> Release:
             left = until - time.monotonic()
             if left <= 0:
                 raise
-            if not is_told:
-                _say(f"{error} It is waited for, {wait:g} seconds at most.")
-                is_told = True
+            if not is_waiting:
+                _say(f"{error} Waiting for it for up to {wait:g} seconds.")
+                is_waiting = True
             time.sleep(min(_PAUSE, left))
 
 
 def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
-    """How each image is segmented, by its path."""
+    """Return the options of each image, by path."""
     common = RunOptions(
         settings=Settings(
             foreground_threshold=arguments.foreground_threshold,
@@ -95,9 +96,9 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
 
 
 def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
-    """The rows of a table of slides; what a row leaves empty is as in `common`.
+    """Read a table of slides; empty cells default to `common`.
 
-    Paths are as seen from the table's folder.
+    Paths are relative to the table's folder.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -121,15 +122,15 @@ def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
 
 
 def _images(paths: list[Path]) -> list[Path]:
-    """The images that are named, those of folders among them."""
+    """List the images given, including those in folders."""
     images = []
     for path in paths:
         if not path.is_dir():
             images.append(path)
             continue
         found = images_in(path)
-        of = "image" if len(found) == 1 else "images"
-        print(f"{path}: {len(found)} {of}", flush=True)
+        noun = "image" if len(found) == 1 else "images"
+        print(f"{path}: {len(found)} {noun}", flush=True)
         images += found
     return images
 
@@ -137,11 +138,11 @@ def _images(paths: list[Path]) -> list[Path]:
 def _report(
     outcomes: Iterator[tuple[Job, dict[str, Any] | TsfdError]], total: int, out: Path
 ) -> int:
-    """Say what has become of each image; stop where the others would fare no better."""
+    """Report the outcome of each image; return the exit code."""
     try:
         return _report_each(outcomes, total, out)
     except KeyboardInterrupt:
-        _write_summary(out, None)  # which else would say that they are running
+        _write_summary(out, None)  # otherwise it would list images as still running
         raise
 
 
@@ -167,7 +168,10 @@ def _report_each(
             _write_summary(out, outcome)
             written = time.monotonic()
         if stops:
-            _say(f"stopped, {done} of {total} images are done: the same command does the rest.")
+            _say(
+                f"stopped; {done} of {total} images are done. Run the same command again to do the "
+                "rest."
+            )
             return 1
     if failed and total > 1:
         _say(f"{failed} of {total} images failed.")
@@ -176,11 +180,7 @@ def _report_each(
 
 def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
     if found["scale_assumed"]:
-        mpp = found["mpp"]
-        _say(
-            f"{job.path} does not say its scale; {mpp:g} µm per pixel ({10 / mpp:.0f}x) is "
-            "assumed. Give another with --mpp."
-        )
+        _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:
         _say(f"{job.path}: {found['scale_warning']} Give the scale with --mpp.")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
@@ -192,7 +192,7 @@ def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> Non
     try:
         write_summary(out)
     except OSError as error:
-        if not isinstance(outcome, OutputError):  # which says the same
+        if not isinstance(outcome, OutputError):  # that error has already been reported
             _say(f"Cannot write {out / SUMMARY}: {error.strerror or error}.")
 
 
@@ -201,7 +201,7 @@ def _say_what_is_kept(job: Job) -> None:
     if status.tiles_done and status.state != "done":
         _say(
             f"{status.tiles_done} of {status.tiles} tiles of {job.path.name} are kept: the same "
-            "command goes on from there."
+            "command resumes from there."
         )
 
 

@@ -1,4 +1,4 @@
-"""``tsfd status DIR``: a line per slide."""
+"""``tsfd status``: print one line per image."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tsfd_client.slides.status import Status, statuses
 
 
 def status(folder: Path) -> int:
-    """Print how far the slides in a folder are; returns the exit code.
+    """Print the progress of the images in a folder; return the exit code.
 
     Raises
     ------
     TsfdError
-        If there are none.
+        If the folder contains no runs.
     """
     rows = statuses(folder)
     if not rows:
-        raise TsfdError(f"There is no run in {folder}: name the --out of `tsfd segment`.")
+        raise TsfdError(f"There is no run in {folder}: give the --out folder of `tsfd segment`.")
     width = max(len(row.slide) for row in rows)
     for row in rows:
         print(f"{row.slide:{width}}  {row.state:8} {_figures(row)}{row.error}".rstrip())

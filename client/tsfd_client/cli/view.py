@@ -1,4 +1,4 @@
-"""``tsfd view``, a page over a folder of results for this machine, and ``tsfd compare``."""
+"""``tsfd view``, which serves a page with results on this machine, and ``tsfd compare``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsfd_client.errors import TsfdError
 
 
 def view(folder: Path, port: int) -> int:
-    """Serve the page until Ctrl-C; returns the exit code.
+    """Serve the page until Ctrl-C; return the exit code.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def view(folder: Path, port: int) -> int:
         raise _missing(error) from error
     results = find(folder)
     if not results:
-        raise TsfdError(f"There is no result in {folder}: `tsfd segment` writes them.")
+        raise TsfdError(f"There are no results in {folder}: `tsfd segment` writes them.")
     token = secrets.token_urlsafe(16)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def view(folder: Path, port: int) -> int:
 
 
 def compare(a: Path, b: Path, out: Path | None) -> int:
-    """Print what differs between two results of one image; returns the exit code.
+    """Print how two results of one image differ; return the exit code.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def compare(a: Path, b: Path, out: Path | None) -> int:
     print(comparison.text())
     if out:
         write(comparison, out)
-        print(f"The nuclei that differ: tsfd view {out}")
+        print(f"To see the nuclei that differ: tsfd view {out}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A finished image's nuclei in the formats of other tools."""
+"""Write the nuclei of a finished image in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = {
 }
 _MODULES = {name: f"tsfd_client.nuclei.{name}" for name in ("geojson", "csv")}
 FORMATS = tuple(_NAMES)
-"""What `export` writes."""
+"""Formats that `export` writes."""
 _FOLDERS = {"spatialdata": "zarr.json", "ome-zarr": "zarr.json", "site": "index.html"}
 
 
@@ -35,25 +35,23 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Parameters
     ----------
     folder
-        Of the run; it holds ``nuclei.parquet`` and ``DONE``. A site may also be of a folder of runs
-        and of pictures.
+        Folder of a run that is done, with ``nuclei.parquet`` and ``DONE``. For a site, also a
+        folder of results.
     to
         One of `FORMATS`.
     out
-        What to write, a file or a folder; one of the format's own name in `folder` unless
-        given.
+        File or folder to write; by default in `folder`, under the format's usual name.
 
     Returns
     -------
     Path
-        What was written. What was there before is replaced when the new one is complete.
+        The file or folder written. It replaces an earlier one when it is complete.
 
     Raises
     ------
     OutputError
-        If there is no such format, the run is not finished or damaged, a library is missing or the
-        output cannot be written. If a site lacks some of the results, which are named: the others
-        are in it.
+        If there is no such format, the run is unfinished or damaged, a library is missing, or the
+        output cannot be written. Also if a site is complete but for some results, which are named.
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
@@ -62,7 +60,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     path = folder / _NAMES[to] if out is None else out
     left_out: list[str] | None = None
     try:
-        # Only now: the libraries are heavy, and optional.
+        # Imported here because the libraries are heavy and optional.
         write = import_module(_MODULES.get(to, f"{__name__}.to_{to.replace('-', '_')}")).write
         if to in _FOLDERS:
             with _replacing_folder(path, _FOLDERS[to]) as partial:
@@ -77,23 +75,23 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     if left_out:
-        raise OutputError(f"{path} is written without these results. {' '.join(left_out)}")
+        raise OutputError(f"{path} was written without these results. {' '.join(left_out)}")
     return path
 
 
 @contextmanager
 def _replacing_folder(path: Path, mark: str) -> Iterator[Path]:
-    """A folder to write to, as `replacing` does for a file; one without `mark` is not replaced.
+    """Replace a folder as `replacing` does a file, but only if the old one contains `mark`.
 
     Raises
     ------
     OSError
-        If it cannot be written: `path` is as before.
+        If it cannot be written; `path` is left unchanged.
     """
-    if not path.parent.is_dir():  # which Zarr would create
+    if not path.parent.is_dir():  # Zarr would create it
         raise FileNotFoundError(None, f"there is no folder {path.parent}")
     if path.exists() and not (path / mark).is_file():
-        raise FileExistsError(None, f"it is there already and has no {mark}")
+        raise FileExistsError(None, f"it exists already and has no {mark}")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     before = partial.with_name(f"{partial.name}.before")
     try:

@@ -1,4 +1,4 @@
-"""What was measured of the nuclei, as AnnData."""
+"""Measurements of the nuclei as AnnData."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tsfd_client.nuclei.table import count, read_batches, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
 _CENTROID = ["centroid_x", "centroid_y"]
-_AT_A_TIME = 100_000  # names, where they lie in one piece
+_AT_A_TIME = 100_000  # names written at a time if the data set has no chunks
 
 
 def annotated(parquet: Path) -> anndata.AnnData:
-    """Columns of a ``nuclei.parquet``; outlines are not read.
+    """Read the measurements of a ``nuclei.parquet``, without outlines.
 
     Returns
     -------
     AnnData
         n x 2: ``X`` area in square micrometres and class probability, float32; ``obs`` id, class,
-        class_prob, area_um2, still without names; ``obsm["spatial"]`` centroids x, y in pixels of
-        level 0, float64 [n, 2].
+        class_prob, area_um2, with rows not yet named; ``obsm["spatial"]`` centroids x, y in pixels
+        of level 0, float64 [n, 2].
     """
     length = count(parquet)
     measured = np.empty((length, 2), np.float32)
@@ -56,15 +56,15 @@ def annotated(parquet: Path) -> anndata.AnnData:
         index=pd.Index(np.full(length, "", object), dtype=object),
     )
     var = pd.DataFrame(index=names(_MEASURED))
-    # That the rows have no names yet is not to be warned of.
+    # Suppress the warning that rows have no unique names yet.
     with anndata.settings.override(check_uniqueness=False):
         return anndata.AnnData(measured, obs=obs, var=var, obsm={"spatial": spatial})
 
 
 def name_rows(obs: Any, ids: np.ndarray) -> None:
-    """Name the rows of a written table by their ids.
+    """Name the rows of a written table by their ids, a chunk at a time.
 
-    As Python's strings five million names at once would take a third of a gigabyte.
+    All at once, five million names as Python strings would take a third of a gigabyte.
 
     Parameters
     ----------
@@ -81,5 +81,5 @@ def name_rows(obs: Any, ids: np.ndarray) -> None:
 
 
 def names(texts: Iterable[str]) -> pd.Index:
-    """Texts as Python's own: AnnData 0.12 writes none of pandas 3."""
+    """Index of Python strings; AnnData 0.12 cannot write the strings of pandas 3."""
     return pd.Index(list(texts), dtype=object)

@@ -13,7 +13,7 @@ from tsfd_client.nuclei.table import read_info
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write what `annotated` says; ``uns["tsfd"]`` describes the slide, as JSON."""
+    """Write the table of `annotated`; ``uns["tsfd"]`` describes the slide, as JSON."""
     table = annotated(parquet)
     table.uns["tsfd"] = json.dumps(asdict(read_info(parquet)), ensure_ascii=False)
     table.write_h5ad(path)

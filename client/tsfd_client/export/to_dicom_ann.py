@@ -1,10 +1,10 @@
-"""Nuclei as DICOM Microscopy Bulk Simple Annotations, a group per class.
+"""Nuclei as DICOM Microscopy Bulk Simple Annotations, one group per class.
 
-They refer to the slide's own image where it was read from DICOM, otherwise to one whose identifiers
-are made from the slide's content. Those of the annotations are made from the content of slide and
-result: every export of a result has the same ones, and no other result has them. A run keeps
-nothing of the patient, who is left blank: an archive needs that filled in. A slide without nuclei
-has no group, where the standard asks for one.
+The annotations refer to the slide's own image if it was read from DICOM, otherwise to an image with
+identifiers derived from the slide's content. Their own identifiers are derived from the content of
+slide and result, so every export of a result has the same ones, and no other result has them. A run
+stores nothing about the patient, so those fields are blank and must be filled in for an archive. A
+slide without nuclei has no group, although the standard requires one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tsfd_client.nuclei.table import Info, read_batches, read_info, rings_of
 from tsfd_client.pixels.origin import FILE as ORIGIN
 from tsfd_client.pixels.origin import Origin
 
-_OWN = "99TSFD"  # codes that begin with 99 are a maker's own
+_OWN = "99TSFD"  # coding schemes that begin with 99 are private
 _STRUCTURE = CodedConcept("91723000", "SCT", "Anatomical structure")
 _AI = CodedConcept("123109", "DCM", "Artificial Intelligence")
 _AREA = CodedConcept("42798000", "SCT", "Area")
@@ -43,18 +43,18 @@ _PROB = CodedConcept("class_prob", _OWN, "Class probability")
 _UM2 = CodedConcept("um2", "UCUM", "square micrometer")
 _NO_UNIT = CodedConcept("1", "UCUM", "no units")
 _GROUPS = 0x006A0002  # AnnotationGroupSequence
-_UNTIL_ITS_END = 0xFFFFFFFF
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
 
 
 @dataclass(frozen=True)
 class _Uids:
-    """Identifiers by what they are of, made from hashes of content: no names, which are not unique.
+    """Makes identifiers from hashes of content, as file names are not unique.
 
     Attributes
     ----------
     slide, result
-        The hashes; that of the result covers its release.
+        Hashes of the slide and of the result, including its release.
     """
 
     slide: str
@@ -68,7 +68,7 @@ class _Uids:
 
 
 class _Class:
-    """Nuclei of one class: their outlines lie in a file, the rest in memory."""
+    """Nuclei of one class: outlines in a temporary file, the rest in memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -80,7 +80,7 @@ class _Class:
 
     def add(self, table: pa.Table) -> None:
         offsets, points = rings_of(table)
-        # In DICOM a polygon closes itself, and the first value is number 1.
+        # In DICOM polygons are closed implicitly, and indices begin with 1.
         open_points = np.delete(points, offsets[1:] - 1, axis=0).astype("<f4")
         starts = 2 * (offsets[:-1] - np.arange(len(table)))
         self._starts.append((1 + self._values + starts).astype("<i4"))
@@ -91,7 +91,7 @@ class _Class:
         self._values += open_points.size
 
     def group(self, number: int, name: str, info: Info, uids: _Uids) -> AnnotationGroup:
-        """The class as an item, whose coordinates are read from the file when it is written."""
+        """Make the annotation group; its coordinates are read from the file on writing."""
         group = AnnotationGroup(
             number=number,
             uid=uids.of_result(f"group {name}"),
@@ -106,7 +106,7 @@ class _Class:
             ),
             display_color=CIELabColor.from_rgb(*info.release.colours[name]),
         )
-        # The constructor would want an array per nucleus; it got a triangle in their place.
+        # The constructor takes an array per nucleus; it got a dummy triangle, replaced here.
         self.file.seek(0)
         group.NumberOfAnnotations = self.count
         group.add_new("PointCoordinatesData", "OF", self.file)
@@ -124,7 +124,7 @@ def write(parquet: Path, path: Path) -> None:
     Raises
     ------
     OutputError
-        If the run is damaged, or does not say which slide it is of.
+        If the run is damaged, or does not say which slide it belongs to.
     """
     info, uids = read_info(parquet), _uids(parquet)
     with ExitStack() as stack:
@@ -150,15 +150,15 @@ def _uids(parquet: Path) -> _Uids:
     origin = Origin.read(parquet.parent)
     if origin is None:
         raise OutputError(
-            f"{parquet.parent} does not say which slide it is of: run `tsfd segment` again, which "
-            f"writes its {ORIGIN}."
+            f"{parquet.parent} does not say which slide it belongs to: run `tsfd segment` again, "
+            f"which writes {ORIGIN}."
         )
     with parquet.open("rb") as file:
         return _Uids(origin.fingerprint, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _annotations(info: Info, uids: _Uids) -> MicroscopyBulkSimpleAnnotations:
-    """All but the groups."""
+    """The data set without its groups."""
     return MicroscopyBulkSimpleAnnotations(
         source_images=[_source(info, uids)],
         annotation_coordinate_type="2D",
@@ -177,7 +177,7 @@ def _annotations(info: Info, uids: _Uids) -> MicroscopyBulkSimpleAnnotations:
 
 
 def _source(info: Info, uids: _Uids) -> Dataset:
-    """What stands for the slide."""
+    """The data set that identifies the slide."""
     image = Dataset()
     image.SOPClassUID = VLWholeSlideMicroscopyImageStorage
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
@@ -196,7 +196,7 @@ def _source(info: Info, uids: _Uids) -> Dataset:
 def _write(
     file: IO[bytes], annotations: MicroscopyBulkSimpleAnnotations, groups: list[AnnotationGroup]
 ) -> None:
-    """Write the file; pydicom would hold the whole sequence of groups in memory."""
+    """Write the file group by group; pydicom would hold the whole sequence in memory."""
     after = Dataset()
     for element in [element for element in annotations if element.tag >= _GROUPS]:
         del annotations[element.tag]
@@ -216,6 +216,6 @@ def _write(
 
 @contextmanager
 def _delimited(file: IO[bytes], head: bytes, end: int) -> Iterator[None]:
-    file.write(head + struct.pack("<I", _UNTIL_ITS_END))
+    file.write(head + struct.pack("<I", _UNDEFINED_LENGTH))
     yield
     file.write(struct.pack("<HHI", 0xFFFE, end, 0))

@@ -1,6 +1,6 @@
-"""Nuclei as a label image: OME-Zarr 0.5, the id of its nucleus in every pixel.
+"""Nuclei as a label image in OME-Zarr 0.5: each pixel holds the id of its nucleus.
 
-What else is known of a nucleus stands under its id in ``nuclei.parquet``.
+The class and measurements of a nucleus are in ``nuclei.parquet``, under the same id.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import zarr
 from tsfd_client.nuclei.raster import draw, label_shape
 from tsfd_client.nuclei.table import Info, read_info
 
-_SHARD = 2048  # side of what is drawn and written as one, and is one file
-_CHUNK = 512  # side of what is read as one
+_SHARD = 2048  # side of the squares that are drawn and written at a time, one file each
+_CHUNK = 512  # side of the squares that are read at a time
 
 _Level = zarr.Array[Any]
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write the pyramid: 0.25 mpp, then every second pixel of the level before, uint32 [H, W]."""
+    """Write the pyramid, uint32: the network's scale, then levels of every second pixel."""
     info = read_info(parquet)
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     level = _create(group, 0, label_shape(info))
@@ -50,7 +50,7 @@ def _create(group: zarr.Group, number: int, shape: tuple[int, ...]) -> _Level:
 
 
 def _squares(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
-    """Top, bottom, left and right of every shard, row by row."""
+    """Yield top, bottom, left and right of every shard, row by row."""
     for top in range(0, shape[0], _SHARD):
         for left in range(0, shape[1], _SHARD):
             yield top, min(top + _SHARD, shape[0]), left, min(left + _SHARD, shape[1])

@@ -1,4 +1,4 @@
-"""Outlines as vector tiles of a web map, in one PMTiles file."""
+"""Outlines as vector tiles for a web map, in one PMTiles file."""
 
 from __future__ import annotations
 

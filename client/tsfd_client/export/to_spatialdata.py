@@ -1,7 +1,7 @@
-"""Nuclei as SpatialData: the outlines, ``shapes/nuclei``, and what is known of them, ``table``.
+"""Nuclei as SpatialData: outlines in ``shapes/nuclei``, measurements in ``table``.
 
-Written by the layout of the files (container 0.2, shapes 0.3, table 0.2) and not by the library,
-which would hold all outlines in memory and brings clients of object stores with it.
+The files are written directly (container 0.2, shapes 0.3, table 0.2), because the spatialdata
+library would hold all outlines in memory and depends on clients of object stores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEYS = {"region": _SHAPES, "region_key": "region", "instance_key": "id"}
 def write(parquet: Path, path: Path) -> None:
     """Write the folder; coordinates are pixels of level 0.
 
-    SpatialData knows no shapes without any: a slide without nuclei has only the table, of no rows.
+    SpatialData does not allow empty shapes: a slide without nuclei has only an empty table.
     """
     root = zarr.open_group(path, mode="w-", zarr_format=3)
     root.attrs["spatialdata_attrs"] = {"version": "0.2"}
@@ -62,7 +62,7 @@ def _space(name: str) -> dict[str, Any]:
 
 
 def _geo(parquet: Path) -> str:
-    """GeoParquet's metadata, less what refers to columns that are left out."""
+    """GeoParquet metadata without references to columns that are left out."""
     geo = json.loads(pq.read_metadata(parquet).metadata[b"geo"])
     del geo["columns"]["geometry"]["covering"]
     return json.dumps(geo)
@@ -78,7 +78,7 @@ def _column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:
     }
 
 
-# By it the ids become the names of the rows, to which the table refers.
+# Makes the ids the index of the shapes, to which the table refers.
 _INDEX = json.dumps(
     {
         "index_columns": ["id"],

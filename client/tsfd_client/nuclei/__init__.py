@@ -1,9 +1,9 @@
-"""The nuclei of an image, and every way to write them down.
+"""The nuclei of an image and the formats they are written in.
 
-assembly, result                        answers for the tiles of an image in memory -> `Nuclei`
-table, wkb                              ``nuclei.parquet``, from which all others are made
-geojson, csv, labels, overlay, save     of a picture
-overview                                of a slide: the densities of its classes
-summary, plausibility                   figures, and whether they speak against the scale
-raster                                  nuclei as pixels
+assembly, result                        build `Nuclei` from the server's answers for the tiles
+table, wkb                              ``nuclei.parquet``, from which all other files are made
+geojson, csv, labels, overlay, save     output files of a picture
+overview                                class densities of a slide, as a picture
+summary, plausibility                   figures by class, and whether they fit the image's scale
+raster                                  label images
 """

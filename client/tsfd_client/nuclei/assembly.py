@@ -1,4 +1,4 @@
-"""From the server's answers for the tiles of an image to its nuclei. Needs no connection."""
+"""Build the nuclei of an image from the server's answers for its tiles. Needs no connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsfd_client.stitching.seams import join_seams, split
 from tsfd_client.stitching.tiling import Tile, Tiling
 from tsfd_client.stitching.versions import Corner, TileNuclei, Version, versions
 
-_BLANK = 215
+_BLANK = 215  # green channel; pixels at or above are glass
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TileResult:
     tissue_probs
         float32 [19].
     release
-        Which network, post-processing and thresholds answered.
+        Name of the release that answered.
     """
 
     instance_map: np.ndarray
@@ -44,8 +44,8 @@ class TileResult:
     release: str
 
     def at(self, y: int, x: int, plan: Plan) -> TileNuclei:
-        """The nuclei of the tile whose corner is given; without its padding, if it has any."""
-        # Where the image is smaller than a tile, the rest of the tile is padding.
+        """Return the nuclei of a tile whose upper left corner is given, without its padding."""
+        # If the image is smaller than a tile, the rest of the tile is padding.
         inside = self.instance_map[: plan.height - y, : plan.width - x]
         return TileNuclei(y, x, inside, self.nuclei)
 
@@ -54,7 +54,7 @@ Results = list[tuple[Tile, TileResult]]
 
 
 def batches(tiles: Iterable[Tile], size: int) -> list[list[Tile]]:
-    """Tiles in requests of at most `size`."""
+    """Split tiles into batches of at most `size`."""
     tiles = list(tiles)
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 
@@ -70,7 +70,7 @@ class Assembly:
     Attributes
     ----------
     between
-        Further tiles to be asked for: each holds whole what the tiles around it cut.
+        In-between tiles to segment as well: each contains all of a nucleus that other tiles cut.
     """
 
     def __init__(self, tiling: Tiling, results: Results) -> None:
@@ -78,13 +78,13 @@ class Assembly:
         self._results = results
         self._found: dict[str, list[Version]] = {}
         self._wanted: dict[str, list[Corner]] = {}
-        said = {(tile.y, tile.x): r.at(tile.y, tile.x, tiling.plan) for tile, r in results}
+        answers = {(tile.y, tile.x): r.at(tile.y, tile.x, tiling.plan) for tile, r in results}
         for block in tiling.plan.blocks:
-            answered = [(said[t.corner], t.inner) for t in block.tiles if t.corner in said]
+            answered = [(answers[t.corner], t.inner) for t in block.tiles if t.corner in answers]
             found = [v for nuclei, inner in answered for v in versions(nuclei, inner)]
             self._found[block.name] = found
             self._wanted[block.name] = wanted(found, block.inner)
-        corners = sorted({corner for asked in self._wanted.values() for corner in asked})
+        corners = sorted({corner for block in self._wanted.values() for corner in block})
         self.between = [tiling.tile(y, x) for y, x in corners]
 
     def nuclei(self, more: Results, release: Release) -> Nuclei:
@@ -93,9 +93,9 @@ class Assembly:
         Parameters
         ----------
         more
-            The answers for the tiles of `between`. Without them, what is cut stays cut.
+            The answers for the tiles of `between`; without them, cut nuclei stay cut.
         release
-            What answered, and by which thresholds.
+            The release that answered, with the thresholds in force.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class Assembly:
         names = {release.served, *(result.release for _, result in self._results + more)}
         if len(names) > 1 or release.mpp != tiling.mpp:
             raise ServerError(
-                f"The server changed from one release to another in the middle of the image "
+                f"The server switched to another release in the middle of the image "
                 f"({', '.join(sorted(names))}): segment it again."
             )
         table = pa.concat_tables([SCHEMA.remove(0).empty_table(), *self._tables(more, release)])
@@ -115,7 +115,7 @@ class Assembly:
         return from_table(table, tiling, self._tissue_probs(), release)
 
     def _tables(self, more: Results, release: Release) -> Iterator[pa.Table]:
-        """The nuclei of each block, then those of the seams, as a slide's file has them."""
+        """Yield the nuclei of each block, then those of the seams, in the order of a run's file."""
         tiling, plan = self._tiling, self._tiling.plan
         asked = {(tile.y, tile.x): r.at(tile.y, tile.x, plan) for tile, r in more}
         left_open: dict[str, list[Version]] = {}
@@ -136,7 +136,7 @@ class Assembly:
         )
 
     def _tissue_probs(self) -> np.ndarray:
-        """Mean over the tiles, weighted by the share of each that is not glass; float32 [19]."""
+        """Mean over the tiles, weighted by the non-glass fraction of each; float32 [19]."""
         if not self._results:
             return np.full(len(TISSUES), 1 / len(TISSUES), np.float32)
         weights = [1e-6 + float(np.mean(t.image[..., 1] < _BLANK)) for t, _ in self._results]

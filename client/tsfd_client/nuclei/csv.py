@@ -15,12 +15,12 @@ _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write a row per nucleus; coordinates are pixels of level 0.
+    """Write one row per nucleus; coordinates are pixels of level 0.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     plain = csv.WriteOptions(include_header=False, quoting_style="none")
     columns = [name for name in SCHEMA.names if name != "geometry"]

@@ -1,4 +1,4 @@
-"""Nuclei as GeoJSON for QuPath, a row group of the table at a time."""
+"""Nuclei as GeoJSON for QuPath, written one row group of the table at a time."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Colours = dict[str, tuple[int, int, int]]
 
 
 def write(parquet: Path, path: Path) -> None:
-    """Write the detections of `lines`, zipped if `path` ends in ``.gz``.
+    """Write the output of `lines`, gzipped if `path` ends in ``.gz``.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with replacing(path) as partial, partial.open("wb") as file:
         if path.suffix != ".gz":
             file.writelines(lines(parquet))
             return
-        # The same nuclei give the same bytes: neither a time nor a name.
+        # No time or file name in the header: the same nuclei give the same bytes.
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
             stream.writelines(lines(parquet))
 
 
 def lines(parquet: Path) -> Iterator[bytes]:
-    """Parts of a FeatureCollection that QuPath imports as detections, a nucleus on a line."""
+    """Yield parts of a FeatureCollection for QuPath: detections, with one nucleus per line."""
     return lines_of(read_batches(parquet), read_info(parquet).release)
 
 
 def lines_of(tables: Iterable[pa.Table], release: Release) -> Iterator[bytes]:
-    """The same of tables of `tsfd_client.nuclei.table.SCHEMA`."""
-    told = {"type": "FeatureCollection", "release": release.name, "served": release.to_dict()}
-    head = json.dumps(told, ensure_ascii=False, separators=(",", ":"))[:-1] + ',"features":['
+    """As `lines`, from tables of `tsfd_client.nuclei.table.SCHEMA`."""
+    fields = {"type": "FeatureCollection", "release": release.name, "served": release.to_dict()}
+    head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[:-1] + ',"features":['
     yield head.encode()
-    surplus = 1  # every feature begins with a comma, which the first must not
+    surplus = 1  # every feature begins with a comma; drop that of the first
     for table in tables:
         if len(table):
             yield _features(table, release.colours)[surplus:]
@@ -55,7 +55,7 @@ def lines_of(tables: Iterable[pa.Table], release: Release) -> Iterator[bytes]:
 
 
 def _features(table: pa.Table, colours: Colours) -> bytes:
-    """``,\\n{feature}`` of every nucleus, one after the other."""
+    """``,\\n{feature}`` for every nucleus, concatenated."""
     offsets, points = rings_of(table)
     corners = pc.binary_join_element_wise(_number(points[:, 0], 2), _number(points[:, 1], 2), ",")
     rings = pc.binary_join(pa.ListArray.from_arrays(offsets.astype(np.int32), corners), "],[")

@@ -1,4 +1,4 @@
-"""The label image of a picture: the id of its nucleus in every pixel."""
+"""The label image of a picture: each pixel holds the id of its nucleus."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PNG: Final = "labels.png"
 TIFF: Final = "labels.tif"
 _TILE: Final = 512
 _BAND: Final = 1 << 23  # pixels drawn at a time in the PNG
-_UP: Final = b"\2"  # filter of a row: the difference from the row above
-_LEVEL: Final = 3  # of the compression
+_UP: Final = b"\2"  # PNG filter: difference from the row above
+_LEVEL: Final = 3  # of compression
 
 
 def write(parquet: Path, folder: Path) -> None:
-    """Write ``labels.png``, 16 bits deep; with more than 65,535 nuclei ``labels.tif``, 32 bits.
+    """Write ``labels.png`` (16 bits), or ``labels.tif`` (32 bits) for more than 65,535 nuclei.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     info = read_info(parquet)
     deep = count(parquet) > np.iinfo(np.uint16).max
@@ -48,7 +48,7 @@ def write(parquet: Path, folder: Path) -> None:
         else:
             with partial.open("wb") as file:
                 _write_png(file, info.height, info.width, bands)
-    (folder / (PNG if deep else TIFF)).unlink(missing_ok=True)  # of another run
+    (folder / (PNG if deep else TIFF)).unlink(missing_ok=True)  # left by an earlier run
 
 
 def _tiles(band: np.ndarray) -> Iterator[np.ndarray]:
@@ -57,9 +57,9 @@ def _tiles(band: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _write_png(file: BinaryIO, height: int, width: int, bands: Iterator[np.ndarray]) -> None:
-    """A grey PNG of 16 bits, written as it is drawn (W3C, Portable Network Graphics, 3rd edition).
+    """Write a 16-bit greyscale PNG band by band (W3C, Portable Network Graphics, 3rd edition).
 
-    The libraries at hand want the whole picture in memory.
+    The available libraries need the whole picture in memory.
     """
 
     def chunk(kind: bytes, data: bytes) -> None:

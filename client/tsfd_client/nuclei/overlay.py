@@ -1,4 +1,4 @@
-"""The outlines of nuclei on their image."""
+"""Draw the outlines of nuclei on their image."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tsfd_client.pixels.slide import Slide
 
 _LARGEST: Final = 8192  # pixels of the longer side
 _SMALL: Final = 1500
-_SMOOTH: Final = 0.8  # pixels: takes the steps out of the outlines in the picture
+_SMOOTH: Final = 0.8  # pixels: tolerance that smooths the steps of outlines
 _FRACTION: Final = 4  # bits of sub-pixel position
-_LEVEL: Final = 3  # of the compression: a third of the time, 6 % larger
+_LEVEL: Final = 3  # of compression: a third of the default's time, 6 % larger
 
 Outline = tuple[str, np.ndarray]
 """A class, and float [n, 2]: x, y in pixels of the image."""
 
 
 def overlay(nuclei: Nuclei, image: np.ndarray) -> np.ndarray:
-    """Draw the outlines in their class' colour, with a legend that counts them, uint8 [H, W, 3].
+    """Draw outlines in their class's colour, with a legend of counts; returns uint8 [H, W, 3].
 
-    Images of more than 8192 pixels a side are drawn smaller.
+    The result has at most 8192 pixels a side.
     """
     zoom = _zoom(*image.shape[:2])
     kind = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
@@ -39,14 +39,14 @@ def overlay(nuclei: Nuclei, image: np.ndarray) -> np.ndarray:
 
 
 def write(parquet: Path, slide: Slide, path: Path) -> None:
-    """The same of a ``nuclei.parquet`` and the image of which it is, as PNG.
+    """Write the overlay of a ``nuclei.parquet`` on its image, as PNG.
 
     Raises
     ------
     ImageError
         If the image cannot be read.
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     zoom = _zoom(slide.height, slide.width)
     picture = slide.thumbnail(slide.mpp / min(1.0, zoom))
@@ -64,7 +64,7 @@ def write(parquet: Path, slide: Slide, path: Path) -> None:
 
 
 def _zoom(height: int, width: int) -> float:
-    # Small images are drawn larger: an outline one pixel wide hides what it surrounds.
+    # Small images are enlarged, because outlines would hide small nuclei.
     longer = max(height, width)
     return min(2.0 if longer <= _SMALL else 1.0, _LARGEST / longer)
 

@@ -1,6 +1,6 @@
-"""A picture of a whole slide: where it was segmented, and how dense each class is.
+"""Overview of a whole slide: the segmented area and the density of each class.
 
-Densities are nuclei per mm² of tissue, and all classes are drawn on one scale.
+Densities are in nuclei per mm² of tissue, with the same colour scale for all classes.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from tsfd_client.contract import USE
 from tsfd_client.release import Release
 
 _SIDE: Final = 720  # pixels of a panel's longer side
-_CELL: Final = 6  # pixels of a panel in which nuclei are counted together
-_SMOOTH: Final = 1.5  # cells, at least
+_CELL: Final = 6  # panel pixels along the side of a counting cell
+_SMOOTH: Final = 1.5  # cells: smallest sigma of the smoothing
 _SMOOTH_MM: Final = 0.03
-_SPARSE: Final = 1000  # nuclei per mm²: fewer never have the full colour
+_SPARSE: Final = 1000  # nuclei per mm²: the colour scale always reaches at least this far
 _TITLE: Final = 30
 _LEGEND: Final = 38
-_RAMP: Final = 160  # pixels of a legend's length
+_RAMP: Final = 160  # pixels: length of the colour ramp in a legend
 _COLUMNS: Final = 3
 _INK: Final = (40, 40, 40)
 _OUTLINE: Final = (0, 150, 60)
-_PALE: Final = 0.25  # of the slide is left behind the densities
+_PALE: Final = 0.25  # contrast of the slide behind the densities
 
 
 class Overview:
-    """Counts nuclei by class and place, and draws them.
+    """Counts nuclei by class and cell, and draws their densities.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class Overview:
     tissue
         bool [h, w], where it was segmented.
     width, height
-        Of the slide's level 0, pixels.
+        Size of level 0, pixels.
     release
-        Whose classes they are.
+        Defines the classes.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Overview:
         return {kind.name: n for kind, n in zip(self._classes, numbers, strict=True)}
 
     def draw(self, area: float) -> np.ndarray:
-        """The picture; `area` is that of the tissue in mm². uint8 [H, W, 3]."""
+        """Draw the overview, uint8 [H, W, 3]; `area` is that of the tissue in mm²."""
         densities, most = self._densities(area)
         outlined = self._slide.copy()
         contours, _ = cv2.findContours(self._tissue, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
@@ -92,50 +92,53 @@ class Overview:
             panel = _titled(_tinted(paper, share, kind.colour), title, kind.colour)
             _draw_legend(panel, most, kind.colour)
             panels.append(panel)
-        # The last row is filled up with white.
+        # Fill up the last row with white panels.
         panels += [np.full_like(panels[0], 255)] * (-len(panels) % _COLUMNS)
         rows = [panels[first : first + _COLUMNS] for first in range(0, len(panels), _COLUMNS)]
         return np.vstack([np.hstack(row) for row in rows])
 
     def _densities(self, area: float) -> tuple[np.ndarray, int]:
-        """Nuclei per mm² of tissue by class and cell, float32 [n + 1, rows, columns]; the most."""
+        """Nuclei per mm² of tissue, and the top of the colour scale.
+
+        The densities are by class and cell, float32 [n + 1, rows, columns].
+        """
         _, rows, columns = self._numbers.shape
         padded: np.ndarray = np.zeros((rows * _CELL, columns * _CELL), np.float32)
         padded[: len(self._tissue), : self._tissue.shape[1]] = self._tissue
-        # Shares of the cells, so that their areas add up to that of the tissue.
+        # Tissue fraction of each cell, so that their areas add up to that of the tissue.
         shares = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
         cell = area / max(float(shares.sum()), 1e-6)
         sigma = max(_SMOOTH, _SMOOTH_MM / np.sqrt(cell))
-        # Numbers and areas alike: what lies beside glass is not the paler for it.
+        # Smooth counts and areas alike, so that tissue next to glass does not look sparser.
         areas = np.maximum(cv2.GaussianBlur(shares * cell, (0, 0), sigma), 1e-6)
         numbers = self._numbers.astype(np.float32)
         densities = np.stack([cv2.GaussianBlur(each, (0, 0), sigma) / areas for each in numbers])
-        # A nucleus on a scrap of tissue makes no density.
+        # Ignore cells with little tissue, where one nucleus would give a huge density.
         most = densities[:, shares >= shares.max() / 2].max()
         return densities, _round_up(max(_SPARSE, float(most)))
 
     def _paper(self) -> np.ndarray:
-        """The paled slide, float64 [h, w, 1]."""
+        """The slide in pale grey, float64 [h, w, 1]."""
         paper: np.ndarray = 255 - _PALE * (255 - self._slide.mean(axis=2, keepdims=True))
         return paper
 
 
 def _tinted(paper: np.ndarray, share: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """The more of a class, a share of the most [h, w], the more of its colour."""
-    # The root shows what is sparse beside what is dense.
+    """Tint a grey picture by `share`, [h, w] in 0..1: the larger, the more colour."""
+    # The square root keeps sparse areas visible next to dense ones.
     ink = np.sqrt(np.minimum(1, share))[..., None]
     drawn: np.ndarray = paper * (1 - ink) + np.array(colour) * ink
     return drawn.astype(np.uint8)
 
 
 def _round_up(number: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 50, ..."""
+    """Round up to the next of 1, 2, 5, 10, 20, 50, ..."""
     power: int = 10 ** int(math.log10(number))
     return next(times * power for times in (1, 2, 5, 10) if times * power >= number)
 
 
 def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np.ndarray:
-    """A picture under its title, with a margin on the right."""
+    """Put a picture under a title, with a margin on the right."""
     height, width = picture.shape[:2]
     panel = np.full((_TITLE + height + _LEGEND, max(width, _SIDE // 2) + 12, 3), 255, np.uint8)
     panel[_TITLE : _TITLE + height, :width] = picture
@@ -145,7 +148,7 @@ def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np
 
 
 def _draw_legend(panel: np.ndarray, most: int, colour: tuple[int, int, int]) -> None:
-    """Which colour is which density, below a panel's picture."""
+    """Draw the colour scale below a panel's picture."""
     top = len(panel) - _LEGEND + 6
     paper: np.ndarray = np.full((10, _RAMP, 1), 255.0)
     ramp = np.broadcast_to(np.linspace(0, 1, _RAMP), paper.shape[:2])

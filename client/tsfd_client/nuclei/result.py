@@ -20,7 +20,7 @@ from tsfd_client.stitching.tiling import Tiling
 class Nuclei:
     """Every nucleus of an image; row i - 1 of each array describes instance id i.
 
-    Coordinates are pixels of the image that was given; a pixel's corner is (0, 0), its centre
+    Coordinates are pixels of the original image; the first pixel's corner is (0, 0), its centre
     (0.5, 0.5).
 
     Attributes
@@ -37,19 +37,19 @@ class Nuclei:
     boxes
         float64 [n, 4]; x_min, y_min, x_max, y_max.
     contours
-        n arrays float64 [k, 2]; x, y of the outline's corners along the edges of pixels at the
-        network's scale, open (the first does not repeat): a valid polygon with the area of the
-        mask.
+        n arrays float64 [k, 2]; x, y of the outline's corners. The outline runs along pixel edges
+        at the network's scale and is open (the first corner is not repeated): a valid polygon with
+        the area of the mask.
     areas_um2
         float32 [n]; square micrometres.
     tissue_probs
-        float32 [19]; mean over the tiles, weighted by how much tissue they hold.
+        float32 [19]; mean over the tiles, weighted by the tissue in each.
     mpp
         Micrometres per pixel of the image.
     scale
         Pixels of the image per pixel of the network.
     release
-        Which network, post-processing and thresholds found them.
+        The network, post-processing and thresholds that found them.
     """
 
     instance_map: np.ndarray
@@ -74,18 +74,18 @@ class Nuclei:
 
     @property
     def class_names(self) -> list[str]:
-        """Name of each nucleus' class."""
+        """Class name of each nucleus."""
         names = self.release.class_names
         return [names[c] for c in self.classes]
 
     @property
     def tissue(self) -> str:
-        """The most likely tissue; the shipped weights know few, see their model card."""
+        """The most likely tissue; the shipped weights know only a few, see their model card."""
         return TISSUES[int(self.tissue_probs.argmax())]
 
     @property
     def area_mm2(self) -> float:
-        """Area of the whole image."""
+        """Area of the whole image, mm²."""
         height, width = self.instance_map.shape
         return float(height * width * self.mpp**2 / 1e6)
 
@@ -96,7 +96,7 @@ class Nuclei:
         return {name: int(numbers[c]) for c, name in enumerate(names) if c}
 
     def table(self) -> pa.Table:
-        """A row per nucleus, the columns of ``nuclei.parquet``; ``.to_pandas()`` works."""
+        """Return a table of one row per nucleus, with the columns of ``nuclei.parquet``."""
         rings = [np.concatenate([contour, contour[:1]]) for contour in self.contours]
         columns = {
             "id": np.arange(1, len(self) + 1),
@@ -114,18 +114,18 @@ class Nuclei:
 
 
 def from_table(table: pa.Table, tiling: Tiling, tissue: np.ndarray, release: Release) -> Nuclei:
-    """The nuclei of an image in memory.
+    """Build `Nuclei` from a table.
 
     Parameters
     ----------
     table
-        Of `tsfd_client.nuclei.table.from_nuclei`.
+        A table made by `tsfd_client.nuclei.table.from_nuclei`.
     tiling
         The image.
     tissue
-        float32 [19].
+        Tissue probabilities, float32 [19].
     release
-        What found them.
+        The release that found the nuclei.
     """
     table = table.combine_chunks()
     offsets, points = rings_of(table)

@@ -27,7 +27,7 @@ def save(
 ) -> None:
     """Write the nuclei of an image into `folder`, as ``tsfd segment`` does.
 
-    ``nuclei.parquet``, and made from it ``nuclei.geojson``, ``labels.png``, ``nuclei.csv``,
+    Writes ``nuclei.parquet`` and, from it, ``nuclei.geojson``, ``labels.png``, ``nuclei.csv``,
     ``overlay.png`` and ``summary.json``. With more than 65,535 nuclei the label image is
     ``labels.tif``, 32 bits deep. Each file appears under its name only when it is complete,
     ``summary.json`` last.
@@ -35,9 +35,9 @@ def save(
     Parameters
     ----------
     image
-        uint8 [H, W, 3], in which they were found.
+        uint8 [H, W, 3], in which the nuclei were found.
     source
-        Its file, for ``tsfd view``.
+        File of the image, so that ``tsfd view`` can show it.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def save(
 
 
 def write_picture(folder: Path, slide: Slide) -> None:
-    """Write all that is made from the ``nuclei.parquet`` of a picture.
+    """Write the output files that are made from the ``nuclei.parquet`` of a picture.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def write_picture(folder: Path, slide: Slide) -> None:
 
 
 def write_geojson(nuclei: Nuclei, path: str | Path) -> None:
-    """Write a GeoJSON FeatureCollection that QuPath imports as detections, in image pixels."""
+    """Write a GeoJSON FeatureCollection, in image pixels, that QuPath imports as detections."""
     Path(path).write_bytes(b"".join(geojson.lines_of([nuclei.table()], nuclei.release)))
 
 

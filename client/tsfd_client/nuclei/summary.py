@@ -1,4 +1,4 @@
-"""``summary.json``: an image's figures by class, and whether they are plausible."""
+"""``summary.json``: figures by class, and warnings about the scale."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ FILE: Final = "summary.json"
 def write(
     parquet: Path, area: float, stained: float | None, *, scale_assumed: bool = False
 ) -> None:
-    """Write it beside a ``nuclei.parquet``.
+    """Write ``summary.json`` beside a ``nuclei.parquet``.
 
     Parameters
     ----------
     area
-        That was segmented, mm².
+        Segmented area, mm².
     stained
-        The part of it that is not glass, mm², where known.
+        The part of `area` that is not glass, mm²; None if unknown.
     scale_assumed
-        Whether the image states no scale and the network's was assumed.
+        Whether the image does not say its scale and the network's was assumed.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     info = read_info(parquet)
     release = info.release
@@ -78,8 +78,14 @@ def write(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What the ``summary.json`` in a folder says; OutputError if it is damaged."""
+    """Read the ``summary.json`` in a folder.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
     with reading(folder):
         summary = dict(json.loads((folder / FILE).read_text()))
-        {kind["nuclei"] for kind in summary["classes"].values()}  # used everywhere
+        {kind["nuclei"] for kind in summary["classes"].values()}  # fails here, not in a caller
         return summary

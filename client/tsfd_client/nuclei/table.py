@@ -1,7 +1,7 @@
-"""The table of a slide's nuclei: ``nuclei.parquet``, GeoParquet 1.1.
+"""The table of an image's nuclei: ``nuclei.parquet``, GeoParquet 1.1.
 
-Coordinates are pixels of the slide's level 0, x right, y down; the corner of the first pixel is
-(0, 0). The same nuclei give the same bytes.
+Coordinates are pixels of level 0, x to the right, y down; the corner of the first pixel is (0, 0).
+The same nuclei give the same bytes.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ SCHEMA = pa.schema(
         pa.field("geometry", pa.binary(), nullable=False),
     ]
 )
-"""Columns of the file: the outline is a polygon along the edges of pixels of the network."""
+"""Columns of the file. The outline is a polygon along pixel edges at the network's scale."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """What the file says of the slide.
+    """Metadata of the file: the image and what segmented it.
 
     Attributes
     ----------
     slide
-        Its file name.
+        File name of the image.
     width, height
-        Pixels of level 0.
+        Size of level 0, pixels.
     mpp
         Micrometres per pixel of level 0.
     scale
         Pixels of level 0 per pixel of the network.
     release
-        Which network, post-processing and thresholds found the nuclei.
+        The network, post-processing and thresholds that found the nuclei.
     dicom_uids
-        By which DICOM knows the slide, by their keywords; none for other formats.
+        DICOM identifiers of the slide by keyword; empty for other formats.
     """
 
     slide: str
@@ -83,12 +83,12 @@ class Info:
 def from_nuclei(
     nuclei: Sequence[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
 ) -> pa.Table:
-    """Measure nuclei and carry them to level 0.
+    """Measure nuclei and convert them to pixels of level 0.
 
     Parameters
     ----------
     nuclei
-        At the network's scale.
+        Nuclei at the network's scale.
     scale
         Pixels of level 0 per pixel of the network.
     mpp
@@ -99,10 +99,10 @@ def from_nuclei(
     Returns
     -------
     pyarrow.Table
-        The columns of `SCHEMA` without the id, in the order of their places.
+        The columns of `SCHEMA` without the id; rows are sorted by the nuclei's places.
     """
     nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
-    # Closed, and measured from the corner of its own box: small numbers are exact.
+    # Closed rings, relative to each nucleus's own box: small numbers stay exact.
     rings = [np.concatenate([ring, ring[:1]]) for ring in (outline(n.mask) for n in nuclei)]
     offsets = np.cumsum([0, *(len(ring) for ring in rings)])
     points = np.concatenate([np.empty((0, 2), np.int64), *rings]).astype(np.int64)
@@ -128,20 +128,20 @@ def from_nuclei(
 def from_seams(
     nuclei: Iterator[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """The same of any number of nuclei, as many at a time as a dense block has."""
+    """As `from_nuclei` for any number of nuclei, in tables of limited size."""
     while some := list(islice(nuclei, _AT_A_TIME)):
         yield from_nuclei(some, scale=scale, mpp=mpp, classes=classes)
 
 
 class Writer:
-    """Writes the file a row group at a time; it appears when all is written.
+    """Writes the file one row group at a time, as a context manager.
 
-    Use it as a context manager.
+    The file appears when it is complete.
 
     Raises
     ------
     OSError
-        If it cannot be written: what was there before is still there.
+        If the file cannot be written; a previous file is left in place.
     """
 
     def __init__(self, path: Path, info: Info) -> None:
@@ -169,7 +169,7 @@ class Writer:
         self._stack.__exit__(kind, error, traceback)
 
     def write(self, table: pa.Table) -> None:
-        """Add a row group: a table of `from_nuclei`; its ids go on from those before."""
+        """Add a table made by `from_nuclei` as a row group; ids continue from the last one."""
         if len(table) == 0:
             return
         ids = pa.array(np.arange(self._count + 1, self._count + 1 + len(table)))
@@ -201,18 +201,18 @@ class Writer:
 
 @contextmanager
 def reading(result: Path | str) -> Iterator[None]:
-    """Say of a result that it is damaged, whatever a reader of its files raises.
+    """Report any failure to read the files of a result as an OutputError.
 
     Raises
     ------
     OutputError
-        In the place of any other error; of a file that is there and cannot be opened it says why.
+        If a file is damaged or missing, or exists but cannot be opened.
     """
     try:
         yield
     except (OutputError, MemoryError):
         raise
-    except Exception as error:  # on damaged files readers raise whatever they happen to
+    except Exception as error:  # readers raise all kinds of errors on damaged files
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise OutputError(f"{result} cannot be read: {error.strerror}.") from error
         raise OutputError(
@@ -221,25 +221,25 @@ def reading(result: Path | str) -> Iterator[None]:
 
 
 def read_info(path: Path) -> Info:
-    """What a ``nuclei.parquet`` says of its slide; OutputError if it is damaged."""
+    """Read the metadata of a ``nuclei.parquet``; OutputError if it is damaged."""
     with reading(path.parent):
         info = json.loads(pq.read_metadata(path).metadata[b"tsfd"])
         return Info(**info | {"release": Release.from_dict(info["release"])})
 
 
 def count(path: Path) -> int:
-    """Number of nuclei in a ``nuclei.parquet``; OutputError if it is damaged."""
+    """Count the nuclei in a ``nuclei.parquet``; OutputError if it is damaged."""
     with reading(path.parent):
         return int(pq.read_metadata(path).num_rows)
 
 
 def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a ``nuclei.parquet`` in order; `columns` reads only these.
+    """Yield the row groups of a ``nuclei.parquet`` in order; `columns` limits what is read.
 
     Raises
     ------
     OutputError
-        If it is damaged.
+        If the file is damaged.
     """
     with reading(path.parent), pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
@@ -247,12 +247,12 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
 
 def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
-    """The nuclei of a ``nuclei.parquet`` that reach between two rows of level 0.
+    """Read the nuclei of a ``nuclei.parquet`` whose boxes overlap the rows `top` to `bottom`.
 
     Raises
     ------
     OutputError
-        If it is damaged.
+        If the file is damaged.
     """
     parts = [SCHEMA.empty_table()]
     with reading(path.parent), pq.ParquetFile(path) as file:
@@ -266,19 +266,19 @@ def read_overlapping(path: Path, top: float, bottom: float) -> pa.Table:
 
 
 def on_tissue(table: pa.Table, tissue: np.ndarray, height: int, width: int) -> pa.Table:
-    """The nuclei whose centroids lie on the tissue: bool [h, w], the whole image at any scale."""
+    """Keep the nuclei whose centroids lie on the tissue, bool [h, w] of the whole image."""
     x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
     return table.filter(pa.array(lies_on(tissue, x, y, height, width)))
 
 
 def classes_of(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """Classes of a table's nuclei, uint8 [n]: their places in `names`."""
+    """Classes of a table's nuclei as indices into `names`, uint8 [n]."""
     numbers: np.ndarray = pc.index_in(table["class"], pa.array(names)).to_numpy().astype(np.uint8)
     return numbers
 
 
 def sides(boxes: np.ndarray) -> pa.StructArray:
-    """Boxes float64 [n, 4], x_min, y_min, x_max, y_max, as a column; `boxes_of` reads it."""
+    """Convert boxes, float64 [n, 4], to a column; the inverse of `boxes_of`."""
     fields = list(SCHEMA.field("bbox").type)
     return pa.StructArray.from_arrays([pa.array(s) for s in boxes.T.copy()], fields=fields)
 
@@ -303,16 +303,16 @@ def rings_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _limits(group: pq.RowGroupMetaData, side: str) -> pq.Statistics:
-    """The least and largest value of a side of the boxes in a row group."""
+    """Statistics (min, max) of one side of the boxes in a row group."""
     columns = (group.column(index) for index in range(group.num_columns))
     return next(c.statistics for c in columns if c.path_in_schema == f"bbox.{side}")
 
 
 def _measure(offsets: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas and centroids of closed rings in whole pixels: float64 [n], float64 [n, 2]."""
+    """Areas and centroids of closed rings with integer corners: float64 [n], float64 [n, 2]."""
     if len(offsets) == 1:
         return np.empty(0), np.empty((0, 2))
-    # A term per edge; the step from a ring's end to the next ring's start is none.
+    # One term per edge; the step from the end of a ring to the next ring is not an edge.
     ahead = np.roll(points, -1, axis=0)
     cross = points[:, 0] * ahead[:, 1] - ahead[:, 0] * points[:, 1]
     cross[offsets[1:] - 1] = 0

@@ -1,18 +1,18 @@
-"""Polygons of one ring as well-known binary, many at a time."""
+"""Well-known binary of single-ring polygons, vectorised."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
-# Little-endian, a polygon, one ring; the number of its points follows, then the points.
+# Little-endian, polygon, one ring. The number of points follows, then the points.
 _HEADER = np.array([1, 3, 0, 0, 0, 1, 0, 0, 0], np.uint8)
 _BEFORE = len(_HEADER) + 4
 _POINT = 16
 
 
 def encode(offsets: np.ndarray, points: np.ndarray) -> pa.Array:
-    """Polygons from their rings.
+    """Encode rings as polygons.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def encode(offsets: np.ndarray, points: np.ndarray) -> pa.Array:
 
 
 def decode(polygons: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Rings of polygons that `encode` made; returns its arguments."""
+    """Decode polygons made by `encode` into its arguments."""
     _, ends, data = polygons.buffers()
     if len(polygons) == 0:
         return np.zeros(1, np.int64), np.empty((0, 2))

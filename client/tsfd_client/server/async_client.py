@@ -42,12 +42,12 @@ class AsyncClient(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection and remove what is shared with the server."""
+        """Close the connection and remove the memory shared with the server."""
         await self._regions.close()
         await self._triton.close()
 
     async def check(self) -> protocol.Served:
-        """Check that a server works and keeps the contract; result and errors as `Client.check`."""
+        """Check that the server works; result and errors as in `Client.check`."""
         try:
             ready = await self._triton.is_model_ready(MODEL, **self._question())
             protocol.check_ready(ready, self.url)
@@ -62,7 +62,7 @@ class AsyncClient(Connection):
         return protocol.Served(release, server.version)
 
     async def release(self) -> Release:
-        """What the server serves; errors as `Client.release`."""
+        """Return the release that the server serves; errors as in `Client.release`."""
         if self._release is None:
             return await Tries(self.url, self.retry_for).run_async(self._ask_release)
         return self._release
@@ -85,9 +85,10 @@ class AsyncClient(Connection):
         settings: Settings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Nuclei:
-        """Find and classify every nucleus of an image; parameters and errors as `Client.segment`.
+        """Find and classify every nucleus of an image.
 
-        Several images may be under way at once: they share the limit of requests in flight.
+        Parameters and errors as in `Client.segment`. Several images may be segmented concurrently;
+        they share the limit of requests in flight.
         """
         release = await self.release()
         mpp = release.mpp if mpp == "network" else mpp
@@ -96,7 +97,7 @@ class AsyncClient(Connection):
         assembly = await asyncio.to_thread(Assembly, cut, results)
         more = await self._ask(assembly.between, settings, progress, len(results))
         if any(result.release != release.name for _, result in results + more):
-            self._release = None  # it serves another one since it was asked
+            self._release = None  # the server has switched to another release
         answered = (await self.release()).with_settings(settings)
         return await asyncio.to_thread(assembly.nuclei, more, answered)
 
@@ -107,7 +108,7 @@ class AsyncClient(Connection):
         progress: Callable[[int, int], None] | None,
         before: int = 0,
     ) -> Results:
-        """The answers for tiles of an image, of which `before` others are answered."""
+        """Request the answers for some tiles; progress starts at `before` tiles."""
         results: Results = []
 
         async def request(batch: list[Tile]) -> None:
@@ -134,12 +135,12 @@ class AsyncClient(Connection):
         settings: Settings | None = None,
         refused: Callable[[], None] | None = None,
     ) -> list[TileResult]:
-        """Segment tiles in one request; parameters and errors as `Client.segment_tiles`.
+        """Segment tiles in one request; other parameters and errors as in `Client.segment_tiles`.
 
         Parameters
         ----------
         refused
-            Called whenever the server is unavailable or full and another try follows.
+            Called before every retry because the server is unavailable or its queue is full.
         """
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):

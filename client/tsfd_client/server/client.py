@@ -45,17 +45,17 @@ class Client(Connection):
         self.close()
 
     def close(self) -> None:
-        """Close the connection and remove what is shared with the server."""
+        """Close the connection and remove the memory shared with the server."""
         self._regions.close()
         self._triton.close()
 
     def check(self) -> protocol.Served:
-        """Check that a server works and keeps the contract: its word, and one patch segmented.
+        """Check that the server is ready, keeps the contract and segments a blank patch.
 
         Raises
         ------
         ServerUnavailableError
-            If no server answers, or its models are not ready or cannot answer any more.
+            If no server answers, or its models are not ready or no longer answer.
         ServerError
             If it keeps another version of the contract, or refuses the patch.
         """
@@ -73,12 +73,12 @@ class Client(Connection):
         return protocol.Served(release, server.version)
 
     def release(self) -> Release:
-        """What the server serves: scale, classes, thresholds. It is asked once.
+        """Return the release that the server serves: scale, classes, thresholds. Asked only once.
 
         Raises
         ------
         ServerUnavailableError, ServerError
-            If it cannot be reached, or does not say.
+            If the server cannot be reached, or does not describe its release.
         """
         return self._release or Tries(self.url, self.retry_for).run(self._ask_release)
 
@@ -91,7 +91,7 @@ class Client(Connection):
         return self._regions.region() if self.transport == "shm" else nullcontext(Carrier())
 
     def shares_memory(self) -> bool:
-        """Whether the server is on this machine and opens its shared memory."""
+        """Whether the server is on this machine and can open its shared memory."""
         return are_offered(Regions(self._triton, self.url, self.headers, self.timeout))
 
     @TRACER.start_as_current_span("segment")
@@ -111,23 +111,24 @@ class Client(Connection):
         image
             uint8 [H, W, 3], RGB.
         mpp
-            Micrometres per pixel; by default what the network takes. Other scales are resampled for
-            it, the result is in the image's own pixels.
+            Micrometres per pixel; by default the network's scale. Images at other scales are
+            resampled for the network; the result is in the image's own pixels.
         tissue
-            bool [h, w], the whole image at any scale: nuclei are looked for there alone, by their
-            centroids. By default everywhere.
+            bool [h, w], the whole image at any scale: keep only nuclei whose centroids lie on it.
+            By default everywhere.
         settings
-            Thresholds other than the server's.
+            Thresholds that override the server's.
         progress
-            Called with the tiles done and the tiles in all: more of them once nuclei were cut.
+            Called with the number of tiles done and the total, which grows if nuclei are cut by
+            tiles.
 
         Raises
         ------
         ImageError
             If the image cannot be used.
         ServerUnavailableError, ServerError
-            If the server cannot be reached, stops answering or refuses; requests under way are
-            given up.
+            If the server cannot be reached, stops answering or refuses; pending requests are
+            abandoned.
         """
         release = self.release()
         mpp = release.mpp if mpp == "network" else mpp
@@ -136,7 +137,7 @@ class Client(Connection):
         assembly = Assembly(cut, results)
         more = self._ask(assembly.between, settings, progress, len(results))
         if any(result.release != release.name for _, result in results + more):
-            self._release = None  # it serves another one since it was asked
+            self._release = None  # the server has switched to another release
         return assembly.nuclei(more, self.release().with_settings(settings))
 
     def _ask(
@@ -146,7 +147,7 @@ class Client(Connection):
         progress: Callable[[int, int], None] | None,
         before: int = 0,
     ) -> Results:
-        """The answers for tiles of an image, of which `before` others are answered."""
+        """Request the answers for some tiles; progress starts at `before` tiles."""
         requests = batches(tiles, self.batch_size)
         results: Results = []
         waiting: dict[Future[list[TileResult]], list[Tile]] = {}
@@ -171,7 +172,7 @@ class Client(Connection):
     def segment_tiles(
         self, tiles: np.ndarray, *, settings: Settings | None = None
     ) -> list[TileResult]:
-        """Segment tiles as they are, in one request and without stitching.
+        """Segment tiles in one request, without resampling or stitching.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
-"""What the synchronous and the asynchronous client share: where the server is and how it is asked.
+"""Base of the synchronous and the asynchronous client: address, options, arguments of the calls.
 
-The calls themselves are written in each, because one of them awaits.
+Each client makes the calls itself, because one of them awaits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tsfd_client.settings import Settings
 _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Notices within seconds that a server's machine is gone, not only its process.
+    # Detect within seconds that a server's machine is gone, not only its process.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -30,14 +30,14 @@ _CHANNEL = [
 _QUICK = 5.0  # seconds for an answer that needs no computing
 
 TRACER: Final = trace.get_tracer("tsfd_client")
-"""OpenTelemetry's: records nothing unless the program sets up a provider."""
+"""OpenTelemetry tracer; records nothing unless the program sets up a provider."""
 
 Transport = Literal["grpc", "shm"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Connection:
-    """A Triton server, and how to ask it over gRPC.
+    """A Triton server, and how to reach it over gRPC.
 
     Parameters
     ----------
@@ -46,27 +46,27 @@ class Connection:
     timeout
         Seconds a request may take.
     retry_for
-        Seconds to go on trying where the server is unavailable or its queue is full. A supervised
-        server that has lost a process is back after 6 to 14.
+        Seconds to keep retrying if the server is unavailable or its queue is full. A supervised
+        server that has lost a process is back after 6 to 14 seconds.
     max_in_flight
-        Requests under way at a time.
+        Most requests in flight at a time.
     batch_size
         Tiles per request, 1 to 32.
     headers
         Sent with every request, for a proxy in front of the server.
     ssl, root_certificates, private_key, certificate_chain
-        TLS, and PEM files for it; key and chain for mutual TLS.
+        Whether to use TLS, and PEM files for it; key and chain are for mutual TLS.
     transport
-        How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` through shared memory with a
-        server on this machine. Each request under way takes a region in ``/dev/shm`` of 0.33 MB
-        per tile; `close` removes them.
+        How tiles and instance maps travel: ``"grpc"``, or ``"shm"`` for shared memory with a server
+        on this machine. Each request in flight takes a region of 0.33 MB per tile in ``/dev/shm``;
+        `close` removes them.
 
     Raises
     ------
     TsfdError
-        If `url` is no address of a gRPC endpoint.
+        If `url` is not an address of a gRPC endpoint.
     ValueError
-        If there is no such transport, or a number is out of its range.
+        If there is no such transport, or a number is out of range.
     """
 
     url: str = field(default="localhost:8001", kw_only=False)
@@ -81,14 +81,14 @@ class Connection:
     certificate_chain: str | None = None
     transport: Transport = "grpc"
 
-    # What the server serves, once it has been asked.
+    # Cached once the server has been asked.
     _release: Release | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if "://" in self.url or not self.url.rpartition(":")[2].isdecimal():
             raise TsfdError(
-                f"A server is named by HOST:PORT of its gRPC endpoint, such as localhost:8001, not "
-                f"{self.url!r}."
+                f"The server's address must be HOST:PORT of its gRPC endpoint, such as "
+                f"localhost:8001, not {self.url!r}."
             )
         known = get_args(Transport)
         if not 1 <= self.batch_size <= MAX_BATCH:
@@ -99,7 +99,7 @@ class Connection:
             raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
 
     def _channel(self) -> dict[str, Any]:
-        """Arguments of Triton's own client, of either kind."""
+        """Arguments of Triton's client, synchronous or asyncio."""
         return {
             "url": self.url,
             "ssl": self.ssl,
@@ -110,7 +110,7 @@ class Connection:
         }
 
     def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:
-        """What is recorded of one request, its tries together."""
+        """Open the span of one request, which includes all its tries."""
         return TRACER.start_as_current_span(
             "segment_tiles",
             kind=trace.SpanKind.CLIENT,
@@ -122,17 +122,17 @@ class Connection:
         )
 
     def _question(self) -> dict[str, Any]:
-        """Arguments of a call that asks how the server is."""
+        """Arguments of a call about the server's state."""
         return {"headers": self.headers, "client_timeout": _QUICK}
 
     def _describing(self) -> dict[str, Any]:
-        """Arguments of the call that asks what is served."""
+        """Arguments of the call for the model's configuration."""
         return {"model_name": MODEL, "model_version": VERSION, **self._question()}
 
     def _inference(
         self, carrier: Carrier, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> dict[str, Any]:
-        """Arguments of a segmentation of some tiles; a span under way goes with it."""
+        """Arguments of a segmentation request; the current span is passed on in the headers."""
         headers = dict(self.headers or {})
         propagate.inject(headers)
         return {

@@ -1,4 +1,4 @@
-"""The protocol: requests for tiles, the answers to them, and whether a server keeps to it."""
+"""The protocol: requests for tiles, their answers, and checks that a server keeps the contract."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tsfd_client.release import PARAMETER, Release
 
 WANTED = ("instance_map", "nuclei", "nuclei_count", "tissue_probs", "release")
 CANARY = np.full((1, TILE, TILE, 3), 255, np.uint8)
-"""A patch of blank glass: whether every model behind the ensemble answers."""
+"""A patch of blank glass, to check that every model behind the ensemble answers."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a server says of itself.
+    """A server's description of itself.
 
     Attributes
     ----------
     release
-        Which network, post-processing and thresholds it serves.
+        The network, post-processing and thresholds that it serves.
     triton
         Version of Triton.
     """
@@ -36,10 +36,10 @@ class Served:
 
 
 class Carrier:
-    """What the tiles and instance maps of a request travel in: here the messages of gRPC."""
+    """Transports the tiles and instance maps of a request; this one uses the gRPC messages."""
 
     def inputs(self, tiles: np.ndarray) -> list[triton.InferInput]:
-        """The request's input with tiles uint8 [N, 256, 256, 3], 1 <= N <= 32."""
+        """Return the request's input for tiles uint8 [N, 256, 256, 3], 1 <= N <= 32."""
         if (
             tiles.dtype != np.uint8
             or tiles.shape[1:] != (TILE, TILE, 3)
@@ -54,11 +54,11 @@ class Carrier:
         return [tensor]
 
     def outputs(self, count: int) -> list[triton.InferRequestedOutput]:
-        """The outputs that a segmentation of `count` tiles needs, the instance maps first."""
+        """Return the outputs to request for `count` tiles, the instance maps first."""
         return [triton.InferRequestedOutput(name) for name in WANTED]
 
     def decode(self, answer: triton.InferResult, count: int) -> list[TileResult]:
-        """Split an answer into its tiles; they do not refer to the carrier any more."""
+        """Split an answer into its tiles; the results do not refer to the carrier's memory."""
         maps = self._maps(answer, count)
         nuclei, counts, tissues, releases = (answer.as_numpy(name) for name in WANTED[1:])
         return [
@@ -76,34 +76,35 @@ class Carrier:
 
 
 def read_release(answer: Any, url: str) -> Release:
-    """What the served model's configuration, a ModelConfigResponse, says is served.
+    """Read the release from the served model's configuration, a ModelConfigResponse.
 
     Raises
     ------
     ServerError
-        If it says nothing, or nothing that this client understands.
+        If the configuration does not contain a release, or one that this client cannot read.
     """
     text = answer.config.parameters[PARAMETER].string_value
     if not text:
         raise ServerError(
-            f"The server at {url} does not say what it serves: its models were made by an older "
-            "version; run `make convert` there."
+            f"The server at {url} does not describe what it serves: its models were made by an "
+            "older version; run `make convert` there."
         )
     try:
         return Release.from_dict(json.loads(text))
     except (ValueError, KeyError, TypeError, TsfdError) as error:
         raise ServerError(
-            f"The server at {url} says what it serves in words that this client does not know "
-            f"({error}): update the client."
+            f"The server at {url} describes what it serves in a form that this client does not "
+            f"know ({error}): update the client."
         ) from error
 
 
 def check_answer(answer: TileResult, release: Release, url: str) -> None:
-    """Raise ServerError unless a server answers by the release that it says it serves."""
+    """Raise ServerError unless an answer comes from the release that the server claims to serve."""
     if answer.release != release.name:
         raise ServerError(
-            f"The server at {url} says it serves {release.name} and answers by {answer.release}: "
-            "its models do not belong together; run `make convert` there, or copy them again."
+            f"The server at {url} claims to serve {release.name} but answers with "
+            f"{answer.release}: its models do not belong together; run `make convert` there, or "
+            "copy them again."
         )
 
 
@@ -111,12 +112,12 @@ def check_ready(ready: bool, url: str) -> None:
     """Raise ServerUnavailableError unless the model is ready."""
     if not ready:
         raise ServerUnavailableError(
-            f"The server at {url} is up but its model {MODEL} is not ready: its log says why."
+            f"The server at {url} is up but its model {MODEL} is not ready: see its log."
         )
 
 
 def check_contract(model: Any, url: str) -> None:
-    """Raise ServerError unless the served model's metadata keep this client's contract."""
+    """Raise ServerError unless the served model's metadata match this client's contract."""
     if VERSION not in model.versions:
         newer = max(int(version) for version in model.versions) > int(VERSION)
         raise ServerError(

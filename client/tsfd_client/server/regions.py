@@ -1,4 +1,4 @@
-"""The regions of a client: had by one request after another, known to the server, removed."""
+"""Pools of shared memory regions: registered with the server, reused by requests, removed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tsfd_client.server.shared_memory import Region, owner
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _IN_USE = "in use"
 _NO_MEMORY = "Unable to open shared memory region"
-_PATIENCE = 5.0  # seconds for requests under way when a client is closed
+_PATIENCE = 5.0  # seconds to wait for requests in flight when a client is closed
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
 
 @dataclass(eq=False)
 class _Pool:
-    """As many regions as a client has had requests under way at a time.
+    """The regions of a client, one for each request in flight.
 
     Parameters
     ----------
     connection
-        Triton's client, of either kind. What `_register` and `_unregister` return is to be awaited
-        where it is asyncio's.
+        Triton's client, synchronous or asyncio; with the latter, the results of `_register` and
+        `_unregister` must be awaited.
     url
-        Of the server, for messages.
+        Address of the server, for messages.
     headers
         Sent with every call.
     timeout
@@ -57,14 +57,14 @@ class _Pool:
 
     @contextlib.contextmanager
     def _may_be_refused(self) -> Iterator[None]:
-        """Explain a server that takes no regions, whether it cannot or must not."""
+        """Explain the error if the server cannot open regions, or is not allowed to."""
         try:
             yield
         except triton.InferenceServerException as error:
             if not any(reason in str(error.message()) for reason in (_NO_MEMORY, RESTRICTED)):
                 raise
             raise ServerError(
-                f"The server at {self.url} does not open this machine's shared memory: "
+                f"The server at {self.url} cannot open this machine's shared memory: "
                 "transport='shm' is for a server on the same machine; use transport='grpc'."
             ) from error
 
@@ -76,14 +76,14 @@ class _Pool:
 
 @dataclass(eq=False)
 class Regions(_Pool):
-    """The regions of a `Client`, for several threads."""
+    """The regions of a `Client`; thread-safe."""
 
-    _given_up: list[Region] = field(default_factory=list, init=False)  # yet to be unregistered
+    _given_up: list[Region] = field(default_factory=list, init=False)  # not yet unregistered
     _change: Condition = field(default_factory=Condition, init=False)
 
     @contextlib.contextmanager
     def region(self) -> Iterator[Region]:
-        """A region for one request. After an error it is given up: the server may yet write."""
+        """Lend a region to one request; after an error drop it, as the server may still write."""
         with self._change:
             self._busy += 1
             region = self._idle.pop() if self._idle else None
@@ -107,7 +107,7 @@ class Regions(_Pool):
                 self._change.notify()
 
     def close(self) -> None:
-        """Remove all regions, after the requests under way or some seconds."""
+        """Wait a few seconds for requests in flight, then remove all regions."""
         with self._change:
             self._closing = True
             self._change.wait_for(lambda: not self._busy, _PATIENCE)
@@ -117,9 +117,10 @@ class Regions(_Pool):
             self._let_go(region, _PATIENCE)
 
     def forget_the_dead(self) -> None:
-        """Have the server let go of regions whose client was killed.
+        """Unregister regions whose client was killed.
 
-        Should one be alive after all, in a container with processes of its own, it shares another.
+        A client may be alive unseen, in a container with a process namespace of its own; it then
+        registers a new region.
         """
         held = self.connection.get_system_shared_memory_status(
             as_json=True, headers=self.headers, client_timeout=self.timeout
@@ -130,7 +131,7 @@ class Regions(_Pool):
                 self._unregister(name)
 
     def _try_again(self) -> None:
-        """Unregister what was given up before, now that the server answers."""
+        """Unregister regions given up earlier, now that the server answers."""
         with self._change:
             given_up, self._given_up = self._given_up, []
         left = [region for region in given_up if not self._let_go(region)]
@@ -138,9 +139,9 @@ class Regions(_Pool):
             self._given_up += left
 
     def _let_go(self, region: Region, patience: float = 0.0) -> bool:
-        """Remove a region and unregister it; False while the server still uses it.
+        """Remove a region and unregister it; return False if the server still uses it.
 
-        `patience`, in seconds, is how long that is waited for. It may be called again.
+        Waits up to `patience` seconds for the server to finish. May be called again.
         """
         region.remove()
         until = time.monotonic() + patience
@@ -158,9 +159,9 @@ class Regions(_Pool):
 
 @dataclass(eq=False)
 class AsyncRegions(_Pool):
-    """The regions of an `AsyncClient`: whatever the server does, the loop goes on."""
+    """The regions of an `AsyncClient`; never blocks the loop, whatever the server does."""
 
-    _leaving: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # unregister some
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # unregistering
     _unused: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _closed: bool = field(default=False, init=False)
 
@@ -169,7 +170,7 @@ class AsyncRegions(_Pool):
 
     @contextlib.asynccontextmanager
     async def region(self) -> AsyncIterator[Region]:
-        """A region for one request. After an error it is given up: the server may yet write."""
+        """Lend a region to one request; after an error drop it, as the server may still write."""
         self._busy += 1
         self._unused.clear()
         region = self._idle.pop() if self._idle else None
@@ -181,7 +182,7 @@ class AsyncRegions(_Pool):
                     await self._register(region)
             yield region
             kept = not self._closing
-        finally:  # without an await: who is cancelled ends at once
+        finally:  # no await here: a cancelled request must end at once
             if region and kept:
                 self._idle.append(region)
             elif region:
@@ -191,7 +192,7 @@ class AsyncRegions(_Pool):
                 self._unused.set()
 
     async def close(self) -> None:
-        """Remove all regions, after the requests under way or some seconds."""
+        """Wait a few seconds for requests in flight, then remove all regions."""
         self._closing = True
         while self._idle:
             self._give_up(self._idle.pop())
@@ -206,13 +207,13 @@ class AsyncRegions(_Pool):
 
     def _give_up(self, region: Region) -> None:
         region.remove()
-        if not self._closed:  # after which there is no connection
+        if not self._closed:  # afterwards there is no connection
             task = asyncio.create_task(self._let_go(region.name))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
     async def _let_go(self, name: str) -> None:
-        """Unregister a region as soon as the server does not use it any more."""
+        """Unregister a region as soon as the server no longer uses it."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -226,14 +227,14 @@ class AsyncRegions(_Pool):
 
 
 def _is_in_use(error: triton.InferenceServerException) -> bool:
-    """Whether a server refuses to unregister a region because a request still uses it."""
+    """Whether the server refused to unregister a region because a request still uses it."""
     return _IN_USE in str(error.message())
 
 
 def are_offered(regions: Regions) -> bool:
-    """Whether a server, by its address on this machine, can open this machine's memory.
+    """Whether the server has a local address and can open this machine's shared memory.
 
-    It cannot when it runs in a container of its own, or its operator has switched it off.
+    It cannot if it runs in a container of its own, or its operator has switched this off.
     """
     if regions.url.rpartition(":")[0] not in _HERE:
         return False

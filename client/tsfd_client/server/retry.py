@@ -1,4 +1,4 @@
-"""Which failures of the server are worth another try, and what the others mean."""
+"""Retry requests that failed for a passing reason, and explain the other failures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tsfd_client.contract import MODEL
 from tsfd_client.errors import ServerError, ServerUnavailableError, TsfdError
 
 _FULL_QUEUE = "maximum queue size"
-_DEAD_BACKEND = "is not healthy"  # said of a Python backend's process, for ever
+_DEAD_BACKEND = "is not healthy"  # a Python backend's process has died; does not pass by itself
 _FORGOTTEN = "Unable to find shared memory region"  # the server has been restarted
 RESTRICTED = "This protocol is restricted"
-"""What a server says that its operator has closed to whoever sends no certain header."""
-_TOO_MANY = "too many requests"  # said by a gateway
+"""Part of Triton's message if its operator requires a header that the request lacks."""
+_TOO_MANY = "too many requests"  # from a gateway
 _NO_TLS = "handshake failed"
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
@@ -34,14 +34,14 @@ class Tries:
     Parameters
     ----------
     url
-        Where the server is.
+        Address of the server.
     patience
-        Seconds to go on after the first try.
+        Seconds to keep retrying after the first try.
 
     Attributes
     ----------
     request_id
-        What the server calls the request in its log and its spans.
+        Id of the request in the server's log and spans.
     """
 
     def __init__(self, url: str, patience: float) -> None:
@@ -51,7 +51,7 @@ class Tries:
         self._failed = 0
 
     def run(self, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask until there is an answer; raises the clear error where there will be none."""
+        """Call `ask` until it succeeds; raise an explained error if retrying is pointless."""
         while True:
             try:
                 return ask()
@@ -62,7 +62,7 @@ class Tries:
     async def run_async(
         self, ask: Callable[[], Awaitable[_Answer]], refused: Callable[[], None] | None = None
     ) -> _Answer:
-        """The same for asyncio; `refused` is called whenever another try follows."""
+        """As `run`, for asyncio; `refused` is called before every retry."""
         while True:
             try:
                 return await ask()
@@ -73,13 +73,13 @@ class Tries:
             await asyncio.sleep(pause)
 
     def _pause(self, error: triton.InferenceServerException) -> float:
-        """Seconds to wait before another try; raises the clear error where none is worth it."""
+        """Return the seconds to wait before another try; raise if retrying is pointless."""
         message = str(error.message())
         worth_it = (
             (error.status() == "StatusCode.UNAVAILABLE" and RESTRICTED not in message)
             or _TOO_MANY in message
             or _FORGOTTEN in message
-            or _DEAD_BACKEND in message  # whoever watches the server may restart it
+            or _DEAD_BACKEND in message  # a supervisor may restart the server
         )
         if not worth_it or time.monotonic() >= self._until:
             raise explain(error, self._url, self.request_id) from error
@@ -92,23 +92,23 @@ class Tries:
 def explain(
     error: triton.InferenceServerException, url: str, request_id: str | None = None
 ) -> TsfdError:
-    """The exception of the Triton client as one of this package's, with a sentence to act on."""
+    """Turn an exception of Triton's client into one of this package, with advice what to do."""
     status = str(error.status() or "").removeprefix("StatusCode.")
     message = str(error.message()).splitlines()[0] if error.message() else "no reason given"
     if RESTRICTED in message:
         return ServerError(
-            f"The server at {url} answers only requests with a certain header: give the one that "
-            f"its operator has set with --header (in Python headers=). Its words: {message}"
+            f"The server at {url} answers only requests with a certain header: pass the one set by "
+            f"its operator with --header (in Python, headers=). It says: {message}"
         )
     if _TOO_MANY in message:
         return ServerUnavailableError(
-            f"The gateway at {url} takes no more requests from this client for now: try again "
+            f"The gateway at {url} accepts no more requests from this client for now: try again "
             "later, or lower max_in_flight."
         )
     if status == "UNAVAILABLE" and _NO_TLS in message:
         return ServerUnavailableError(
-            f"No TLS with the server at {url}: it speaks none, or root_certificates did not sign "
-            "its certificate."
+            f"The TLS handshake with the server at {url} failed: either it does not use TLS, or "
+            "its certificate is not signed by root_certificates."
         )
     if status == "UNAVAILABLE" and _FULL_QUEUE in message:
         return ServerUnavailableError(
@@ -126,8 +126,8 @@ def explain(
         )
     if _DEAD_BACKEND in message:
         return ServerUnavailableError(
-            f"The server at {url} has lost a backend process and cannot answer any more: restart "
-            f"it ({message})."
+            f"The server at {url} has lost a backend process and can no longer answer: restart it "
+            f"({message})."
         )
     if status == "NOT_FOUND" or "unknown model" in message:
         return ServerError(f"The server at {url} does not serve {MODEL}: {message}")

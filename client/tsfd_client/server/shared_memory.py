@@ -1,7 +1,7 @@
-"""Tiles and instance maps through memory shared with a server on the same machine.
+"""Exchange tiles and instance maps through memory shared with a server on the same machine.
 
-Each request under way has a region of its own: tiles in front, instance maps behind. What is small
-or of unknown size (nuclei, counts, tissues) travels in the answer itself.
+Each request in flight has a region of its own: first the tiles, then the instance maps. Small
+outputs and those of unknown size (nuclei, counts, tissues) travel in the answer itself.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tsfd_client.server.protocol import Carrier
 _MAP_BYTES = TILE * TILE * 2
 _MAPS_AT = MAX_BATCH * TILE * TILE * 3
 _REGION_BYTES = _MAPS_AT + MAX_BATCH * _MAP_BYTES
-"""10.5 MB, of which only the pages that a request uses are ever allocated."""
+"""10.5 MB; only the pages that a request uses are actually allocated."""
 
 _PREFIX = "tsfd_client_"
 
 
 class Region(Carrier):
-    """Memory for one request of up to 32 tiles, under a name that no other region ever has.
+    """Memory for one request of up to 32 tiles, with a unique name.
 
     Raises
     ------
     OutputError
-        If there is no room for it.
+        If there is not enough shared memory.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Region(Carrier):
             ) from error
 
     def registration(self) -> dict[str, Any]:
-        """Arguments of the call that makes it known to a server."""
+        """Arguments of the call that registers it with a server."""
         return {"name": self.name, "key": f"/{self.name}", "byte_size": _REGION_BYTES}
 
     def outputs(self, count: int) -> list[triton.InferRequestedOutput]:
@@ -65,10 +65,10 @@ class Region(Carrier):
         return maps.copy()
 
     def remove(self) -> None:
-        """Remove its name: nobody finds it any more.
+        """Remove its name, so that nobody can open it any more.
 
-        A server that has opened it keeps its pages, and may go on writing to them, until it
-        unregisters the region.
+        A server that has opened it keeps the pages, and may still write to them, until the region
+        is unregistered.
         """
         if self._memory is not None:
             system.destroy_shared_memory_region(self._memory)
@@ -76,5 +76,5 @@ class Region(Carrier):
 
 
 def owner(name: str) -> int | None:
-    """The process that made the region of this name; None where no client of this package did."""
+    """Return the id of the process that made a region, or None if it is not from this package."""
     return int(name.removeprefix(_PREFIX).partition("_")[0]) if name.startswith(_PREFIX) else None

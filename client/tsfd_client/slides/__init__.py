@@ -1,11 +1,11 @@
-"""Runs: slides and pictures, segmented in bounded memory, resumable.
+"""Runs: segment slides and pictures in bounded memory, and resume what was stopped.
 
-many                  images, one after the other over one connection
-segment_image         an image from its file to its outputs
-options               how it is to be segmented
-pipeline              blocks are read, asked for, stitched and kept, several at a time
-concurrency           how many requests are under way; memory: what is given back
-run, lock, events     the folder of a run, who may write to it, what happened
-outputs               the files
-progress, status      how far images are; cluster: images on other machines
+many                  segment several images over one connection
+segment_image         segment one image, from its file to its outputs
+options               options of a run
+pipeline              read, segment, stitch and keep blocks, several at a time
+concurrency           limit of requests in flight; memory: return freed memory to the system
+run, lock, events     the folder of a run, its lock and its log
+outputs               write the output files
+progress, status      progress of a run; cluster: run on other machines
 """

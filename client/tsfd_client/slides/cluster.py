@@ -1,6 +1,6 @@
-"""Images on the machines of a Dask cluster that is there already: a task is an image.
+"""Segment images on an existing Dask cluster, one task per image.
 
-Images, results and the server must be at the same paths and address for every worker.
+Images and results must have the same paths on every worker, and the server the same address.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PAUSE: Final = 5.0
 
 
 def run_on_cluster(address: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs on a cluster; yields each with its result when it is done.
+    """Run jobs on a cluster; yield each with its outcome as it finishes.
 
     Parameters
     ----------
     address
-        ``tcp://host:port`` of the scheduler, or the path of its scheduler file.
+        ``tcp://host:port`` of the scheduler, or the path of a scheduler file.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def run_on_cluster(address: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Out
 
 
 def _run(job: Job) -> Outcome:
-    """On a worker: an image of a worker that died is taken over once its lock is free."""
+    """Run a job on a worker; take over a dead worker's image once its lock is free."""
     give_back()
     until = time.monotonic() + _PATIENCE
     while True:
@@ -66,6 +66,6 @@ def _run(job: Job) -> Outcome:
 def _result(future: Any) -> Outcome:
     try:
         result: Outcome = future.result()
-    except Exception as error:  # whatever a worker's death looks like to Dask
+    except Exception as error:  # Dask reports a dead worker in various ways
         return TsfdError(f"A worker failed: {error}")
     return result

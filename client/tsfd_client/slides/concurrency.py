@@ -1,8 +1,8 @@
-"""How many requests are under way: more while the server keeps up, half as many when it refuses.
+"""Limit of requests in flight: raised while the server keeps up, halved when it refuses.
 
-The rule of TCP: one more after every round whose answers came as quickly as before, half after a
-refusal. A server that is busy answers later in proportion to what waits, so that a limit far above
-what it can do buys nothing and fills its queue.
+Additive increase, multiplicative decrease, as in TCP: one more after every round whose answers came
+as quickly as before, half after a refusal. Once the server is busy, a higher limit only fills its
+queue and delays the answers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 _FIRST: Final = 2
-_SLOWER: Final = 2.0  # times the best round's latency: from here on requests only queue
+_SLOWER: Final = 2.0  # times the best round's latency: beyond this, requests only queue
 
 
 class Limit:
-    """The limit; requests run within `slot`.
+    """Limits the requests in flight; each runs within `slot`.
 
     Parameters
     ----------
     most
         Highest limit.
     changed
-        Called with the new limit and why.
+        Called with the new limit and the reason.
     """
 
     def __init__(self, most: int, changed: Callable[[int, str], None]) -> None:
@@ -40,7 +40,7 @@ class Limit:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """One request's place among those under way."""
+        """Wait for a free slot and hold it for one request."""
         async with self._free:
             await self._free.wait_for(lambda: self._running < self.limit)
             self._running += 1
@@ -52,11 +52,11 @@ class Limit:
         finally:
             async with self._free:
                 self._running -= 1
-                # Not all: of many that wait, few may go on.
+                # Wake only as many waiters as there are free slots.
                 self._free.notify(max(0, self.limit - self._running))
 
     def refused(self) -> None:
-        """Halve the limit, once for all requests that were under way together."""
+        """Halve the limit, only once for requests that were in flight together."""
         if self._refused_in_round:
             return
         self._refused_in_round = True
@@ -69,7 +69,7 @@ class Limit:
             return
         median = statistics.median(self._latencies)
         self._latencies.clear()
-        if self._refused_in_round:  # its latencies hold the waiting after the refusal
+        if self._refused_in_round:  # its latencies include the wait after the refusal
             self._refused_in_round = False
             return
         self._best = min(self._best, median)

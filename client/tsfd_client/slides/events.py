@@ -1,4 +1,4 @@
-"""What happened during a run, a line of JSON each: the one place where times are kept."""
+"""The log of a run: one line of JSON per event, with its time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ FILE = "events.jsonl"
 
 
 class Events:
-    """The log of a run, as a context manager; `write` appends a line."""
+    """Appends to the log of a run, as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / FILE
         before = path.read_bytes() if path.is_file() else b""
         self._file = path.open("a", buffering=1)
-        if before and not before.endswith(b"\n"):  # cut off by a kill
+        if before and not before.endswith(b"\n"):  # truncated when a process was killed
             self._file.write("\n")
 
     def __enter__(self) -> Self:
@@ -34,7 +34,7 @@ class Events:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """The events of a run, the earliest first; a line that was cut off by a kill is left out."""
+    """Read the events of a run, earliest first; truncated lines are skipped."""
     path = folder / FILE
     events = []
     for line in path.read_text().splitlines() if path.is_file() else []:

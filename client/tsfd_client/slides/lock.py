@@ -1,10 +1,11 @@
-"""One process at a time works on a run: a lock file whose owner shows that it lives.
+"""A lock file with a heartbeat: only one process at a time works on a run.
 
-The owner touches the file every few seconds. Whoever wants the run watches it: a lock that nobody
-has touched for a minute of the watcher's own clock is taken over, one of a dead process on the same
-machine at once; what the clocks of two machines say is never compared. An owner that cannot touch
-the file any more stops well before that. Two processes that take over at the same moment notice, at
-the latest at the next heartbeat; until then they write the same bytes, each file whole.
+The owner touches the file every few seconds. Another process that wants the run watches the file
+and takes over a lock that has not been touched for a minute by its own clock; the clocks of two
+machines are never compared. The lock of a dead process on the same machine is taken over at once.
+An owner that can no longer touch the file stops well before the minute is over. Two processes that
+take over at the same moment notice by the next heartbeat; until then they write identical files,
+each of them atomically.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tsfd_client.errors import OutputError
 
 _HEARTBEAT: Final = 5.0  # seconds
 _STALE: Final = 60.0
-_TOLERATED: Final = 30.0  # without a heartbeat that came through
+_TOLERATED: Final = 30.0  # longest time without a successful heartbeat
 _LOOKS: Final = 0.5
 _SETTLES: Final = 0.1
 
@@ -45,7 +46,7 @@ class Lock:
     Raises
     ------
     LockedError
-        On entering, if another process holds it, which is known once that has shown that it lives.
+        On entering, if another process holds the lock, as soon as its next heartbeat is seen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +62,7 @@ class Lock:
         mine = self._path.with_name(f".{self._path.name}.{self._token}")
         mine.write_text(content)
         try:
-            os.link(mine, self._path)  # appears with its content, unless there is one
+            os.link(mine, self._path)  # appears with its content; fails if the lock exists
         except FileExistsError:
             self._take_over(mine)
         finally:
@@ -73,19 +74,19 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
-        with contextlib.suppress(OSError):  # the next one finds it dead
+        with contextlib.suppress(OSError):  # the next process will find this one dead
             if self._is_ours():
                 self._path.unlink()
 
     def check(self) -> None:
-        """Say whether the run is still this process's.
+        """Raise if this process may no longer work on the run.
 
         Raises
         ------
         LockedError
-            If another process has taken it over meanwhile.
+            If another process has taken over the run.
         OutputError
-            If the lock cannot be kept alive, so that another process may.
+            If the lock cannot be kept alive, so that another process may take over.
         """
         if self._problem:
             raise self._problem
@@ -93,7 +94,7 @@ class Lock:
     def _take_over(self, mine: Path) -> None:
         _wait_until_dead(self._path)
         mine.replace(self._path)
-        time.sleep(_SETTLES)  # who did the same at the same moment has replaced it by now
+        time.sleep(_SETTLES)  # a process that did the same at the same moment is done by now
         if not self._is_ours():
             raise LockedError(f"{self._path.parent} was just taken over by another process.")
 
@@ -106,24 +107,24 @@ class Lock:
             try:
                 if not self._is_ours():
                     self._problem = LockedError(
-                        f"Another process has taken over {self._path.parent}: this one stood still "
-                        "for more than a minute."
+                        f"Another process has taken over {self._path.parent}, because this one "
+                        "was suspended for more than a minute."
                     )
                     return
                 os.utime(self._path)
                 came_through = time.monotonic()
-            except OSError as error:  # of a shared file system, it may pass
+            except OSError as error:  # may pass, on a shared file system
                 if time.monotonic() - came_through > _TOLERATED:
                     self._problem = OutputError(
                         f"{self._path} could not be renewed for {_TOLERATED:g} seconds "
-                        f"({error.strerror}): stopped, as another process may take over; the same "
-                        "command goes on from here."
+                        f"({error.strerror}): stopped, as another process may take over. Run the "
+                        "same command again to resume."
                     )
                     return
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process seems to hold the lock, by one look and this machine's clock."""
+    """Whether a process seems to hold the lock, judged once and by this machine's clock."""
     try:
         owner, (_, touched) = _look(path)
     except OSError:
@@ -132,7 +133,7 @@ def is_held(path: Path) -> bool:
 
 
 def _wait_until_dead(path: Path) -> None:
-    """Watch a lock until its owner is known to be dead; LockedError once it is known to live."""
+    """Watch a lock until its owner must be dead; raise LockedError if it shows a heartbeat."""
     seen, since = None, 0.0
     while True:
         try:
@@ -145,8 +146,8 @@ def _wait_until_dead(path: Path) -> None:
             seen, since = heartbeat, time.monotonic()
         elif heartbeat != seen:
             raise LockedError(
-                f"{path.parent} is being written by process {owner.get('pid')} on "
-                f"{owner.get('host')}: wait for it, or stop it."
+                f"{path.parent} is in use by process {owner.get('pid')} on {owner.get('host')}: "
+                "wait for it to finish, or stop it."
             )
         elif time.monotonic() - since > _STALE:
             return
@@ -154,7 +155,7 @@ def _wait_until_dead(path: Path) -> None:
 
 
 def _look(path: Path) -> tuple[dict[str, object], tuple[bytes, int]]:
-    """Who owns a lock, nothing where that cannot be understood, and what a heartbeat changes."""
+    """Read the owner of a lock, empty if unreadable, and a value that every heartbeat changes."""
     with path.open("rb") as file:
         text, touched = file.read(), os.fstat(file.fileno()).st_mtime_ns
     try:
@@ -165,7 +166,7 @@ def _look(path: Path) -> tuple[dict[str, object], tuple[bytes, int]]:
 
 
 def _has_ended(owner: dict[str, object]) -> bool:
-    """Whether the owner is a process of this machine that is gone."""
+    """Whether the owner is a process of this machine that no longer exists."""
     pid = owner.get("pid")
     here = owner.get("host") == socket.gethostname()
     return here and isinstance(pid, int) and not psutil.pid_exists(pid)

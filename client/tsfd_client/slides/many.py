@@ -1,4 +1,4 @@
-"""Many images, one after the other over one connection."""
+"""Segment many images, one after the other, over one connection."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tsfd_client.slides.progress import Report
 from tsfd_client.slides.segment_image import segment_image
 
 SERVER: Final[dict[str, Any]] = {"retry_for": 300.0, "max_in_flight": 32}
-"""Arguments of `AsyncClient` for runs, which are patient and keep many requests in flight."""
+"""Default arguments of `AsyncClient` for runs: long retries, many requests in flight."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """An image and all that is needed to segment it, on whatever machine.
+    """An image and everything needed to segment it, on any machine.
 
     Attributes
     ----------
     path, folder
-        What is read and where the results go.
+        The image, and the folder for its results.
     options
         Scale, tissue and thresholds.
     server
         Arguments of `AsyncClient`.
     release
-        What the server serves.
+        The release that the server serves.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Job:
     release: Release
 
     def run(self) -> dict[str, Any]:
-        """Segment the image over a connection of its own; returns what ``summary.json`` says.
+        """Segment the image over a connection of its own; return its ``summary.json``.
 
         Raises
         ------
@@ -58,10 +58,10 @@ class Job:
 def run_all(
     jobs: Iterable[Job], report: Report | None = None, *, bar: bool | None = None
 ) -> Generator[tuple[Job, dict[str, Any] | TsfdError]]:
-    """Segment images on one server; yields each with its ``summary.json`` or its error.
+    """Segment images on one server; yield each with its ``summary.json`` or its error.
 
-    Ends after an image for which the server is gone or the disk is full, as all others would fail
-    too. Must not be called where an event loop is running.
+    Ends early if the server is gone or the disk is full, as all other images would fail too. Must
+    not be called from a running event loop.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def run_all(
     jobs = list(jobs)
     if not jobs:
         return
-    # With a factory, the thread keeps the loop that it may have.
+    # With a loop factory, the Runner leaves the thread's current event loop alone.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loop:
         client = loop.run(_connect(jobs[0].server))
         try:
@@ -90,12 +90,12 @@ def run_all(
 
 
 def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
-    """Where the results of each image go: ``out/<its name>``.
+    """Map each image to the folder for its results, ``out/<name of the image>``.
 
     Raises
     ------
     OutputError
-        If two would go to one folder.
+        If two images would share a folder.
     """
     owners: dict[Path, Path] = {}
     for path in paths:

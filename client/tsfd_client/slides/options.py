@@ -18,16 +18,16 @@ _SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What determines the result besides the image and the server.
+    """Options that affect the result.
 
     Attributes
     ----------
     settings
-        Thresholds other than the server's.
+        Thresholds that override the server's.
     mpp
-        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
+        Micrometres per pixel of level 0, if the file does not say it or says it wrong.
     tissue
-        GeoJSON file that outlines the tissue, in pixels of level 0; by default it is found.
+        GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
     everywhere
         Segment glass, too.
     """
@@ -38,12 +38,17 @@ class RunOptions:
     everywhere: bool = False
 
     def take_whole(self, slide: Slide) -> bool:
-        """Whether to segment the whole image: small pictures show little glass."""
+        """Whether to segment the whole image, as in small pictures, which show little glass."""
         is_small = slide.is_picture and slide.area_mm2 <= _SMALL
         return self.everywhere or (is_small and self.tissue is None)
 
     def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> np.ndarray:
-        """Where to segment, bool [h, w]; `thumbnail` is the image at the scale of the masks.
+        """Return where to segment, bool [h, w].
+
+        Parameters
+        ----------
+        thumbnail
+            uint8 [h, w, 3], the whole image at the scale of tissue masks.
 
         Raises
         ------

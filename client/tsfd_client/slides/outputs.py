@@ -1,6 +1,6 @@
-"""From the blocks of an image to its outputs: joined over the seams, counted, drawn.
+"""Write the outputs of an image from its blocks.
 
-The same blocks give the same bytes: an ending that was interrupted is simply made again.
+The same blocks give the same bytes: if interrupted, the outputs are simply written again.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def write_outputs(
     *,
     whole: bool,
 ) -> int:
-    """Write what a run is for, and say that it is done.
+    """Write the outputs of a run and mark it as done.
 
     Parameters
     ----------
     run
-        All blocks of `plan` are done.
+        The run, in which all blocks of `plan` are done.
     scaled
         The image, at the network's scale.
     thumbnail
@@ -60,11 +60,11 @@ def write_outputs(
     tissue
         bool [h, w], where it was segmented.
     area
-        Of `tissue`, mm².
+        Area of `tissue`, mm².
     release
-        Which network, post-processing and thresholds found the nuclei.
+        The network, post-processing and thresholds that found the nuclei.
     whole
-        Whether it was segmented everywhere.
+        Whether the whole image was segmented.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def write_outputs(
     Raises
     ------
     ImageError
-        If a picture cannot be read any more.
+        If a picture can no longer be read.
     OSError
         If a file cannot be written.
     """
@@ -87,7 +87,7 @@ def write_outputs(
     else:
         geojson.write(parquet, run.folder / "nuclei.geojson.gz")
         _write_overview(parquet, slide, thumbnail, tissue, area, release)
-    # What was segmented despite being glass has no nuclei.
+    # Glass may have been segmented as well, but has no nuclei.
     stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
     summary.write(parquet, area, min(area, stained), scale_assumed=slide.scale_is_assumed)
     run.finish()
@@ -96,7 +96,7 @@ def write_outputs(
 
 def _write_tissue(path: Path, slide: Slide, tissue: np.ndarray, *, whole: bool) -> None:
     if slide.is_picture and whole:
-        path.unlink(missing_ok=True)  # of another run
+        path.unlink(missing_ok=True)  # left by an earlier run
         return
     with replacing(path) as partial:
         partial.write_text(json.dumps(to_geojson(tissue, slide.height, slide.width)) + "\n")
@@ -121,12 +121,11 @@ def _write_overview(
 def _write_nuclei(
     run: Run, scaled: Scaled, plan: Plan, tissue: np.ndarray, release: Release, path: Path
 ) -> None:
-    """A row group per block, then those of the seams from top to bottom.
+    """Write a row group per block, then those of the seams from top to bottom.
 
-    Tiles reach beyond the tissue; what has its centroid there is left out.
+    Tiles extend beyond the tissue; nuclei with their centroid off the tissue are left out.
     """
     slide = scaled.slide
-
     info = Info(
         *(slide.path.name, slide.width, slide.height, slide.mpp, scaled.scale, release),
         dicom_uids=slide.dicom_uids,

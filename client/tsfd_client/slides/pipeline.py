@@ -1,8 +1,8 @@
-"""The blocks of an image, several at a time: read, segmented, stitched, kept.
+"""Read, segment, stitch and keep the blocks of an image, several at a time.
 
-While the server works on the tiles of one block, the next is read and the one before is stitched.
-In memory are three blocks, whatever the size of the image. What a block's tiles cut is asked for in
-tiles between them, once they are all answered.
+While the server works on the tiles of one block, the next block is read and the previous one is
+stitched. At most three blocks are in memory, whatever the size of the image. Once all tiles of a
+block are answered, nuclei that they cut are segmented again in in-between tiles.
 """
 
 from __future__ import annotations
@@ -44,17 +44,19 @@ class Pipeline:
     Attributes
     ----------
     scaled, plan, run
-        The image at the network's scale, which of its tiles, and where the results are kept.
+        The image at the network's scale, its tiles, and where results are kept.
     lock
-        On the run: nothing is kept once another process has taken it over.
+        Lock on the run: nothing is kept once another process has taken it over.
     client
-        The server; requests under way are limited by `limit`, not by the client.
+        The server.
+    limit
+        Limits the requests in flight; the client's own limit is not used.
     release
-        What the server must answer by, its thresholds included: all blocks come from one.
+        The release that must answer all tiles, with the thresholds to request.
     progress
-        Told of every answer and every block that is kept.
+        Notified of every answer and every block that is kept.
     everywhere
-        Ask of bare glass, too.
+        Segment bare glass, too.
     """
 
     scaled: Scaled
@@ -75,7 +77,7 @@ class Pipeline:
         ImageError
             If a part of the image cannot be read.
         ServerUnavailableError, ServerError
-            If the server stopped answering, refuses, or serves another release than at the start.
+            If the server stops answering, refuses, or switches to another release.
         LockedError, OSError
             If another process has taken over the run, or a block cannot be written.
         """
@@ -121,11 +123,11 @@ class Pipeline:
         self.progress.kept(block, len(tiles), len(corners), nuclei, seconds)
 
     def _read(self, block: Block) -> tuple[np.ndarray, tuple[PlannedTile, ...]]:
-        """The pixels of a block, and the tiles to ask of."""
+        """Read the pixels of a block and choose the tiles to segment."""
         pixels = self.scaled.read(block.box.intersection(self._whole))
         if self.everywhere:
             return pixels, block.tiles
-        # The mask is coarse and has a margin; of the pixels themselves more is known.
+        # The mask is coarse and has a margin; the pixels themselves show bare glass exactly.
         mpp = self.release.mpp
         stained = (tile for tile in block.tiles if not is_glass(_cut(block, tile, pixels), mpp))
         return pixels, tuple(stained)
@@ -133,11 +135,11 @@ class Pipeline:
     async def _ask(
         self, block: Block, tiles: tuple[PlannedTile, ...], pixels: np.ndarray
     ) -> list[Version]:
-        # Within its slot to the end: no more answers are held than requests may be under way.
+        # Keep the slot to the end, so that no more answers are held than requests may be in flight.
         async with self.limit.slot():
             batch = np.stack([_cut(block, tile, pixels) for tile in tiles])
-            said = await self._nuclei([tile.corner for tile in tiles], batch)
-            return await asyncio.to_thread(_versions, tiles, said)
+            answers = await self._nuclei([tile.corner for tile in tiles], batch)
+            return await asyncio.to_thread(_versions, tiles, answers)
 
     async def _ask_between(self, corners: Sequence[Corner]) -> list[TileNuclei]:
         async with self.limit.slot():
@@ -145,7 +147,7 @@ class Pipeline:
             return await self._nuclei(corners, batch)
 
     def _read_between(self, corners: Sequence[Corner]) -> np.ndarray:
-        """The pixels of a few tiles, read again: they lie anywhere in the block."""
+        """Read the pixels of a few in-between tiles, whose block is no longer in memory."""
         boxes = (Box(y, x, y + TILE, x + TILE).intersection(self._whole) for y, x in corners)
         return np.stack([pad(self.scaled.read(box)) for box in boxes])
 
@@ -154,7 +156,7 @@ class Pipeline:
         return Box(0, 0, self.plan.height, self.plan.width)
 
     async def _nuclei(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileNuclei]:
-        """What the server says of some tiles, of which `batch` holds the pixels."""
+        """Segment tiles, of which `batch` holds the pixels, and check the answers."""
         answers = await self._answers(corners, batch)
         self._check(answers)
         self.progress.answered(len(answers))
@@ -169,13 +171,13 @@ class Pipeline:
         for answer in answers:
             if answer.release != self.release.served:
                 raise ServerError(
-                    f"The server at {self.client.url} changed from release {self.release.served} "
+                    f"The server at {self.client.url} switched from release {self.release.served} "
                     f"to {answer.release} in the middle of {self.scaled.slide.path.name}: serve "
-                    "the first again to go on."
+                    "the first one again to resume."
                 )
 
     def _keep(self, block: Block, found: list[Version], between: list[TileNuclei]) -> int:
-        """Stitch a block and write it; returns the number of its closed nuclei."""
+        """Stitch a block and write it; return the number of its closed nuclei."""
         found = replace(found, block.inner, between, self.plan.height, self.plan.width)
         closed, left_open = split(found, block.own)
         table = from_nuclei(
@@ -194,15 +196,15 @@ def _cut(block: Block, tile: PlannedTile, pixels: np.ndarray) -> np.ndarray:
     return pad(pixels[y : y + TILE, x : x + TILE])
 
 
-def _versions(tiles: Sequence[PlannedTile], said: list[TileNuclei]) -> list[Version]:
-    """What is kept of the answers: their instance maps are large."""
+def _versions(tiles: Sequence[PlannedTile], answers: list[TileNuclei]) -> list[Version]:
+    """Extract the versions from the answers, whose instance maps are too large to keep."""
     return [
-        v for tile, nuclei in zip(tiles, said, strict=True) for v in versions(nuclei, tile.inner)
+        v for tile, nuclei in zip(tiles, answers, strict=True) for v in versions(nuclei, tile.inner)
     ]
 
 
 def _first(failed: BaseException) -> BaseException:
-    """The failure that ended a group of tasks, of however deep a group."""
+    """Return the error that ended a group of tasks, unwrapped from nested groups."""
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]
     return failed

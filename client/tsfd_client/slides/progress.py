@@ -1,4 +1,4 @@
-"""How far an image is: a bar for whoever waits, and the log of the run."""
+"""Progress of an image: a progress bar, a callback and the log of the run."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tsfd_client.slides.run import Run
 from tsfd_client.stitching.blocks import Block, Plan
 
 Report = Callable[[int, int], None]
-"""Called with the tiles done and the tiles in all: more of them once nuclei were cut."""
+"""Called with the number of tiles done and the total, which grows if nuclei are cut by tiles."""
 
 
 class Progress:
-    """Shows a bar, calls a report and writes the log, as a context manager.
+    """Shows a bar, calls a callback and writes the log, as a context manager.
 
     Parameters
     ----------
     name
-        Of the image.
+        Name of the image.
     plan, run
-        What is to be done, and what is done already.
+        The tiles to segment, and the run that holds the blocks already done.
     area
-        Of what is segmented, mm².
+        Segmented area, mm².
     events
         The log.
     report
-        Called as well.
+        Callback, or None.
     bar
-        Whether to show a bar; None to show it only on a terminal.
+        Whether to show a bar; None shows it only on a terminal.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Progress:
         self._bar.close()
 
     def between(self, tiles: int) -> None:
-        """So many tiles are asked for beside the plan's."""
+        """Add in-between tiles to the total."""
         self._bar.total += tiles
 
     def answered(self, tiles: int) -> None:
-        """Tiles have been answered, or need no answer."""
+        """Count tiles as done: answered, or skipped as glass."""
         self._tiles += tiles
         area = self._area * self._tiles / self._bar.total
         speed = area / (time.monotonic() - self._began)
@@ -92,22 +92,22 @@ class Progress:
         if self._report:
             try:
                 self._report(self._tiles_before + self._tiles, self._bar.total)
-            except OSError as error:  # which must not pass for a full disk
+            except OSError as error:  # must not be taken for a full disk
                 raise RuntimeError(f"The progress callback failed: {error}") from error
 
     def kept(self, block: Block, asked: int, between: int, nuclei: int, seconds: float) -> None:
-        """A block has been kept.
+        """Log that a block has been kept.
 
         Parameters
         ----------
         asked
-            How many of its tiles the server was asked of; the others are glass.
+            Number of its tiles sent to the server; the others are glass.
         between
-            How many tiles were asked for between them.
+            Number of in-between tiles sent.
         nuclei
-            Without those that its neighbours may change.
+            Number of its nuclei, without those that other blocks may change.
         seconds
-            Since its reading began.
+            Time since reading the block began.
         """
         self._nuclei += nuclei
         self._events.write(
@@ -121,5 +121,5 @@ class Progress:
         )
 
     def limit(self, requests: int, why: str) -> None:
-        """So many requests may be under way from now on."""
+        """Log a new limit of requests in flight."""
         self._events.write("limit", requests=requests, why=why)

@@ -1,15 +1,15 @@
-"""The folder of an image's run: what it was begun with, and which blocks are done.
+"""The folder of an image's run: its facts, its blocks and its outputs.
 
-    run.json                        what decides the result; with anything else it is not resumed
+    run.json                        facts that decide the result; must be the same to resume
     blocks/r003_c012.closed.parquet nuclei that no other block can change
     blocks/r003_c012.open.parquet   versions of nuclei at the block's borders
-    origin.json                     where the image is
+    origin.json                     path of the image
     nuclei.parquet summary.json events.jsonl, and
-    of a slide    nuclei.geojson.gz overview.png tissue.geojson
-    of a picture  nuclei.geojson nuclei.csv labels.png overlay.png
-    DONE                            comes last
+    for a slide    nuclei.geojson.gz overview.png tissue.geojson
+    for a picture  nuclei.geojson nuclei.csv labels.png overlay.png
+    DONE                            written last
 
-A block is done when both of its files are there. They are removed once the run is.
+A block is done when both of its files exist. They are removed when the run is done.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether all outputs are there; what somebody has removed is made again."""
+        """Whether all outputs exist; outputs that were deleted are made again."""
         return all(any(self.folder.glob(name)) for name in self._outputs)
 
     def begin(self, facts: dict[str, Any]) -> None:
-        """Create the run, or go on with one that was begun with the same facts.
+        """Create the run, or resume one that was started with the same facts.
 
         Raises
         ------
         OutputError
-            If it was begun with others; the message names the first that differs.
+            If it was started with other facts; the message names the first that differs.
         """
         path = self.folder / "run.json"
         if path.is_file():
@@ -69,29 +69,29 @@ class Run:
         return all(path.is_file() for path in self._paths(block))
 
     def write(self, block: Block, *, closed: pa.Table, left_open: pa.Table) -> None:
-        """Keep what was found in a block.
+        """Write the nuclei of a block, which marks it as done.
 
         Parameters
         ----------
         closed
-            Table of `tsfd_client.nuclei.table`, without ids.
+            Table made by `tsfd_client.nuclei.table.from_nuclei`.
         left_open
-            Table of `tsfd_client.stitching.seams`.
+            Table made by `tsfd_client.stitching.seams.to_table`.
         """
         for path, table in zip(self._paths(block), (left_open, closed), strict=True):
             with replacing(path) as partial:
                 pq.write_table(table, partial, compression="zstd")
 
     def closed(self, block: Block) -> pa.Table:
-        """The block's nuclei that no other block can change."""
+        """Read the block's nuclei that no other block can change."""
         return pq.read_table(self._paths(block)[1])
 
     def open(self, block: Block) -> pa.Table:
-        """The block's versions of nuclei at its borders."""
+        """Read the block's versions of nuclei at its borders."""
         return pq.read_table(self._paths(block)[0])
 
     def finish(self) -> None:
-        """Say that all outputs are there, and remove the blocks."""
+        """Mark the run as done, and remove the blocks."""
         with replacing(self.folder / DONE) as partial:
             partial.touch()
         shutil.rmtree(self._blocks, ignore_errors=True)
@@ -108,22 +108,22 @@ class Run:
         except ValueError:
             begun = None
         if not isinstance(begun, dict):
-            raise OutputError(f"{path} is damaged: remove {self.folder} to begin anew.")
+            raise OutputError(f"{path} is damaged: remove {self.folder} to start afresh.")
         differing = [name for name in {**begun, **facts} if begun.get(name) != facts.get(name)]
         if differing:
             name = differing[0]
             if name == "slide":
                 raise OutputError(
-                    f"{self.folder} was begun with another image of this name: choose another "
+                    f"{self.folder} was started with another image of this name: choose another "
                     "--out, or remove the folder."
                 )
             if name == "tissue":
                 raise OutputError(
-                    f"{self.folder} was begun with another outline of the tissue: choose another "
+                    f"{self.folder} was started with another outline of the tissue: choose another "
                     "--out, or remove the folder."
                 )
             raise OutputError(
-                f"{self.folder} was begun with {name.replace('_', ' ')} "
+                f"{self.folder} was started with {name.replace('_', ' ')} "
                 f"{json.dumps(begun.get(name))}, not {json.dumps(facts.get(name))}: choose another "
                 "--out, or remove the folder."
             )

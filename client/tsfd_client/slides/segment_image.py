@@ -1,4 +1,4 @@
-"""An image from its file to its outputs: read, segmented, joined; what was done before is kept."""
+"""Segment an image from its file to its outputs, keeping blocks that are already done."""
 
 from __future__ import annotations
 
@@ -47,41 +47,41 @@ def segment_image(
     *,
     bar: bool | None = None,
 ) -> dict[str, Any]:
-    """Segment an image into a folder, or go on with it.
+    """Segment an image into a folder, or resume it.
 
     Parameters
     ----------
     path
-        Of the image; of any of its files, or their folder, for DICOM.
+        The image; for DICOM, any of its files or their folder.
     folder
-        Receives ``nuclei.parquet`` and ``summary.json``; of a slide ``nuclei.geojson.gz``,
-        ``overview.png`` and ``tissue.geojson``; of a picture ``nuclei.geojson``, ``nuclei.csv``,
+        Receives ``nuclei.parquet`` and ``summary.json``; for a slide also ``nuclei.geojson.gz``,
+        ``overview.png`` and ``tissue.geojson``; for a picture ``nuclei.geojson``, ``nuclei.csv``,
         ``labels.png`` and ``overlay.png``.
     options
-        Must be the same to go on with an image that was begun.
+        Must be the same to resume an image.
     loop, client
-        The connection to the server, and the loop in which it lives; `max_in_flight` is the most
-        requests under way at a time.
+        The connection to the server, and the loop in which it lives; the client's `max_in_flight`
+        is the most requests in flight at a time.
     release
-        What the server serves.
+        The release that the server serves.
     report, bar
         See `Progress`.
 
     Returns
     -------
     dict
-        What ``summary.json`` says.
+        Content of ``summary.json``.
 
     Raises
     ------
     ImageError
         If the image cannot be read, is a slide that does not say its scale, or has no tissue.
     ServerUnavailableError, ServerError
-        If the server cannot be reached any more, refuses, or changes to another release.
+        If the server can no longer be reached, refuses, or switches to another release.
     LockedError
         If another process works on the folder.
     OutputError
-        If the folder cannot be written, or was begun with anything else.
+        If the folder cannot be written, or was started with another image, release or options.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,26 +139,26 @@ def _segment(
             known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
             events.write("failed", error=str(known))
             raise known from error
-        except BaseException:  # Ctrl-C, or what a report has raised
+        except BaseException:  # Ctrl-C, or an error raised by the callback
             events.write("stopped")
             raise
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
-    # What pyarrow says besides is long.
+    # pyarrow's own messages are long.
     reason = os.strerror(error.errno) if error.errno else error
     kind = DiskFullError if error.errno in _FOR_ALL else OutputError
     return kind(f"Cannot write into {folder}: {reason}.")
 
 
 def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any]:
-    """What decides the result."""
+    """Everything that decides the result."""
     if options.take_whole(slide):
         tissue = "everywhere"
     elif options.tissue is None:
         tissue = "found"
     else:
-        # What cannot be used is no beginning.
+        # Raises if the outline cannot be used, before the run is created.
         read_tissue(options.tissue, slide.height, slide.width, slide.mpp)
         tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
     return {

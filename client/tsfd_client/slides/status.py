@@ -1,4 +1,4 @@
-"""How far the slides in a folder are: read from what their runs have left on the disk."""
+"""Progress of the images in a folder, read from the files of their runs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from tsfd_client.slides.lock import is_held
 LOCK: Final = "lock"
 """Name of the lock in a run's folder."""
 DONE: Final = "DONE"
-"""Name of the file that comes last."""
+"""Name of the file that marks a run as done."""
 SUMMARY: Final = "summary.csv"
 _REWRITES: Final = 5
 
 
 @dataclass(frozen=True)
 class Status:
-    """A slide's state.
+    """State of an image's run.
 
     Attributes
     ----------
     slide
         Name of its folder.
     state
-        ``"done"``, ``"running"``, ``"failed"``, or ``"stopped"``: to go on with.
+        ``"done"``, ``"running"``, ``"failed"``, or ``"stopped"``, which can be resumed.
     tiles, tiles_done
-        To be segmented, and of blocks that are kept.
+        Number of tiles to segment, and of those in blocks that are kept.
     between
-        Tiles asked for between those of the blocks that are kept.
+        Number of in-between tiles segmented for the blocks that are kept.
     nuclei
-        All of them when it is done, else those in the blocks that are kept but for their borders.
+        Number of nuclei when done; until then of those in the blocks that are kept, without their
+        borders.
     mm2
-        Area that is segmented, 0 while that is not known.
+        Area to segment, mm²; 0 while unknown.
     seconds
-        Time that was worked on it.
+        Time spent on it.
     error
-        Why it failed, or nothing.
+        Why it failed, or an empty string.
     """
 
     slide: str
@@ -57,7 +58,7 @@ class Status:
 
 
 def status_of(folder: Path) -> Status:
-    """The state of the slide whose run is in `folder`."""
+    """Return the state of the run in `folder`."""
     if not (folder / DONE).is_file():
         return _read(folder, done=False)
     path = folder / FILE
@@ -66,7 +67,7 @@ def status_of(folder: Path) -> Status:
 
 @cache
 def _read_done(folder: Path, changed: int) -> Status:
-    # A list of a thousand slides is written a thousand times, most of them done.
+    # The summary of a thousand slides is written a thousand times, with most of them done.
     return _read(folder, done=True)
 
 
@@ -75,7 +76,7 @@ def _read(folder: Path, *, done: bool) -> Status:
     kept = {event["name"]: event for event in events if event["event"] == "block"}
     starts = [number for number, event in enumerate(events) if event["event"] == "begun"]
     begun = events[starts[-1]] if starts else {}
-    # A process that was killed may have kept a block and not said so; who went on has seen it.
+    # A killed process may have kept a block without logging it; "begun" counts it on resuming.
     since = [e for e in events[starts[-1] :] if e["event"] == "block"] if starts else []
     last = events[-1] if events else {"event": "stopped"}
     finished: dict[str, Any] = next((e for e in reversed(events) if e["event"] == "done"), {})
@@ -99,22 +100,22 @@ def _read(folder: Path, *, done: bool) -> Status:
 
 
 def statuses(folder: Path) -> list[Status]:
-    """The states of all slides below `folder`, or of the one whose run it is."""
+    """Return the states of all runs below `folder`, or of `folder` if it is a run itself."""
     if (folder / FILE).is_file():
         return [status_of(folder)]
     return [status_of(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Leave in a folder why its slide could not even be begun."""
+    """Record in a folder why its image could not even be started."""
     with Events(folder) as events:
         events.write("failed", error=str(error))
 
 
 def write_summary(folder: Path) -> None:
-    """Write ``summary.csv``: the states of all slides below `folder`.
+    """Write ``summary.csv``: the states of all runs below `folder`.
 
-    Several processes may do so: whoever finds that something has changed meanwhile writes again.
+    Several processes may do so at once; each writes again if something has changed meanwhile.
     """
     for _ in range(_REWRITES):
         rows = statuses(folder)
@@ -132,7 +133,7 @@ def _write(rows: Iterable[Status], path: Path) -> None:
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:
-    """From each beginning to the last event before the next."""
+    """Sum the time from each start to the last event before the next start."""
     total, began, last = 0.0, None, 0.0
     for event in events:
         if event["event"] == "begun":

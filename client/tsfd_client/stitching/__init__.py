@@ -1,9 +1,9 @@
-"""Tiles that overlap -> the nuclei of the image.
+"""Merge the nuclei of overlapping tiles into the nuclei of the image.
 
-grid, blocks, tiling    an image is cut into tiles, and those grouped into blocks
-versions    what each tile says of its nuclei
-between     tiles asked for as well, which hold whole what others cut
-join        overlapping versions become nuclei
-seams       the same where blocks meet
+grid, blocks, tiling    cut an image into tiles and group the tiles into blocks
+versions    each tile's version of a nucleus
+between     extra tiles between the others, for nuclei that those cut
+join        merge overlapping versions into nuclei
+seams       the same across the borders of blocks
 outline     masks and their outlines
 """

@@ -1,14 +1,15 @@
-"""Tiles between tiles: what is cut is asked for once more, in a tile that holds it whole.
+"""In-between tiles: segment a cut nucleus again, in a tile that contains all of it.
 
-    wanted    versions of a block -> the tiles between its tiles that are needed
-    replace   versions that needed one -> what it says instead
+    wanted    choose the in-between tiles that a block needs
+    replace   replace cut versions by those of the in-between tiles
 
-A nucleus that reaches over the overlap of two tiles is cut by both. Mostly they agree, and its
-parts are united. Where they do not, it would end in a straight line at a tile's edge: then the tile
-midway between the two is asked for, or between the four round a corner, and its word counts.
+A nucleus that extends beyond the overlap of two tiles is cut by both. Usually the tiles agree where
+they overlap, and the parts are united. If they disagree, the nucleus would end in a straight line
+at a tile's edge. The tile midway between the two (or between the four around a corner) is then
+segmented as well, and its version is used.
 
-A block decides by its own versions alone, so that a slide comes out as an image in one piece. Where
-two blocks meet, the upper or left one asks.
+Each block decides from its own versions alone, so a slide and the same image in memory give the
+same nuclei. Where two blocks meet, the upper or left one requests the tile.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from tsfd_client.stitching.join import Nucleus, components, join
 from tsfd_client.stitching.versions import EDGE, STUB, Corner, Edges, TileNuclei, Version, versions
 
 STRAIGHT = 16
-"""Pixels in one line (4 micrometres) from which on an outline looks cut."""
+"""Length of a straight edge, in pixels, from which an outline counts as cut (4 micrometres)."""
 
 
 def wanted(found: Sequence[Version], inner: Mapping[Corner, Edges]) -> list[Corner]:
-    """The corners of the tiles between that a block asks for, sorted.
+    """Return the corners of the in-between tiles that a block needs, sorted.
 
     Parameters
     ----------
     found
-        Versions of all tiles of the block.
+        Versions from all tiles of the block.
     inner
         The edges of those tiles.
     """
     corners: set[Corner] = set()
     for component in components(found):
-        asking = [
+        cut = [
             (version, corner)
             for version in component
             if version.cut and (corner := _between(version.tile, version.box, inner[version.tile]))
         ]
-        if asking:
+        if cut:
             nuclei = join(component)
-            corners |= {c for version, c in asking if any(_ends_at(n, version) for n in nuclei)}
+            corners |= {c for version, c in cut if any(_ends_at(n, version) for n in nuclei)}
     return sorted(corners)
 
 
@@ -57,23 +58,23 @@ def replace(
     height: int,
     width: int,
 ) -> list[Version]:
-    """Replace cut versions by the nuclei that the tiles between have there.
+    """Replace cut versions by those of the in-between tiles.
 
-    A version stays if the tile between cuts most of it as well.
+    A version stays if the in-between tile cuts most of it as well.
 
     Parameters
     ----------
     found
-        Versions of all tiles of a block.
+        Versions from all tiles of a block.
     inner
         The edges of those tiles.
     between
-        The tiles that were wanted.
+        The in-between tiles chosen by `wanted`.
     height, width
-        Of the image.
+        Size of the image, pixels.
     """
     tiles = {(tile.y, tile.x): tile for tile in between}
-    said = {
+    answers = {
         corner: {v.number: v for v in versions(tile, _edges(corner, height, width))}
         for corner, tile in tiles.items()
     }
@@ -85,7 +86,7 @@ def replace(
             kept.append(version)
             continue
         shared = _shared(version, tiles[corner])
-        there = [said[corner][number] for number in shared if number in said[corner]]
+        there = [answers[corner][number] for number in shared if number in answers[corner]]
         if 2 * sum(shared[v.number] for v in there if v.cut) > np.count_nonzero(version.mask):
             kept.append(version)
         else:
@@ -94,9 +95,9 @@ def replace(
 
 
 def _between(tile: Corner, box: Box, inner: Edges) -> Corner | None:
-    """The tile that holds whole what `tile` and its neighbours cut.
+    """Return the corner of the in-between tile that contains all of a nucleus cut by `tile`.
 
-    None if the tile does not cut it, another one holds it or asks for it, or it is too large.
+    None if `tile` does not cut it, if another tile contains or requests it, or if it is too large.
     """
     top, left, bottom, right = box
     y = _start(tile[0], top, bottom, inner.top, inner.bottom)
@@ -105,7 +106,10 @@ def _between(tile: Corner, box: Box, inner: Edges) -> Corner | None:
 
 
 def _start(start: int, low: int, high: int, before: int, after: int) -> int | None:
-    """Along one axis: where the tile starts that holds what lies from `low` to `high`."""
+    """Along one axis, the start of the tile that contains `low` to `high`; None if there is none.
+
+    `before` and `after` are the overlaps with the neighbours.
+    """
     end = start + TILE
     cut_before, cut_after = before and low - start <= EDGE, after and end - high <= EDGE
     if cut_before and cut_after:
@@ -119,7 +123,7 @@ def _start(start: int, low: int, high: int, before: int, after: int) -> int | No
 
 
 def _ends_at(nucleus: Nucleus, version: Version) -> bool:
-    """Whether a nucleus ends in a straight line at an edge of a version's tile."""
+    """Whether a nucleus ends in a straight line at an edge of the version's tile."""
     tile_y, tile_x = version.tile
     rows, columns = nucleus.mask, nucleus.mask.T
     below, beside = nucleus.y + len(rows) - TILE, nucleus.x + len(columns) - TILE
@@ -132,7 +136,7 @@ def _ends_at(nucleus: Nucleus, version: Version) -> bool:
 
 
 def _begins(lines: np.ndarray, edge: int) -> bool:
-    """Whether a mask begins in a straight line at a row, or up to `EDGE` after it."""
+    """Whether a mask begins in a straight line at row `edge` or up to `EDGE` rows after it."""
     for row in range(max(0, edge), min(len(lines), edge + EDGE + 1)):
         begins = lines[row] & ~lines[row - 1] if row else lines[row]
         turns = np.flatnonzero(np.diff(begins, prepend=False, append=False))
@@ -142,13 +146,13 @@ def _begins(lines: np.ndarray, edge: int) -> bool:
 
 
 def _edges(corner: Corner, height: int, width: int) -> Edges:
-    """Those of a tile between: it cuts what lies at them unless the image ends there, too."""
+    """The edges of an in-between tile: inner unless the image ends there."""
     y, x = corner
     return Edges(y > 0, x > 0, y + TILE < height, x + TILE < width)
 
 
 def _shared(version: Version, tile: TileNuclei) -> dict[int, int]:
-    """The pixels that a version shares with each nucleus of a tile, by number."""
+    """Count the pixels that a version shares with each nucleus of a tile, by instance number."""
     top, left, bottom, right = version.box
     y0, x0 = max(top, tile.y), max(left, tile.x)
     under = tile.instance_map[y0 - tile.y : bottom - tile.y, x0 - tile.x : right - tile.x]

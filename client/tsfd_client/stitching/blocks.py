@@ -1,9 +1,9 @@
 """Which tiles of an image are segmented, and in which blocks.
 
 The tiles lie on one grid over the whole image; those without tissue are left out. A block is a
-square of 16 x 16 places of the grid, read, stitched and written as one. What its tiles cut is asked
-for again in tiles between them (`tsfd_client.stitching.between`), which reach into the blocks on
-the right and below.
+square of 16 x 16 grid cells that is read, stitched and written as one. Nuclei that its tiles cut
+are segmented again in in-between tiles (`tsfd_client.stitching.between`), which reach into the
+blocks to the right and below.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PlannedTile:
     y, x
         Upper left corner, pixels at the network's scale.
     inner
-        Where another tile goes on.
+        Overlaps with the neighbouring tiles.
     """
 
     y: int
@@ -38,7 +38,7 @@ class PlannedTile:
 
     @property
     def corner(self) -> Corner:
-        """Its place in the image."""
+        """Upper left corner in the image: y, x."""
         return self.y, self.x
 
 
@@ -49,11 +49,11 @@ class Block:
     Attributes
     ----------
     row, column
-        Its place among the blocks.
+        Position among the blocks.
     tiles
-        Those of its places that have tissue, row by row.
+        Its tiles that have tissue, row by row.
     own
-        The part of the image that no tile of another block covers, nor one between its tiles.
+        The part of the image that no tile or in-between tile of another block covers.
     """
 
     row: int
@@ -63,17 +63,17 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Such as ``r003_c012``."""
+        """Row and column, such as ``r003_c012``."""
         return f"r{self.row:03}_c{self.column:03}"
 
     @property
     def inner(self) -> dict[Corner, Edges]:
-        """The edges of its tiles."""
+        """The edges of its tiles, by corner."""
         return {tile.corner: tile.inner for tile in self.tiles}
 
     @property
     def box(self) -> Box:
-        """What its tiles cover; reaches beyond an image that is smaller than a tile."""
+        """Area covered by its tiles; extends beyond an image that is smaller than a tile."""
         ys, xs = [tile.y for tile in self.tiles], [tile.x for tile in self.tiles]
         return Box(min(ys), min(xs), max(ys) + TILE, max(xs) + TILE)
 
@@ -85,9 +85,9 @@ class Plan:
     Attributes
     ----------
     height, width
-        Of the image, pixels at the network's scale.
+        Size of the image, pixels at the network's scale.
     wanted
-        bool [rows, columns]: which places of the grid are segmented.
+        bool [rows, columns]: which tiles of the grid are segmented.
     """
 
     height: int
@@ -99,11 +99,11 @@ class Plan:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The blocks that have tiles, row by row."""
+        """The blocks that have any tiles, row by row."""
         return list(self._blocks())
 
     def rows(self) -> Iterator[tuple[list[Block], int]]:
-        """The blocks of each row, and where the tiles of the rows below it begin."""
+        """Yield the blocks of each row, and the y at which the tiles of the next row begin."""
         for first in range(0, len(self._ys), SIDE):
             blocks = [block for block in self.blocks if block.row == first // SIDE]
             below = self._ys[first + SIDE] if first + SIDE < len(self._ys) else self.height
@@ -137,21 +137,21 @@ class Plan:
 
 
 def make_plan(height: int, width: int, tissue: np.ndarray | None) -> Plan:
-    """Lay tiles over an image.
+    """Lay the grid of tiles over an image.
 
     Parameters
     ----------
     height, width
-        Of the image, pixels at the network's scale.
+        Size of the image, pixels at the network's scale.
     tissue
-        bool [h, w], the whole image at any scale, or None for everywhere.
+        bool [h, w], the whole image at any scale; None segments everything.
     """
     return Plan(height, width, touched(height, width, tissue))
 
 
 def _own(edges: tuple[int, ...], first: int, length: int) -> tuple[int, int]:
-    """Where the pixels begin and end that no tile before or after this block's covers."""
-    # The block before may ask for a tile midway to this block's first.
+    """Along one axis, begin and end of the pixels that no tile of another block covers."""
+    # The block before may request an in-between tile midway to this block's first tile.
     begin = (edges[first - 1] + edges[first]) // 2 + TILE if first else 0
     end = edges[first + SIDE] if first + SIDE < len(edges) else length
     return begin, end

@@ -1,9 +1,10 @@
-"""Versions that share pixels -> the nuclei they are of.
+"""Merge overlapping per-tile versions into nuclei.
 
-Whole versions are placed first, the most central first; a version that shares more than half of the
-smaller one's pixels with a placed nucleus is the same nucleus, unless that is a mere fragment of
-it. A nucleus that no tile holds whole is united from its parts: those that agree on the pixels both
-tiles see. In the end every nucleus is one piece without holes.
+Uncut versions are placed first, starting with the one farthest from its tile's edges. A version is
+the same nucleus as a placed one if they share more than half of the smaller one's pixels, unless
+the placed one is a mere fragment of it. A nucleus that no tile contains entirely is united from
+those of its parts that agree where their tiles overlap. In the end every nucleus is one piece
+without holes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tsfd_client.stitching.versions import Version
 
 _SAME = 0.5
 _MOSTLY = 0.6
-_SQUARE = 256  # side of the squares in which versions are looked up; any would do
+_SQUARE = 256  # side of the squares in which versions are looked up; does not affect the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,14 @@ class Nucleus:
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """What nuclei are sorted by: the corner of the box, then the first pixel."""
+        """Sort key: the upper left corner of the box, then the first pixel of the top row."""
         return self.y, self.x, int(self.mask[0].argmax())
 
 
 def components(found: Sequence[Version]) -> list[list[Version]]:
     """Group versions that share pixels, directly or through others.
 
-    Takes memory for a band of the image as high as the highest version, not for the image.
+    Memory is bounded by a band of the image as tall as the tallest version.
     """
     leader = list(range(len(found)))
 
@@ -64,7 +65,8 @@ def components(found: Sequence[Version]) -> list[list[Version]]:
             leader[i] = i = leader[leader[i]]
         return i
 
-    # Each pixel holds the last version there, from 1; those before were grouped with it.
+    # Each pixel holds the last version placed there, counted from 1, which has already been grouped
+    # with those before it.
     squares: dict[tuple[int, int], np.ndarray] = {}
     passed = None
     for i in sorted(range(len(found)), key=lambda i: found[i].y):
@@ -96,11 +98,12 @@ def components(found: Sequence[Version]) -> list[list[Version]]:
 def settle(
     found: Sequence[Version], is_final: Callable[[Version], bool] = lambda version: True
 ) -> tuple[list[Nucleus], list[Version]]:
-    """The nuclei of all components whose versions are all final, sorted by their places.
+    """Merge the components in which every version is final.
 
     Returns
     -------
     nuclei
+        Sorted by their places.
     left
         The versions of the other components.
     """
@@ -115,7 +118,7 @@ def settle(
 
 
 def join(component: Sequence[Version]) -> list[Nucleus]:
-    """The nuclei of which a component holds the versions."""
+    """Merge the versions of a component into nuclei."""
     if len(component) == 1:
         return [_as_it_is(component[0])]
     canvas = _Canvas(component)
@@ -130,7 +133,7 @@ def _as_it_is(version: Version) -> Nucleus:
 
 @dataclass(slots=True)
 class _Placed:
-    """A nucleus on the canvas: the first of its versions, and what all of them cover."""
+    """A nucleus on the canvas: its first version, and the box and area of all its versions."""
 
     version: Version
     box: Box
@@ -139,7 +142,7 @@ class _Placed:
 
 
 class _Canvas:
-    """A component while versions are placed, the best first; what is placed keeps its pixels."""
+    """Places the versions of a component in order of rank; a placed nucleus keeps its pixels."""
 
     def __init__(self, component: Sequence[Version]) -> None:
         self._y, self._x, bottom, right = reduce(Box.union, (v.box for v in component))
@@ -150,7 +153,7 @@ class _Canvas:
     def add(self, version: Version) -> None:
         box = version.box.moved(-self._y, -self._x)
         under = box.crop(self._instance_map)
-        pixels = np.bincount(under[version.mask])  # by nucleus; 0 where nothing is placed
+        pixels = np.bincount(under[version.mask])  # by nucleus; index 0 counts free pixels
         free = int(pixels[0])
         shared = {n: int(pixels[n]) for n in np.flatnonzero(pixels).tolist() if n}
         parts = [n for n in shared if self._is_part(version, n, shared[n])]
@@ -165,7 +168,7 @@ class _Canvas:
         under[version.mask & (under == 0)] = number
 
     def finish(self) -> list[Nucleus]:
-        """Make the nuclei solid and cut them out."""
+        """Make the nuclei solid and extract them."""
         if all(nucleus.whole for nucleus in self._placed.values()):
             return [_as_it_is(nucleus.version) for nucleus in self._placed.values()]
         boxes = make_solid(self._instance_map, {n: p.box for n, p in self._placed.items()})
@@ -178,7 +181,7 @@ class _Canvas:
         return nuclei
 
     def _is_part(self, version: Version, number: int, shared: int) -> bool:
-        """Whether both are cut parts of one nucleus: in the version's tile they agree."""
+        """Whether both are cut parts of one nucleus, judged by their overlap in the tile."""
         nucleus = self._placed[number]
         if not (version.cut and nucleus.version.cut):
             return False
@@ -189,7 +192,7 @@ class _Canvas:
         return shared > _SAME * seen
 
     def _unite(self, parts: list[int], box: Box, free: int) -> int:
-        """Join nuclei and a version that fills `free` pixels between them; returns the id."""
+        """Unite nuclei with a version that adds `free` pixels; return the id they keep."""
         keeper, *others = parts
         nucleus = self._placed[keeper]
         for number in others:
@@ -204,11 +207,11 @@ class _Canvas:
         return keeper
 
     def _is_known(self, shared: dict[int, int], free: int) -> bool:
-        """Whether a version is a nucleus it shares pixels with, or lies mostly in several."""
+        """Whether a version is a nucleus already placed, or lies mostly within several."""
         if not shared:
             return False
         most = max(shared, key=lambda number: shared[number])
         area = free + sum(shared.values())
-        # Where most of a version is free, what was placed is a fragment and does not speak for it.
+        # If most of the version is free, the placed nucleus is only a fragment of it.
         same = shared[most] > _SAME * min(area, self._placed[most].area) and free < _MOSTLY * area
         return same or free <= _SAME * area

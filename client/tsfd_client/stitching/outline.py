@@ -1,7 +1,7 @@
-"""Outlines along the edges of pixels, and masks that have a simple one.
+"""Outlines along pixel edges, and masks whose outline is a simple polygon.
 
-A mask that is one 4-connected piece without holes has exactly one outline, which meets itself
-nowhere: a valid polygon whose pixels are the mask's.
+A mask that is one 4-connected piece without holes has exactly one outline. It never crosses itself,
+so it is a valid polygon, and it encloses exactly the pixels of the mask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tsfd_client.pixels.box import Box
 def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box]:
     """Make every instance one 4-connected piece without holes, in place.
 
-    The largest piece stays. Its holes are filled; a nucleus inside one becomes part of the nucleus
+    Keeps the largest piece and fills its holes; a nucleus inside a hole becomes part of the nucleus
     around it.
 
     Parameters
@@ -23,12 +23,12 @@ def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box
     instance_map
         int [H, W]; 0 is background.
     boxes
-        By id: a box that holds all pixels of the instance, of which there is at least one.
+        By id: a box that contains all pixels of the instance. No instance is empty.
 
     Returns
     -------
     dict
-        By id, in the same order: the smallest box of each instance that is left.
+        By id, in the same order: the smallest box of each instance that remains.
     """
     solid: dict[int, Box] = {}
     for number, box in boxes.items():
@@ -41,7 +41,7 @@ def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box
         x, y, width, height = (int(value) for value in stats[largest, : cv2.CC_STAT_AREA])
         solid[number] = Box(y, x, y + height, x + width).moved(box.top, box.left)
 
-    # Only now: a whole piece lies inside a hole or outside, never half.
+    # After the first loop each instance is one piece, which lies entirely inside a hole or outside.
     for number in boxes:
         if number not in solid:
             continue
@@ -55,7 +55,7 @@ def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box
 
 
 def solid_piece(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """The largest 4-connected piece of a mask, its holes filled.
+    """Return the largest 4-connected piece of a mask with its holes filled.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ def solid_piece(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
     y, x
         Upper left corner of the piece's smallest box.
     piece
-        bool, fills that box.
+        bool [h, w], the size of that box.
     """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     mask = mask[y : y + height, x : x + width]
-    # Nearly all masks are solid already: one piece and the outside are all there is.
+    # Nearly all masks are solid already: one piece and the outside fill the whole frame.
     framed = _framed(mask)
     outside, *_ = cv2.floodFill(framed, None, (0, 0), 2)
     piece, *_ = cv2.floodFill(framed, None, (1 + int(mask[0].argmax()), 1), 2)
@@ -83,7 +83,7 @@ def solid_piece(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
 
 
 def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
-    """Corners of the outline of a mask along its pixels' edges.
+    """Trace the outline of a mask along its pixels' edges.
 
     Parameters
     ----------
@@ -95,10 +95,10 @@ def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
     Returns
     -------
     ndarray
-        int32 [k, 2]; x, y. Open: the first corner does not repeat.
+        int32 [k, 2]; x, y of the corners. Open: the first corner is not repeated.
     """
-    # Doubled, a pixel has a pixel for each of its corners. The border through those visits all
-    # corners of the outline in turn, a concave one twice.
+    # At twice the size, each corner of a pixel is a pixel of its own. The border through these
+    # visits all corners of the outline in turn, a concave one twice.
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     (border,), _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corners = (border[:, 0] + 1) // 2
@@ -108,7 +108,7 @@ def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
 
 
 def _holes(mask: np.ndarray) -> np.ndarray:
-    """Pixels that no 4-connected path outside the mask joins to the outside."""
+    """Pixels enclosed by the mask: no 4-connected path leads from them to the outside."""
     framed = _framed(mask)
     cv2.floodFill(framed, None, (0, 0), 1)
     return np.asarray(framed[1:-1, 1:-1] == 0)

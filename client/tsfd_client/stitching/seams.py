@@ -1,11 +1,11 @@
-"""Blocks of tiles stitched one by one, and what crosses their seams in a pass of its own.
+"""Stitch blocks one by one, then the nuclei that cross the seams between them.
 
-    split        versions of a block's tiles -> its final nuclei, and versions left to the seams
-    join_seams   versions left to the seams, row of blocks by row of blocks -> final nuclei
-    to_table, from_table   versions as a table for a file, and back
+    split        stitch a block; leave versions at its borders to the seam pass
+    join_seams   stitch the versions left to the seam pass, one row of blocks at a time
+    to_table, from_table   convert versions to a table for a file, and back
 
-Together they give exactly the nuclei of all versions joined at once, whatever the order of blocks
-and however large a nucleus: versions that share no pixels decide nothing about each other.
+The result is exactly that of joining all versions at once, whatever the order of the blocks and
+the size of a nucleus, because versions that share no pixels do not affect each other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCHEMA = pa.schema(
         ("x", pa.int32()),
         ("height", pa.uint16()),
         ("width", pa.uint16()),
-        ("mask", pa.binary()),  # row by row, eight pixels a byte
+        ("mask", pa.binary()),  # row by row, eight pixels per byte
         ("margin", pa.uint16()),
         ("nucleus_class", pa.uint8()),
         ("class_prob", pa.float32()),
@@ -38,12 +38,12 @@ _SCHEMA = pa.schema(
 
 
 def split(found: Sequence[Version], own: Box) -> tuple[list[Nucleus], list[Version]]:
-    """Stitch what is decided within a block.
+    """Stitch the nuclei of a block that no other block can change.
 
     Parameters
     ----------
     found
-        Versions of all tiles of the block.
+        Versions from all tiles of the block.
     own
         The pixels that no tile of another block covers.
 
@@ -52,25 +52,25 @@ def split(found: Sequence[Version], own: Box) -> tuple[list[Nucleus], list[Versi
     closed
         Final nuclei, sorted by their places.
     open
-        Versions that other blocks' versions may share pixels with, and those that share pixels with
-        them: left to the seam pass.
+        Versions left to the seam pass: those that may overlap other blocks' versions, and those
+        that overlap them in turn.
     """
     return settle(found, partial(_is_inside, own))
 
 
 def join_seams(rows: Iterable[tuple[Iterable[Version], int]]) -> Iterator[Nucleus]:
-    """Stitch what was left to the seams; in memory is one row of blocks.
+    """Stitch the versions left to the seam pass, with one row of blocks in memory at a time.
 
     Parameters
     ----------
     rows
-        Of each row of blocks, from top to bottom: its open versions, and the y at which the tiles
-        of the rows below it begin (any for the last). Taken one by one.
+        For each row of blocks, from top to bottom: its open versions, and the y at which the tiles
+        of the next row begin (any value for the last row). Consumed lazily.
 
     Yields
     ------
     Nucleus
-        As soon as no later version can touch it; those of a row sorted by their places.
+        Each as soon as no later version can touch it; within a row, sorted by their places.
     """
     waiting: list[Version] = []
     for row, below in rows:
@@ -81,7 +81,7 @@ def join_seams(rows: Iterable[tuple[Iterable[Version], int]]) -> Iterator[Nucleu
 
 
 def to_table(found: Sequence[Version]) -> pa.Table:
-    """Versions as a table, one per row."""
+    """Convert versions to a table, one row each."""
     columns = [
         [version.tile[0] for version in found],
         [version.tile[1] for version in found],
@@ -100,7 +100,7 @@ def to_table(found: Sequence[Version]) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> Iterator[Version]:
-    """The versions of `to_table`, equal to those that went in."""
+    """Restore the versions from a table made by `to_table`."""
     columns = [table[name].to_pylist() for name in _SCHEMA.names]
     for tile_y, tile_x, number, y, x, height, width, mask, *rest in zip(*columns, strict=True):
         bits = np.frombuffer(mask, np.uint8)

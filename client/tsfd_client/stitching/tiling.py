@@ -1,4 +1,4 @@
-"""An image in memory at the network's scale, cut into tiles."""
+"""Tiles of an image in memory, at the network's scale."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiling:
-    """An image at the network's scale and how it is cut.
+    """An image at the network's scale and the plan of its tiles.
 
     Attributes
     ----------
     image
         uint8 [H, W, 3] at the network's scale.
     mpp
-        That scale, micrometres per pixel.
+        The network's scale, micrometres per pixel.
     shape, given_mpp
-        Height, width and scale of the image as it was given.
+        Height, width and scale of the original image.
     scale
-        Pixels of the image given per pixel of the network.
+        Pixels of the original image per pixel of the network.
     plan
         The tiles, in blocks.
     tissue
-        bool [h, w], the whole image at any scale: only there it is segmented. None for everywhere.
+        bool [h, w], the whole image at any scale: where to segment. None segments everything.
     """
 
     image: np.ndarray
@@ -53,7 +53,7 @@ class Tiling:
     tissue: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[Tile]:
-        """The tiles to be asked of: where tissue is told from glass, those with anything on it."""
+        """Yield the tiles to segment; with a tissue mask, tiles of bare glass are skipped."""
         for block in self.plan.blocks:
             for planned in block.tiles:
                 tile = self.tile(planned.y, planned.x)
@@ -61,14 +61,14 @@ class Tiling:
                     yield tile
 
     def tile(self, y: int, x: int) -> Tile:
-        """The tile whose upper left corner is given, wherever it lies in the image."""
+        """Return the tile with this upper left corner, on the grid or off it."""
         return Tile(y, x, pad(self.image[y : y + TILE, x : x + TILE]))
 
 
 def tiling(
     image: np.ndarray, mpp: float, target: float, tissue: np.ndarray | None = None
 ) -> Tiling:
-    """Check an image, resample it to the network's scale and lay out its tiles.
+    """Check an image, resample it to the network's scale and plan its tiles.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def tiling(
     target
         Micrometres per pixel of the network.
     tissue
-        bool [h, w], the whole image at any scale, or None for everywhere.
+        bool [h, w], the whole image at any scale; None segments everything.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _check(image: np.ndarray, mpp: float | None) -> None:
         )
     if image.ndim == 3 and image.shape[2] == 4:
         raise ImageError(
-            f"The image has four channels {image.shape}: leave the alpha channel out, "
+            f"The image has four channels {image.shape}: drop the alpha channel with "
             "image[..., :3]."
         )
     if image.ndim != 3 or image.shape[2] != 3:

@@ -1,8 +1,8 @@
-"""What each tile says of its nuclei: versions, of which neighbouring tiles hold several each.
+"""Each tile's versions of the nuclei; where tiles overlap, a nucleus has several.
 
-A nucleus that ends at a tile's inner edge is cut there. What reaches less than seven eighths of the
-overlap into the tile lies where both tiles see, and is left to the neighbour, which holds it whole.
-What reaches further is cut there, too: see `tsfd_client.stitching.between`.
+A nucleus that ends at an inner edge of a tile is cut there. If it extends less than seven eighths
+of the overlap into the tile, it is a stub and is dropped: the neighbour contains all of it. If it
+extends further, the neighbour cuts it, too: see `tsfd_client.stitching.between`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.outline import solid_piece
 
 STUB = 0.875
-"""Share of the pixels that two tiles share: what reaches no further is left to the neighbour."""
+"""Fraction of the overlap; a cut nucleus that extends less far is left to the neighbour."""
 EDGE = 2
-"""Pixels from a tile's edge at which a nucleus ends there: few masks fill it to the very edge."""
+"""Pixels from a tile's edge within which a nucleus counts as cut; few masks reach the very edge."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ Corner = tuple[int, int]
 
 
 class Edges(NamedTuple):
-    """Pixels that a tile shares with the one that goes on beyond each edge; 0 where none does.
+    """Pixels that a tile shares with its neighbour across each edge.
 
-    An edge is inner where another tile goes on.
+    0 where there is no neighbour; an edge with one is called inner.
     """
 
     top: int
@@ -69,7 +69,7 @@ class Version:
     tile
         Upper left corner of the tile in the image: y, x.
     number
-        Of the instance in the tile.
+        Instance number in the tile.
     y, x
         Upper left corner of the mask in the image.
     mask
@@ -93,7 +93,7 @@ class Version:
 
     @property
     def box(self) -> Box:
-        """Where it is in the image."""
+        """Bounding box in the image."""
         height, width = self.mask.shape
         return Box(self.y, self.x, self.y + height, self.x + width)
 
@@ -104,22 +104,22 @@ class Version:
 
     @property
     def rank(self) -> tuple[int, ...]:
-        """The smallest is placed first; no two versions have the same."""
+        """Sort key, unique to each version: the lowest is placed first."""
         order = int(np.count_nonzero(self.mask)) if self.cut else self.margin
         return (self.cut, -order, self.y, self.x, *self.tile, self.number)
 
 
 def inner_edges(corners: Iterable[Corner]) -> dict[Corner, Edges]:
-    """The inner edges of the tiles of a grid, of which some may be missing.
+    """Find the inner edges of the tiles of a grid, some of which may be missing.
 
     Parameters
     ----------
     corners
-        Upper left corners of the tiles at hand: y, x.
+        Upper left corners of the tiles that are present: y, x.
     """
     by_row = sorted(corners)
     by_column = sorted(by_row, key=lambda corner: corner[1])
-    # Of each tile the one that goes on below it, and the one to its right.
+    # For each tile, its neighbours below and to the right.
     below = {a: b for a, b in pairwise(by_column) if a[1] == b[1] and b[0] - a[0] < TILE}
     beside = {a: b for a, b in pairwise(by_row) if a[0] == b[0] and b[1] - a[1] < TILE}
     above, before = ({b: a for a, b in pairs.items()} for pairs in (below, beside))
@@ -132,10 +132,10 @@ def _shared(corner: Corner, other: Corner | None) -> int:
 
 
 def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
-    """What a tile says of each of its nuclei, stubs left out."""
+    """Yield a tile's versions of its nuclei, without stubs."""
     boxes = tile.nuclei[:, X_MIN : Y_MAX + 1].astype(np.int32)
     x0, y0, x1, y1 = boxes.T
-    # How far from each inner edge each nucleus begins and ends.
+    # Distance from each inner edge at which each nucleus begins and ends.
     shared = np.array(inner, int)[:, None]
     is_inner = shared[:, 0] > 0
     begins = np.array([y0, x0, TILE - y1, TILE - x1])[is_inner]

@@ -1,6 +1,11 @@
-"""Slides and their nuclei as a web map.
+"""Show images and their nuclei as a web map.
 
-zooms      which zooms show what
-mvt        polygons as a vector tile
-outlines   the nuclei of a slide as vector tiles: nuclei.pmtiles
+zooms      zoom levels of the map
+mvt        encode polygons as a vector tile
+outlines   outlines of nuclei as vector tiles, nuclei.pmtiles
+points     centroids of nuclei, nuclei.bin
+pixels     the image as map tiles, slide.pmtiles
+results    results in a folder, and the data that the page needs of each
+compare    compare two results of one image
+app, site  the page as a local web application, or as a folder for a web server
 """

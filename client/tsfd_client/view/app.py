@@ -1,7 +1,7 @@
 """The page as a web application for this machine: ``tsfd view``.
 
-Whoever knows the token of the printed address sees the results, nobody else: other users of the
-machine reach its ports, too, and so do pages of other sites in the user's own browser.
+Only those who know the token in the printed address can see the results: the machine's other users
+can reach its ports, too, and so can pages of other sites in the user's own browser.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _HEADERS: Final = {
 
 
 def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
-    """The page over some results.
+    """Make the web application that shows some results.
 
     Parameters
     ----------
     results
-        No two of one name.
+        Results with distinct names.
     token
-        What a browser must show once, as ``/?token=...``.
+        Secret that a browser must present once, as ``/?token=...``.
     hosts
-        Values of the Host header that are answered.
+        Accepted values of the Host header.
     """
     named = {result.name: result for result in results}
 
@@ -116,7 +116,7 @@ def _refuse(request: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """Lets through who addresses this machine and has shown the token; adds the headers."""
+    """Admits requests to this machine that carry the token; adds the security headers."""
 
     def __init__(self, app: ASGIApp, token: str, hosts: set[str]) -> None:
         self._app = app
@@ -140,17 +140,19 @@ class _Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         if request.headers.get("host") not in self._hosts:
-            return PlainTextResponse("This page is for the machine that it runs on.", 421)
+            return PlainTextResponse(
+                "This page can only be opened on the machine that serves it.", 421
+            )
         shown = [
             *parse_qs(request.url.query).get("token", []),
             *(morsel.value for morsel in self._cookies(request)),
         ]
         if any(secrets.compare_digest(self._token.encode(), text.encode()) for text in shown):
             return None
-        return PlainTextResponse("Open the address that `tsfd view` has printed.", 403)
+        return PlainTextResponse("Open the address that `tsfd view` printed.", 403)
 
     def _welcome(self, request: Request) -> Response | None:
-        """Keep the token out of the address that the user may share or bookmark."""
+        """Move the token into a cookie, so that it is not in an address that users share."""
         if "token" not in parse_qs(request.url.query):
             return None
         answer = RedirectResponse(request.url.path, 303)
@@ -163,5 +165,5 @@ class _Guard:
 
     @staticmethod
     def _name(request: Request) -> str:
-        """Cookies are shared by all ports of a host."""
+        """Name of the cookie; includes the port, because cookies are shared by all ports."""
         return f"{_COOKIE}-{request.url.port or 80}"

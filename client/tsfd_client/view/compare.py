@@ -1,7 +1,7 @@
-"""Two results of one image, nucleus by nucleus.
+"""Compare two results of one image, nucleus by nucleus.
 
-Nuclei match where their intersection over union is above a half, so that each has at most one
-partner (Kirillov et al., Panoptic Segmentation, CVPR 2019).
+Nuclei match if their intersection over union exceeds one half, so that each has at most one partner
+(Kirillov et al., Panoptic Segmentation, CVPR 2019).
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from tsfd_client.release import NucleusClass
 from tsfd_client.settings import Settings
 from tsfd_client.view.results import COMPARISON, Result
 
-_SIDE: Final = 2048  # of what is drawn at once
+_SIDE: Final = 2048  # pixels: side of the squares drawn at a time
 _ONLY_A, _ONLY_B, _OTHER = 1, 2, 3
 _COLOURS: Final = ((230, 50, 30), (0, 114, 255), (245, 225, 40))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two results say of the same nuclei.
+    """The matched nuclei of two results.
 
     Attributes
     ----------
     a, b
         The results.
     classes
-        Names of all classes that either knows, that of the background first.
+        Names of the classes of either result, starting with the background.
     classes_a, classes_b
-        uint8 [n], uint8 [m]: the class of each nucleus, by its place among them.
+        uint8 [n], uint8 [m]: the class of each nucleus, as an index into `classes`.
     partners_a
-        int64 [n]: the row of b's nucleus that each of a's matches, -1 for none.
+        int64 [n]: for each nucleus of a, the row of its match in b, -1 for none.
     """
 
     a: Result
@@ -63,14 +63,14 @@ class Comparison:
 
     @property
     def partners_b(self) -> np.ndarray:
-        """int64 [m]: the row of a's nucleus that each of b's matches, -1 for none."""
+        """For each nucleus of b, the row of its match in a, -1 for none; int64 [m]."""
         partners = np.full(len(self.classes_b), -1)
         matched = np.flatnonzero(self.partners_a >= 0)
         partners[self.partners_a[matched]] = matched
         return partners
 
     def changes(self) -> np.ndarray:
-        """int64 [k, k]: nuclei of a's class i and b's class j; 0 where it has none of them."""
+        """Count nuclei of class i in a and class j in b, int64 [k, k]; class 0 is no match."""
         is_new = self.partners_b < 0
         mine = np.concatenate([self.classes_a, np.zeros(is_new.sum(), np.uint8)])
         theirs = np.concatenate([self.classes_in_b(), self.classes_b[is_new]])
@@ -79,21 +79,21 @@ class Comparison:
         return table
 
     def classes_in_b(self) -> np.ndarray:
-        """uint8 [n]: the class that b gives to each of a's nuclei, 0 where it has none."""
+        """Class in b of each nucleus of a, 0 for no match; uint8 [n]."""
         classes = np.zeros(len(self.classes_a), np.uint8)
         matched = self.partners_a >= 0
         classes[matched] = self.classes_b[self.partners_a[matched]]
         return classes
 
     def names(self) -> tuple[str, str]:
-        """What to call the results: their folders, with those above where both have one name."""
+        """Names of the results: their folders, with the parents if both have the same name."""
         a, b = self.a.folder, self.b.folder
         if a.name != b.name:
             return a.name, b.name
         return f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}"
 
     def text(self) -> str:
-        """The table, to be read by people."""
+        """Format the comparison as a text table."""
         table = self.changes()
         a, b = self.names()
         rows: list[tuple[str, ...]] = [("class", a, b, "both", f"only {a}", f"only {b}")]
@@ -117,7 +117,7 @@ def compare(a: Result, b: Result) -> Comparison:
     Raises
     ------
     OutputError
-        If one of them is not finished or damaged, or they are of different images or scales.
+        If one of them is not finished or damaged, or their images or scales differ.
     """
     for result in (a, b):
         if (result.folder / COMPARISON).is_file():
@@ -126,19 +126,21 @@ def compare(a: Result, b: Result) -> Comparison:
     origins = Origin.read(a.folder), Origin.read(b.folder)
     known = [origin.fingerprint for origin in origins if origin]
     if len(set(known)) > 1 or _frame(infos[0]) != _frame(infos[1]):
-        raise OutputError(f"{a.folder} and {b.folder} are not of one image at one scale.")
-    # Releases may know different classes.
+        raise OutputError(
+            f"{a.folder} and {b.folder} are not results of the same image at the same scale."
+        )
+    # Releases may have different classes.
     names = tuple(dict.fromkeys(name for info in infos for name in info.release.class_names))
     classes_a, classes_b = (_classes(result.nuclei, names) for result in (a, b))
     partners = np.full(len(classes_a), -1)
-    with reading(f"{a.folder} or {b.folder}"):  # whose bytes can be read and mean nothing
+    with reading(f"{a.folder} or {b.folder}"):  # files may be readable but make no sense
         matched = match(a.nuclei, b.nuclei)
         partners[matched[:, 0] - 1] = matched[:, 1] - 1
     return Comparison(a, b, names, classes_a, classes_b, partners)
 
 
 def match(a: Path, b: Path) -> np.ndarray:
-    """Nuclei of two tables whose intersection over union is above a half: int64 [k, 2], ids."""
+    """Match nuclei of two tables by intersection over union > 0.5; returns ids, int64 [k, 2]."""
     keys, pixels = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for (_, _, in_a), (_, _, in_b) in zip(draw(a, _SIDE), draw(b, _SIDE), strict=True):
         if in_a is None or in_b is None:
@@ -149,7 +151,7 @@ def match(a: Path, b: Path) -> np.ndarray:
         )
         keys.append(found)
         pixels.append(times)
-    # A pair may have met in several squares.
+    # A pair may overlap in several squares.
     pairs, which = np.unique(np.concatenate(keys), return_inverse=True)
     common = np.bincount(which, np.concatenate(pixels), len(pairs))
     ids = np.stack([pairs >> np.uint64(32), pairs & np.uint64(2**32 - 1)], axis=1).astype(np.int64)
@@ -159,12 +161,12 @@ def match(a: Path, b: Path) -> np.ndarray:
 
 
 def write(comparison: Comparison, folder: Path) -> None:
-    """Write the nuclei in which two results differ as a result, for the page.
+    """Write the nuclei in which two results differ, as a result that the page can show.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or `folder` holds something else.
+        If it cannot be written, or `folder` contains something else.
     """
     a, b = comparison.a, comparison.b
     name_a, name_b = comparison.names()
@@ -184,7 +186,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     }
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():
-            raise OutputError(f"{folder} holds something else: choose another folder.")
+            raise OutputError(f"{folder} contains something else: choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         with Writer(folder / "nuclei.parquet", info) as writer:
             for path, kinds in ((a.nuclei, kinds_a), (b.nuclei, kinds_b)):
@@ -201,7 +203,7 @@ def write(comparison: Comparison, folder: Path) -> None:
 def _copy(
     path: Path, kinds: np.ndarray, names: Sequence[str], write: Callable[[pa.Table], None]
 ) -> None:
-    """Pass the nuclei of a table on that are of a kind, under its name."""
+    """Copy the nuclei of a table whose kind is not 0, with the kind's name as their class."""
     begin = 0
     for table in read_batches(path):
         of = kinds[begin : begin + len(table)]
@@ -224,7 +226,7 @@ def _frame(info: Info) -> tuple[int, int, float, float]:
 
 
 def _pixels(parquet: Path) -> np.ndarray:
-    """Areas of a table's nuclei in pixels of its label image, int64 [n]."""
+    """Areas of a table's nuclei, in pixels of the label image; int64 [n]."""
     info, areas = read_info(parquet), np.empty(count(parquet), np.float64)
     begin = 0
     for table in read_batches(parquet, ["area_um2"]):

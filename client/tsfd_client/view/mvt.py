@@ -1,7 +1,7 @@
-"""Polygons as a Mapbox vector tile, many at a time.
+"""Encode polygons as a Mapbox vector tile (specification 2.1), vectorised.
 
-Names apart, a tile is a run of variable-length integers, tags and lengths included: those of all
-features are laid out in one array and become bytes at once (vector tile specification 2.1).
+Apart from names, a tile is a sequence of variable-length integers, including tags and lengths.
+Those of all features are laid out in one array and encoded together.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 MOST = 127
-"""Attributes are whole numbers up to this, so that each takes one byte."""
+"""Largest value of an attribute, so that each takes one byte."""
 
-# Fields of the messages, as protocol buffers write them before their values.
+# Keys of the fields in the protocol buffer messages.
 _LAYER, _FEATURE = 0x1A, 0x12
 _NAME, _KEY, _VALUE, _EXTENT, _VERSION = 0x0A, 0x1A, 0x22, 0x28, 0x78
 _ID, _TAGS, _TYPE, _GEOMETRY = 0x08, 0x12, 0x18, 0x22
@@ -27,24 +27,24 @@ def encode(
     offsets: np.ndarray,
     points: np.ndarray,
 ) -> bytes:
-    """A tile with one layer of polygons.
+    """Encode a tile with one layer of polygons.
 
     Parameters
     ----------
     name
-        Of the layer.
+        Name of the layer.
     extent
         Units along a side of the tile.
     ids
         int64 [n], not negative.
     attributes
-        Of the polygons, by name: whole numbers [n] from 0 to `MOST`.
+        Attributes of the polygons by name: integers [n] from 0 to `MOST`.
     offsets
         int64 [n + 1]; ring i is ``points[offsets[i] : offsets[i + 1]]``, of three or more points.
     points
-        int64 [m, 2]; x, y in units of the tile, beyond which rings may reach. Rings are open.
+        int64 [m, 2]; x, y in units of the tile. Rings are open and may extend beyond the tile.
     """
-    values = [(_VALUE, 2, 0x28, value) for value in range(MOST + 1)]  # that of index i is i
+    values = [(_VALUE, 2, 0x28, value) for value in range(MOST + 1)]  # index i holds the value i
     layer = b"".join(
         [
             _text(_NAME, name),
@@ -66,8 +66,8 @@ def _features(
     firsts = np.zeros(len(points), bool)
     firsts[offsets[:-1]] = True
     steps = np.diff(points, axis=0, prepend=points[:1] * 0)
-    steps[firsts] = points[firsts]  # from the tile's corner
-    steps = (steps << 1) ^ (steps >> 63)  # small ones of either sign are small numbers
+    steps[firsts] = points[firsts]  # relative to the tile's corner
+    steps = (steps << 1) ^ (steps >> 63)  # zigzag encoding
 
     tags = np.empty((len(ids), 2 * len(attributes)), np.int64)
     tags[:, ::2] = np.arange(len(attributes))
@@ -104,7 +104,7 @@ def _text(field: int, text: str) -> bytes:
 
 
 def _width(values: np.ndarray) -> np.ndarray:
-    """Bytes that each number takes, int64."""
+    """Bytes that each number takes as a varint, int64."""
     width = np.ones(values.shape, np.int64)
     for bits in range(7, 63, 7):
         larger = values >= 1 << bits
@@ -115,7 +115,7 @@ def _width(values: np.ndarray) -> np.ndarray:
 
 
 def _varints(values: np.ndarray) -> np.ndarray:
-    """Numbers int64 [n], not negative, seven bits to a byte, the least first: uint8."""
+    """Encode non-negative numbers, int64 [n], as varints, uint8: 7 bits a byte, lowest first."""
     width = _width(values)
     ends = np.cumsum(width)
     content = np.empty(ends[-1], np.uint8)

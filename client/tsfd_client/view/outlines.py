@@ -1,8 +1,8 @@
-"""Outlines of a slide's nuclei as vector tiles: ``nuclei.pmtiles``.
+"""Outlines of nuclei as vector tiles: ``nuclei.pmtiles``.
 
-A nucleus is in every tile that its box touches, whole: a map draws of it what lies in the tile.
-From `Zooms.exact` on its outline has all its corners, at `Zooms.fine` fewer: the farther away, the
-more nuclei a screen shows. The zooms before that show densities, which a page counts from the
+Every tile that a nucleus's box touches contains the whole outline; the map clips it to the tile.
+From `Zooms.exact` on, outlines have all their corners; at `Zooms.fine` they are simplified, because
+a screen shows more nuclei there. Lower zooms show densities, which the page computes from the
 centroids.
 """
 
@@ -31,15 +31,16 @@ from tsfd_client.view.zooms import Zooms
 
 LAYER: Final = "nuclei"
 _EXTENT: Final = 4096  # units per tile
-_SPARED: Final = 0.13  # square micrometres: corners whose triangle is smaller are left out
-_ROUNDS: Final = 2  # each leaves out at most every second one
-_LEVEL: Final = 4  # of the compression
+_SPARED: Final = 0.13  # square micrometres: corners with a smaller triangle are left out
+_ROUNDS: Final = 2  # each leaves out at most every second corner
+_LEVEL: Final = 4  # of compression
 
 
 def write(parquet: Path, path: Path) -> None:
     """Write the outlines of a ``nuclei.parquet``.
 
-    A feature's id is the nucleus'; ``class`` is its number, ``prob`` its probability in per cent.
+    A feature has the id of its nucleus, its class id ``class`` and its probability ``prob`` in per
+    cent.
     """
     info = read_info(parquet)
     zooms = Zooms(info.width, info.height, info.mpp)
@@ -51,7 +52,7 @@ def write(parquet: Path, path: Path) -> None:
 
 
 def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-    """Zoom, x, y, and content of all tiles, at least the first one."""
+    """Yield (zoom, x, y) and content of all tiles, or of one empty tile if there are none."""
     first = (zooms.fine, 0, 0)
     is_written = False
     strip = zooms.side(zooms.fine)
@@ -67,7 +68,7 @@ def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int,
 def _strip(
     table: pa.Table, names: Sequence[str], zooms: Zooms, top: int
 ) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-    """The tiles of a row of fine tiles: zoom, x, y, and content."""
+    """Yield (zoom, x, y) and content of the tiles within one row of tiles at `Zooms.fine`."""
     if not len(table):
         return
     ids = table["id"].to_numpy()
@@ -99,27 +100,28 @@ def _strip(
 def _simple(
     offsets: np.ndarray, points: np.ndarray, spared: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Open rings without repeated points, those on a straight line, and some that hardly stand out.
+    """Simplify rings: drop repeated and collinear points, and some that hardly stand out.
 
     Parameters
     ----------
     spared
-        A point whose triangle with its neighbours has a smaller area may be left out; 0 for none.
+        Points whose triangle with their neighbours is smaller than this may be left out; 0 keeps
+        all.
 
     Returns
     -------
     kept
-        int64 [k]: which rings have three corners or more.
+        int64 [k]: indices of the rings that still have three corners or more.
     offsets, points
-        Of those.
+        Those rings, open.
     """
     opened = np.ones(len(points), bool)
-    opened[offsets[1:] - 1] = False  # the last point is the first again
+    opened[offsets[1:] - 1] = False  # the last point repeats the first
     lengths, points = np.diff(offsets) - 1, points[opened]
     lengths, points = _drop(_is_repeated(lengths, points), lengths, points)
     lengths, points = _drop(_twice_area(lengths, points) == 0, lengths, points)
     for _ in range(_ROUNDS if spared else 0):
-        # Never two neighbours at once: each is judged by the other.
+        # Never drop two neighbours at once: each triangle includes the other point.
         in_ring = np.arange(len(points)) - (np.cumsum(lengths) - lengths).repeat(lengths)
         spare = (np.abs(_twice_area(lengths, points)) < 2 * spared) & (in_ring % 2 == 1)
         lengths, points = _drop(spare & (lengths > 4).repeat(lengths), lengths, points)
@@ -132,7 +134,7 @@ def _simple(
 def _drop(
     needless: np.ndarray, lengths: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of rings without some of their points."""
+    """Remove points from rings; return the new lengths and points."""
     kept_before = np.concatenate([[0], np.cumsum(~needless)])
     ends = np.cumsum(lengths)
     return kept_before[ends] - kept_before[ends - lengths], points[~needless]
@@ -154,7 +156,7 @@ def _is_repeated(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _twice_area(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Of the triangle that each point makes with its neighbours, with a sign."""
+    """Twice the signed area of the triangle of each point and its neighbours."""
     before, after = _neighbours(lengths, points)
     to, on = points - before, after - points
     area: np.ndarray = to[:, 0] * on[:, 1] - on[:, 0] * to[:, 1]
@@ -164,7 +166,7 @@ def _twice_area(lengths: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _touched(
     boxes: np.ndarray, side: int, top: int, bottom: int
 ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Tiles between two rows of level 0, and which boxes touch each."""
+    """Yield the tiles between two rows of level 0, each with the indices of boxes touching it."""
     if not len(boxes):
         return
     first = np.floor(boxes[:, :2] / side).astype(np.int64)
@@ -188,7 +190,7 @@ def _touched(
 
 
 def _pick(offsets: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Some rings: their own offsets, and where their points are."""
+    """Select rings: return their new offsets and the indices of their points."""
     lengths = np.diff(offsets)[members]
     begins = np.concatenate([[0], np.cumsum(lengths)])
     shift = (offsets[members] - begins[:-1]).repeat(lengths)

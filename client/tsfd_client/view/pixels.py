@@ -1,4 +1,4 @@
-"""A slide's pixels in the squares of a web map, and all of them in one file: ``slide.pmtiles``."""
+"""Tiles of a slide for a web map, one by one or all in one file, ``slide.pmtiles``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _QUALITY: Final = 85  # of JPEG
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    """A picture, uint8 [h, w, 3], as JPEG."""
+    """Encode a picture, uint8 [h, w, 3], as JPEG."""
     picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])
 
 
 def tile(slide: Slide, zoom: int, x: int, y: int) -> np.ndarray | None:
-    """A square of the map, uint8 [512, 512, 3], white beyond the slide; None outside of it.
+    """Read a tile of the map, uint8 [512, 512, 3], white beyond the slide; None outside of it.
 
     Raises
     ------
     ImageError
-        If it cannot be read.
+        If the slide cannot be read.
     """
     zooms = Zooms(slide.width, slide.height, slide.mpp)
     if not 0 <= zoom <= zooms.full:
@@ -42,7 +42,7 @@ def tile(slide: Slide, zoom: int, x: int, y: int) -> np.ndarray | None:
 
 
 def write(slide: Slide, path: Path) -> None:
-    """Write the squares of all zooms; of level 0 each pixel is read once.
+    """Write the tiles of all zooms, reading each pixel of level 0 once.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Centroids of a slide's nuclei for a page that counts them: ``nuclei.bin``.
+"""Centroids of nuclei, from which the page counts: ``nuclei.bin``.
 
-One column after the other, little-endian, nucleus i + 1 in place i:
+Columns one after another, little-endian; index i is the nucleus with id i + 1:
 
     x, y    float32, pixels of level 0
     area    uint16, tenths of a square micrometre

@@ -1,6 +1,6 @@
-"""Results in a folder, and what a page needs of each: its figures, its nuclei, its pixels.
+"""Find results in a folder, and provide what the page needs: figures, nuclei and pixels.
 
-What is made for the page is kept in ``web`` in the result's folder.
+Files made for the page are kept in ``web`` in the result's folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import replacing
+from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.save import PARQUET
 from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.nuclei.table import Info, count, read_info
@@ -31,11 +32,11 @@ from tsfd_client.view import outlines, pixels, points
 from tsfd_client.view.zooms import Zooms
 
 COMPARISON: Final = "comparison.json"
-"""What `tsfd_client.view.compare` leaves beside the nuclei in which two results differ."""
+"""File that `tsfd_client.view.compare` writes beside the nuclei in which two results differ."""
 _RUN: Final = "run.json"
 _WEB: Final = "web"
 _SCORES: Final = Path(__file__).with_name("scores.json")
-"""F1 of classes by the SHA-256 of the weights: from their model card."""
+"""F1 of each class by the SHA-256 of the weights, from their model card."""
 _THUMBNAIL: Final = 440  # pixels of its longer side
 
 _MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
@@ -43,30 +44,30 @@ _MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
     "nuclei.bin": points.write,
 }
 FILES: Final = tuple(_MADE)
-"""What is made from the nuclei."""
+"""Files that are made from the nuclei for the page."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A folder of a slide or a picture that was segmented, or of two that were compared.
+    """The result of a segmented image, or a comparison of two results.
 
     Attributes
     ----------
     folder
-        Its name is the result's.
+        The result's folder, which also gives its name.
     """
 
     folder: Path
-    # Of several requests the first makes a file, the others wait for it.
+    # The first of several requests makes a file; the others wait for it.
     _making: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
-        """What the page calls it."""
+        """Name on the page."""
         return self.folder.name
 
     def entry(self) -> dict[str, Any]:
-        """Its line in the list: ``name``, and ``nuclei`` and ``mm2`` or a ``problem``."""
+        """Entry in the page's list: ``name`` with ``nuclei`` and ``mm2``, or with a ``problem``."""
         try:
             facts = self._facts()
         except TsfdError as error:
@@ -74,12 +75,12 @@ class Result:
         return {name: facts[name] for name in ("name", "nuclei", "mm2")}
 
     def view(self) -> dict[str, Any]:
-        """What the page says of it, ``view.json``.
+        """Content of ``view.json``, which describes the result to the page.
 
         Raises
         ------
         OutputError
-            If it is not finished or damaged.
+            If the result is not finished or damaged.
         """
         facts = self._facts()
         facts["warning"] = self._warning(facts)
@@ -90,18 +91,17 @@ class Result:
         return facts | {"pixels": "tiles", "problem": None}
 
     def _tissue(self, info: Info) -> np.ndarray | None:
-        """Where it has tissue, bool [h, w]; None where that is not known: then everywhere."""
+        """Tissue mask, bool [h, w]; None if it is unknown, which counts as tissue everywhere."""
         try:
             return read_tissue(self.folder / TISSUE, info.height, info.width, info.mpp)
         except ImageError:
             return None
 
     def _warning(self, facts: dict[str, Any]) -> str | None:
-        """What was said of its scale when it was segmented."""
+        """Warnings about the scale from when the image was segmented."""
         summary = _read(self.folder / SUMMARY)
-        assumed = f"The image does not say its scale: {facts['mpp']:g} µm per pixel is assumed."
-        said = (summary.get("scale_assumed") and assumed, summary.get("scale_warning"))
-        return " ".join(filter(None, said)) or None
+        assumed = summary.get("scale_assumed") and assumption_warning("The image", facts["mpp"])
+        return " ".join(filter(None, (assumed, summary.get("scale_warning")))) or None
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
@@ -144,12 +144,12 @@ class Result:
 
     @cached_property
     def nuclei(self) -> Path:
-        """Its ``nuclei.parquet``.
+        """Path of ``nuclei.parquet``.
 
         Raises
         ------
         OutputError
-            If it is not finished.
+            If the result is not finished.
         """
         if not self._is_complete():
             status = status_of(self.folder)
@@ -158,17 +158,17 @@ class Result:
         return self.folder / PARQUET
 
     def _is_complete(self) -> bool:
-        # `tsfd_client.save` writes without a run, the summary last.
+        # `tsfd_client.save` makes no run; it writes the summary last.
         saved = (self.folder / SUMMARY).is_file() and not (self.folder / _RUN).is_file()
         return saved or any((self.folder / name).is_file() for name in (DONE, COMPARISON))
 
     def file(self, name: str) -> Path:
-        """One of `FILES`, made where it is missing.
+        """Return the path of one of `FILES`, making it if it is missing or out of date.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         path = self.folder / _WEB / name
         try:
@@ -187,25 +187,25 @@ class Result:
         Raises
         ------
         OSError
-            If it cannot be written.
+            If the file cannot be written.
         """
         _MADE[name](self.nuclei, path)
 
     @cached_property
     def slide(self) -> Slide:
-        """Its pixels.
+        """The image, opened.
 
         Raises
         ------
         ImageError
-            If the image is gone, cannot be read, or is another one now.
+            If the image is gone, cannot be read, or has been replaced by another one.
         """
         origin = Origin.read(self.folder)
         if origin is None:
-            raise ImageError("Where its image is, the result does not say: segment it again.")
+            raise ImageError("The result does not say where its image is: segment it again.")
         path = Path(origin.path)
         if not path.exists():
-            raise ImageError(f"Its image has moved: there is no {path} any more.")
+            raise ImageError(f"The image has been moved or deleted: {path} does not exist.")
         slide = open_image(path, origin.mpp)
         if slide.fingerprint() != origin.fingerprint:
             slide.close()
@@ -214,28 +214,28 @@ class Result:
         return slide
 
     def close(self) -> None:
-        """Close its image, if it was opened."""
+        """Close the image, if it was opened."""
         if "slide" in self.__dict__:
             self.slide.close()
 
     def tile(self, zoom: int, x: int, y: int) -> bytes | None:
-        """A square of 512 pixels of the map, JPEG; None outside of the slide.
+        """Return a tile of the map, 512 pixels a side, as JPEG; None outside of the slide.
 
         Raises
         ------
         ImageError
-            If it cannot be read.
+            If the image cannot be read.
         """
         tile = pixels.tile(self.slide, zoom, x, y)
         return None if tile is None else pixels.jpeg(tile)
 
     def thumbnail(self) -> bytes:
-        """The whole image, small, JPEG.
+        """Return a thumbnail of the whole image, as JPEG.
 
         Raises
         ------
         ImageError
-            If it cannot be read.
+            If the image cannot be read.
         """
         slide = self.slide
         mpp = max(slide.mpp, slide.mpp * max(slide.width, slide.height) / _THUMBNAIL)
@@ -243,7 +243,7 @@ class Result:
 
 
 def find(folder: Path) -> list[Result]:
-    """The results in a folder, or the one that it is.
+    """Find the results in a folder, which may be a result itself.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def _is_result(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file, nothing where it is missing or damaged."""
+    """Read a JSON file; return an empty dict if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The page with its results as a folder that any web server shows which answers Range requests."""
+"""Write the page and its results as a folder for any web server that supports Range requests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tsfd_client.view import pixels
 from tsfd_client.view.results import FILES, Result, find
 
 PAGE: Final = Path(__file__).with_name("page")
-"""The page's own files; ``index.html`` lies above the others, which are in ``page``."""
+"""The page's own files. A site has ``index.html`` at its root and the others in ``page``."""
 
 _log = logging.getLogger(__name__)
 
 
 def write(folder: Path, site: Path) -> list[str]:
-    """Write the results in a folder, or the one that it is, with their pixels.
+    """Write the results in a folder, which may be a result itself, with their pixels.
 
     Returns
     -------
     list[str]
-        Why results are left out, a sentence for each.
+        For each result that is left out, a sentence that says why.
 
     Raises
     ------

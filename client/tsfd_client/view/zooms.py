@@ -1,7 +1,7 @@
-"""A slide as a web map: its level 0 has a zoom, and half the size one less.
+"""Zoom levels of a slide shown as a web map.
 
-A map's world is a square of 512 pixels at zoom 0 and doubles with each zoom; the slide lies in its
-upper left corner.
+The map's world is a square of 512 pixels at zoom 0 and doubles in size with each zoom. The slide
+lies in its upper left corner.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ TILE = 512
 
 @dataclass(frozen=True)
 class Zooms:
-    """Which zooms show what.
+    """Zoom levels at which the page changes what it shows.
 
     Attributes
     ----------
     width, height
-        Of level 0, pixels.
+        Size of level 0, pixels.
     mpp
         Micrometres per pixel of level 0.
     """
@@ -32,17 +32,17 @@ class Zooms:
 
     @cached_property
     def full(self) -> int:
-        """At which a pixel of the map is one of level 0."""
+        """Zoom at which a pixel of the map is a pixel of level 0."""
         return max(0, math.ceil(math.log2(max(self.width, self.height) / TILE)))
 
     @cached_property
     def fine(self) -> int:
-        """At which a pixel of the map is about one micrometre, the first that shows outlines."""
+        """First zoom that shows outlines, at which a pixel of the map is about one micrometre."""
         return min(self.full, max(0, self.full - round(math.log2(1 / self.mpp))))
 
     @cached_property
     def exact(self) -> int:
-        """The first zoom, and the last with tiles, whose outlines have all their corners."""
+        """First zoom whose outlines have all their corners, and the last one with tiles."""
         return min(self.full, self.fine + 1)
 
     def side(self, zoom: int) -> int:
@@ -50,7 +50,7 @@ class Zooms:
         return int(TILE) << (self.full - zoom)
 
     def bounds(self) -> dict[str, int]:
-        """Where the slide lies on the map, in the words of a PMTiles header."""
+        """Position of the slide on the map, as fields of a PMTiles header."""
         world = int(TILE) << self.full
         south = math.pi * (1 - 2 * self.height / world)
         latitude = math.degrees(math.atan(math.sinh(south)))

@@ -1,6 +1,6 @@
-"""What the machine under the model gives: its cores, and a Triton that fits its numpy.
+"""Properties of the host: its cores, and whether Triton is compatible with numpy.
 
-Both Python models hold this file, because a version folder must work alone, wherever it is copied.
+Both Python models contain a copy of this file, because a version folder must work on its own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Count the CPUs that this process may use: by affinity, and by cgroup quota (rounded up).
+    """Count the CPUs that this process may use, by affinity and cgroup quota (rounded up).
 
-    A container that is limited to 4 CPUs still sees all of its host's.
+    A container limited to 4 CPUs still sees all CPUs of its host.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` lie.
+        Folder that contains ``proc`` and ``sys``.
     """
     quotas = [
         _quota(group)
@@ -31,12 +31,12 @@ def cores(root: Path = Path("/")) -> int:
 
 
 def refuse_corrupting_numpy() -> None:
-    """Raise where Triton's backend is too old for this numpy: it would corrupt tensors silently."""
+    """Raise if Triton's backend is too old for this numpy: it would silently corrupt tensors."""
     import triton_python_backend_utils as pb_utils  # exists in Triton only
 
     probe = np.arange(6, dtype=np.int32).reshape(2, 3)
     capsule = pb_utils.Tensor("probe", probe).to_dlpack()
-    # Only an array that the backend itself makes shows it: its strides come out as zero.
+    # Only an array made by the backend itself shows the fault: its strides are zero.
     if not np.array_equal(pb_utils.Tensor.from_dlpack("probe", capsule).as_numpy(), probe):
         raise pb_utils.TritonModelException(
             f"this Triton's Python backend corrupts tensors under numpy {np.__version__}: install "
@@ -45,10 +45,10 @@ def refuse_corrupting_numpy() -> None:
 
 
 def _groups(root: Path) -> list[tuple[Path, Path]]:
-    """Where cgroups are mounted that limit CPUs, and this process' group there.
+    """Return the mounts of cgroups that limit CPUs, each with the path of this process's group.
 
-    A container may be shown the path of its group on the host, which is not below its own mount;
-    what limits it is then the mount itself, one of the path's parents.
+    A container may see the path of its group on the host, which does not exist below its own mount;
+    the limit is then set at the mount itself, one of the path's parents.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -66,7 +66,7 @@ def _groups(root: Path) -> list[tuple[Path, Path]]:
 
 
 def _quota(group: Path) -> float:
-    """CPUs that a cgroup may use; infinite where it sets no limit."""
+    """Return the CPUs that a cgroup may use; infinity if it sets no limit."""
     try:
         quota, period = (group / "cpu.max").read_text().split()
     except OSError:

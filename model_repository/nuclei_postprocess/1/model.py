@@ -1,6 +1,7 @@
-"""Nuclei from probabilities: Triton's glue around the package ``instances``.
+"""From probabilities to nuclei: serves the package ``instances`` in Triton.
 
-Tensors, request parameters and reactions to bad input: README.md of the model repository.
+Tensors, request parameters and responses to bad input are described in the README.md of the model
+repository.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class TritonPythonModel:
     """One instance of the model; Triton calls its methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Compile the kernels, so that the first request is not slow."""
+        """Read the release and compile the kernels, so that the first request is not slow."""
         host.refuse_corrupting_numpy()
         self._release = Release.read(
             Path(args["model_repository"]) / args["model_version"] / "release.json"
@@ -37,7 +38,7 @@ class TritonPythonModel:
     def execute(self, requests: list) -> list:
         """Spread the patches of all requests over the cores; return one response each, in order.
 
-        A request that fails gets an error of its own and leaves the others alone.
+        A request that fails gets an error of its own and does not affect the others.
         """
         jobs = [self._begin(request) for request in requests]
         responses = [
@@ -47,7 +48,7 @@ class TritonPythonModel:
         return responses
 
     def is_ready(self) -> bool:
-        """Whether nuclei can be found here; asked by Triton 2.67 and newer for its readiness."""
+        """Whether the kernels run; Triton 2.67 and newer call this for the model's readiness."""
         instances.warm_up()
         return True
 
@@ -65,7 +66,7 @@ class TritonPythonModel:
             }
             outputs = request.requested_output_names()
             patches = []
-            if not outputs <= {*_INPUTS, "release"}:  # these need no nuclei
+            if not outputs <= {*_INPUTS, "release"}:  # outputs that need no nuclei
                 with_contours = not outputs.isdisjoint({"contours", "nuclei"})
                 patches = [
                     self._pool.submit(_extract, *maps, parameters, with_contours)
@@ -78,9 +79,9 @@ class TritonPythonModel:
 
 @dataclass(frozen=True)
 class Job:
-    """One request under way: its id, names of its outputs, its inputs, its patches, its release.
+    """A request in progress.
 
-    A patch gives its `instances.Instances` and the seconds that these took.
+    Each future in `patches` returns the `instances.Instances` of a patch and the seconds it took.
     """
 
     request_id: str
@@ -92,7 +93,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Release:
-    """What is served here: its name, its classes' names, the parameters that requests leave out."""
+    """The release served here: its name, its class names and the default parameters."""
 
     name: str
     classes: tuple[str, ...]
@@ -114,7 +115,7 @@ class Release:
 
 
 class Metrics:
-    """What Triton's metrics endpoint shows of this model; Triton drops them with the object."""
+    """Metrics of this model at Triton's endpoint; Triton removes them with the object."""
 
     def __init__(self, release: Release) -> None:
         self._families = (
@@ -135,7 +136,7 @@ class Metrics:
         self._seconds = seconds.Metric(labels=served, buckets=_SECONDS)
 
     def record(self, jobs: list[Job]) -> None:
-        """Add the patches of answered requests; those that failed are left out."""
+        """Add the patches of answered requests, except those that failed."""
         patches = [patch.result() for job in jobs for patch in job.patches if not patch.exception()]
         classes = [found.nuclei[:, _CLASS_COLUMN].astype(np.int64) for found, _ in patches]
         if not classes:
@@ -162,12 +163,12 @@ def _extract(
 def _parameters(
     request: pb_utils.InferenceRequest, defaults: instances.Parameters
 ) -> instances.Parameters:
-    """Read the request's parameters; numbers may also come as text (HTTP, older clients)."""
+    """Read the request's parameters; numbers may also be given as text (HTTP, older clients)."""
     types = {field.name: type(field.default) for field in fields(instances.Parameters)}
     values = json.loads(request.parameters() or "{}")
     for name, value in values.items():
         if name not in types:
-            raise ValueError(f"Unknown request parameter {name!r}: known are {', '.join(types)}.")
+            raise ValueError(f"Unknown request parameter {name!r}; known are {', '.join(types)}.")
         if isinstance(value, str):
             try:
                 values[name] = types[name](value)
@@ -196,7 +197,7 @@ def _finish(job: Job) -> pb_utils.InferenceResponse:
 
 
 def _padded(tables: list[np.ndarray]) -> np.ndarray:
-    """Stack tables of different length; the shorter ones end in rows of zeros."""
+    """Stack tables of different lengths, padding shorter ones with rows of zeros."""
     length = max(len(table) for table in tables)
     stacked = np.zeros((len(tables), length, tables[0].shape[1]), tables[0].dtype)
     for row, table in zip(stacked, tables, strict=True):
@@ -205,7 +206,7 @@ def _padded(tables: list[np.ndarray]) -> np.ndarray:
 
 
 def _failure(error: Exception, request_id: str) -> pb_utils.InferenceResponse:
-    """The answer to one request: what it asked wrongly, or that something here went wrong."""
+    """Make the error response: what is wrong with the request, or that the server failed."""
     if isinstance(error, ValueError):
         answer = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
     else:

@@ -1,12 +1,12 @@
-"""TSFD-Net on a machine with no GPU: Triton's glue around OpenVINO and ``model.onnx``.
+"""TSFD-Net on a machine without a GPU: serves ``model.onnx`` with OpenVINO in Triton.
 
-Used by ``configs/cpu.pbtxt`` only; the production profile serves ``model.plan`` without Python.
-Tensors and their meaning: README.md of the model repository.
+Used only by ``configs/cpu.pbtxt``; the production profile serves ``model.plan`` without Python. The
+tensors are described in the README.md of the model repository.
 
-OpenVINO divides the cores into streams that each compute one patch at a time. That is faster than
-all cores on one batch, and streams need not wait for each other: `execute` returns while the last
-patches are under way, so that the next requests follow without a gap. On processors that are faster
-at bfloat16, OpenVINO computes in it.
+OpenVINO divides the cores into streams, each of which computes one patch at a time. This is faster
+than using all cores for one batch, and streams need not wait for each other: `execute` returns
+while the last patches are still being computed, so that the next requests follow without a gap.
+OpenVINO computes in bfloat16 on processors where that is faster.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TritonPythonModel:
     """One instance of the model; Triton calls its methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Compile ``model.onnx`` of this version for all cores that the process may use."""
+        """Compile this version's ``model.onnx`` for all cores that the process may use."""
         host.refuse_corrupting_numpy()
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         if not path.is_file():
@@ -44,21 +44,21 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(
                 "OpenVINO cannot read model.onnx: run `make convert` again."
             ) from None
-        # One patch waits for each stream; beyond that `execute` blocks and Triton's queue fills.
+        # At most one patch per stream waits here; then `execute` blocks and Triton's queue fills.
         self._patches: Queue[tuple[Job, int] | None] = Queue(maxsize=len(streams))
         self._threads = [Thread(target=self._work, args=(stream,)) for stream in streams]
         for thread in self._threads:
             thread.start()
 
     def execute(self, requests: list) -> None:
-        """Hand the patches to the streams; each request is answered when its last one is done."""
+        """Hand the patches to the streams; a request is answered when its last patch is done."""
         for request in requests:
             job = Job(request)
             for i in range(len(job.images)):
                 self._patches.put((job, i))
 
     def finalize(self) -> None:
-        """Finish the patches under way and stop the threads."""
+        """Finish pending patches and stop the threads."""
         for _ in self._threads:
             self._patches.put(None)
         for thread in self._threads:
@@ -74,10 +74,10 @@ class TritonPythonModel:
 
 
 class Job:
-    """One request under way."""
+    """A request in progress."""
 
     def __init__(self, request: pb_utils.InferenceRequest) -> None:
-        self._request = request  # holds the memory of the images
+        self._request = request  # keeps the memory of the images alive
         self._sender = request.get_response_sender()
         self.images = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         self._outputs: dict[str, np.ndarray] = {}
@@ -91,12 +91,12 @@ class Job:
         Raises
         ------
         triton_python_backend_utils.TritonModelException
-            If the answer cannot be sent: shared memory is full, for example.
+            If the answer cannot be sent, for example because shared memory is full.
         """
         try:
             stream.infer({"image": self.images[i : i + 1]}, share_inputs=True)
             self._store(i, stream)
-        except Exception as error:  # anything: the request is answered with it
+        except Exception as error:  # any error is reported in the answer to the request
             self._failed = True
             _log_error(f"patch {i} failed: {error}")
         with self._lock:
@@ -125,10 +125,10 @@ class Job:
 
 
 def _compile(path: Path) -> list[openvino.InferRequest]:
-    """One request per stream, each of which has run once."""
+    """Compile the network; return one warmed-up inference request per stream."""
     core = openvino.Core()
     network = core.read_model(path)
-    network.reshape({"image": list(_PATCH)})  # known sizes: half the time of a dynamic batch
+    network.reshape({"image": list(_PATCH)})  # a static shape takes half the time of a dynamic one
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": host.cores()}
     compiled = core.compile_model(network, "CPU", settings)
     count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -139,17 +139,17 @@ def _compile(path: Path) -> list[openvino.InferRequest]:
 
 
 def _end_server(error: Exception) -> NoReturn:
-    """End Triton, whose child this is, and this process.
+    """End Triton, the parent process, and this process.
 
-    Triton would hold on for ever to the request that gets no answer, and seem healthy.
+    Otherwise Triton would wait for the missing answer for ever while appearing healthy.
     """
     _log_error(f"an answer could not be sent, so the server ends: {error}")
     for stop in (signal.SIGTERM, signal.SIGKILL):  # a container's process 1 ignores the latter
-        if os.getppid() == _SERVER:  # if not, Triton is gone and its children have another parent
+        if os.getppid() == _SERVER:  # otherwise Triton is gone and this process was reparented
             os.kill(_SERVER, stop)
     os._exit(1)
 
 
 def _log_error(error: object) -> None:
-    """Write to the server's log; Triton's own logger needs the shared memory that may be full."""
+    """Write to the server's log; Triton's logger needs shared memory, which may be full."""
     print(f"error: tsfd_net: {error}", file=sys.stderr, flush=True)

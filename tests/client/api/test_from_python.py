@@ -152,13 +152,13 @@ def test_threads_leave_the_warnings_as_they_were(images: Path) -> None:
 def test_a_scale_that_is_assumed_is_told(
     server: TritonServer, images: Path, tmp_path: Path
 ) -> None:
-    with pytest.warns(UserWarning, match=r"a\.png does not say its scale; 0\.25 µm per pixel is"):
+    with pytest.warns(UserWarning, match=r"a\.png does not say its scale; 0\.25 µm per pixel"):
         segment_image(str(images / "a.png"), str(tmp_path), server.grpc_url)
 
 
 def test_an_image_without_nuclei(server: TritonServer, tmp_path: Path) -> None:
     Image.fromarray(np.full((300, 300, 3), 244, np.uint8)).save(tmp_path / "white.png")
-    with pytest.warns(UserWarning, match="No nucleus was found"):
+    with pytest.warns(UserWarning, match="No nuclei were found"):
         result = segment_image(tmp_path / "white.png", tmp_path, server.grpc_url, mpp=0.25)
     assert result
     assert (len(result), len(result.table()), len(result.geodataframe())) == (0, 0, 0)
@@ -223,11 +223,11 @@ def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> Non
     with pytest.raises(OutputError) as error:
         open_result(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path} is not the folder of a result that is done: no nuclei.parquet."
+        f"{tmp_path} is not the folder of a finished result: it has no nuclei.parquet."
     )
     with pytest.raises(ServerUnavailableError):
         segment_image(images / "a.png", tmp_path, "127.0.0.1:1", mpp=0.25, retry_for=0.0)
-    with pytest.raises(ImageError, match="images holds 3 images: `segment_images` takes several"):
+    with pytest.raises(ImageError, match="images contains 3 images: use `segment_images`"):
         segment_image(images, tmp_path)
     for options in ({"batch_size": 0}, {"batch_size": 33}, {"max_in_flight": 0}):
         with pytest.raises(ValueError, match="must be 1"):

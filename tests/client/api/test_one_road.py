@@ -100,14 +100,14 @@ def test_other_settings_do_not_pass_for_the_first(
 
     assert main([*command, "--mpp=0.5"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {tmp_path / 'a'} was begun with mpp 0.25, not 0.5: choose another --out, or remove "
-        "the folder.\n"
+        f"tsfd: {tmp_path / 'a'} was started with mpp 0.25, not 0.5: choose another --out, or "
+        "remove the folder.\n"
     )
     assert main([*command, "--mpp=0.25", "--min-area=60"]) == 1
-    assert "was begun with min area " in capsys.readouterr().err
+    assert "was started with min area " in capsys.readouterr().err
     Image.fromarray(generate(200, 200, nuclei=20, seed=9).image).save(path)
     assert main([*command, "--mpp=0.25"]) == 1
-    assert "was begun with another image of this name: choose" in capsys.readouterr().err
+    assert "was started with another image of this name: choose" in capsys.readouterr().err
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "a").iterdir()} == kept
 
 

@@ -81,7 +81,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     )
     for wait, lines in (
         ([], [nobody]),
-        (["--wait=0.1"], [f"{nobody} It is waited for, 0.1 seconds at most.", nobody]),
+        (["--wait=0.1"], [f"{nobody} Waiting for it for up to 0.1 seconds.", nobody]),
     ):
         assert main([*command, *wait]) == 1
         assert capsys.readouterr().err.splitlines() == lines
@@ -89,7 +89,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     with subprocess.Popen(
         [*TSFD, *command, "--wait=200"], stderr=subprocess.PIPE, text=True
     ) as run:
-        assert run.stderr.readline() == f"{nobody} It is waited for, 200 seconds at most.\n"
+        assert run.stderr.readline() == f"{nobody} Waiting for it for up to 200 seconds.\n"
         with TritonServer(repository, grpc_port=int(url.rpartition(":")[2])):
             _, errors = run.communicate(timeout=200)
     assert (run.returncode, errors) == (0, "")
@@ -122,7 +122,7 @@ def test_a_full_disk_stops_the_run(
     assert run.returncode == 1
     assert run.stderr.splitlines() == [
         f"tsfd: Cannot write into {out / 'a'}: File too large.",
-        "tsfd: stopped, 0 of 4 images are done: the same command does the rest.",
+        "tsfd: stopped; 0 of 4 images are done. Run the same command again to do the rest.",
     ]
     assert done(out) == []
     assert not list((out / "a").glob(".*"))
@@ -153,8 +153,8 @@ def test_a_dead_backend_process(
         _, errors = run.communicate(timeout=60)
 
         sentence = (
-            f"The server at {doomed.grpc_url} has lost a backend process and cannot answer any "
-            "more: restart it (in ensemble 'nuclei_segmentation', Stub process "
+            f"The server at {doomed.grpc_url} has lost a backend process and can no longer "
+            "answer: restart it (in ensemble 'nuclei_segmentation', Stub process "
             "'nuclei_postprocess_0_0' is not healthy.)."
         )
         before = done(out)
@@ -162,7 +162,8 @@ def test_a_dead_backend_process(
         assert run.returncode == 1
         assert errors.splitlines() == [
             f"tsfd: {sentence}",
-            f"tsfd: stopped, {len(before)} of 4 images are done: the same command does the rest.",
+            f"tsfd: stopped; {len(before)} of 4 images are done. Run the same command again to do "
+            "the rest.",
         ]
         # Triton goes on saying that all is well.
         assert main(["check", f"--server={doomed.grpc_url}"]) == 1

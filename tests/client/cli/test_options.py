@@ -56,9 +56,9 @@ def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('tissue = "a"\nno-tissue = true', " has both tissue and no-tissue: leave one out."),
-        ('method = "watershed"', "has the unknown line 'method'; known are batch, "),
-        ("bath = 4", "has the unknown line 'bath'; known are batch, boundary-threshold, "),
+        ('tissue = "a"\nno-tissue = true', " has both tissue and no-tissue: remove one."),
+        ('method = "watershed"', "has the unknown option 'method'; known are batch, "),
+        ("bath = 4", "has the unknown option 'bath'; known are batch, boundary-threshold, "),
         ("batch = 64", ": batch cannot be 64."),
         ("batch = [4]", ": batch cannot be [4]."),
         ("no-tissue = 1", ": no-tissue must be true or false, not 1."),
@@ -87,11 +87,11 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("words", "says"),
     [
         (SEGMENT, "the following arguments are required: --out"),
-        (["segment", "--out=r"], "name images, or a table of slides with --slides"),
-        ([*SEGMENT, "--out=r", "--shard=3/2"], "a shard is I/N with 1 <= I <= N, not '3/2'"),
+        (["segment", "--out=r"], "give images, or a table of slides with --slides"),
+        ([*SEGMENT, "--out=r", "--shard=3/2"], "must be I/N with 1 <= I <= N, not '3/2'"),
         ([*SEGMENT, "--out=r", "--batch=33"], "at most 32 tiles, not 33"),
-        ([*SEGMENT, "--out=r", "--in-flight=0"], "a number from 1 on is needed, not '0'"),
-        ([*SEGMENT, "--out=r", "--header=token"], "a header is NAME:VALUE, not 'token'"),
+        ([*SEGMENT, "--out=r", "--in-flight=0"], "must be a whole number of at least 1, not '0'"),
+        ([*SEGMENT, "--out=r", "--header=token"], "must be NAME:VALUE, not 'token'"),
         ([*SEGMENT, "--out=r", "--tissue=t", "--no-tissue"], "not allowed with argument --tissue"),
     ],
 )
@@ -127,5 +127,5 @@ def test_a_table_that_cannot_be_used(
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: There is no run in {tmp_path}: name the --out of `tsfd segment`.\n"
+        f"tsfd: There is no run in {tmp_path}: give the --out folder of `tsfd segment`.\n"
     )

@@ -99,8 +99,8 @@ def test_a_run_that_does_not_say_its_slide_is_refused(
     (folder / "origin.json").unlink()
     assert main(["export", str(folder), "--to", "dicom-ann"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {folder} does not say which slide it is of: run `tsfd segment` again, which writes "
-        "its origin.json.\n"
+        f"tsfd: {folder} does not say which slide it belongs to: run `tsfd segment` again, which "
+        "writes origin.json.\n"
     )
 
 

@@ -30,7 +30,7 @@ def test_the_likely_scale_is_named(server: TritonServer, image: np.ndarray, mpp:
         warning = scale_warning(client.segment(image, mpp=mpp))
 
     assert warning is not None
-    assert warning.startswith("A quarter of the nuclei is smaller than ")
+    assert warning.startswith("A quarter of the nuclei are smaller than ")
     assert warning.endswith(f"not at {mpp:.2g} µm per pixel but at about 0.25 (40x).")
 
 
@@ -54,7 +54,7 @@ def test_command_line_warns_in_one_line(
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tsfd:")]
         assert len(lines) == warnings
         for line in lines:
-            assert line.startswith(f"tsfd: {path}: A quarter of the nuclei is smaller than ")
+            assert line.startswith(f"tsfd: {path}: A quarter of the nuclei are smaller than ")
             assert line.endswith("at about 0.25 (40x). Give the scale with --mpp.")
 
 
@@ -68,7 +68,7 @@ def test_nothing_found_asks_what_it_is(
 
     assert main([*command, "--mpp", "0.25"]) == 0
 
-    asks = "No nucleus was found: is this an H&E image, and at 0.25 µm per pixel (40x)?"
+    asks = "No nuclei were found: is this an H&E image, and at 0.25 µm per pixel (40x)?"
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tsfd:")]
     assert lines == [f"tsfd: {path}: {asks} Give the scale with --mpp."]
     assert Result(tmp_path / "black").view()["warning"] == asks
@@ -91,7 +91,7 @@ def test_hardly_any_nuclei_in_much_tissue(
     assert 1 <= summary["nuclei"] < 30
     warning = (
         f"There are only {summary['nuclei'] / summary['segmented_mm2']:.0f} nuclei per mm² of "
-        "tissue, where even 200 would be few: is this an H&E image, and at 0.25 µm per pixel (40x)?"
+        "tissue; even 200 would be few: is this an H&E image, and at 0.25 µm per pixel (40x)?"
     )
     assert summary["scale_warning"] == Result(tmp_path / "slide").view()["warning"] == warning
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("tsfd:")]

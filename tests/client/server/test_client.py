@@ -178,8 +178,8 @@ def test_server_killed_in_the_middle(repository: Path, transport: str) -> None:
 def test_an_address_that_is_none_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"--server={url}"]) == 1
     assert capsys.readouterr().err == (
-        "tsfd: A server is named by HOST:PORT of its gRPC endpoint, such as localhost:8001, not "
-        f"{url!r}.\n"
+        "tsfd: The server's address must be HOST:PORT of its gRPC endpoint, such as "
+        f"localhost:8001, not {url!r}.\n"
     )
 
 

@@ -112,7 +112,7 @@ def test_a_server_on_another_machine_is_named(
     ):
         client.segment_tiles(patches[:1])
     assert str(caught.value) == (
-        f"The server at {server.grpc_url} does not open this machine's shared memory: "
+        f"The server at {server.grpc_url} cannot open this machine's shared memory: "
         "transport='shm' is for a server on the same machine; use transport='grpc'."
     )
     assert left_behind() == []
@@ -130,7 +130,7 @@ def test_a_server_that_shares_no_memory_is_not_asked_again(
             with pytest.raises(ServerError) as caught:
                 client.segment_tiles(patches[:1])
     assert str(caught.value) == (
-        f"The server at {url} does not open this machine's shared memory: transport='shm' is for "
+        f"The server at {url} cannot open this machine's shared memory: transport='shm' is for "
         "a server on the same machine; use transport='grpc'."
     )
     assert left_behind() == []
@@ -149,8 +149,8 @@ def test_a_header_that_the_server_wants_is_named(
     ):
         client.segment_tiles(patches[:1])
     assert str(caught.value) == (
-        f"The server at {server.grpc_url} answers only requests with a certain header: give the "
-        "one that its operator has set with --header (in Python headers=). Its words: This "
+        f"The server at {server.grpc_url} answers only requests with a certain header: pass the "
+        "one set by its operator with --header (in Python, headers=). It says: This "
         "protocol is restricted, expecting header 'triton-grpc-protocol-key'"
     )
 

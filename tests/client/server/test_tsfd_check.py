@@ -111,7 +111,7 @@ def test_a_server_that_is_not_what_it_says_is_refused(repository: Path, tmp_path
             client.check()
         url = server.grpc_url
     assert str(error.value) == (
-        f"The server at {url} says it serves {record['release']} and answers by lite-other: its "
+        f"The server at {url} claims to serve {record['release']} but answers with lite-other: its "
         "models do not belong together; run `make convert` there, or copy them again."
     )
 
@@ -121,13 +121,13 @@ def test_a_server_that_is_not_what_it_says_is_refused(repository: Path, tmp_path
     [
         (
             "",
-            "The server at far:8001 does not say what it serves: its models were made by an older "
-            "version; run `make convert` there.",
+            "The server at far:8001 does not describe what it serves: its models were made by an "
+            "older version; run `make convert` there.",
         ),
         (
             '{"release": "lite-9"}',
-            "The server at far:8001 says what it serves in words that this client does not know "
-            "('mpp'): update the client.",
+            "The server at far:8001 describes what it serves in a form that this client does not "
+            "know ('mpp'): update the client.",
         ),
     ],
 )
@@ -151,6 +151,6 @@ def test_two_releases_in_one_image_are_refused() -> None:
     with pytest.raises(ServerError) as error:
         Assembly(cut, answers).nuclei([], replace(FIVE, name="lite-a"))
     assert str(error.value) == (
-        "The server changed from one release to another in the middle of the image "
+        "The server switched to another release in the middle of the image "
         "(lite-a, lite-b): segment it again."
     )

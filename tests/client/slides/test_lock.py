@@ -46,8 +46,8 @@ def test_a_run_that_is_being_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(LockedError) as caught, Lock(path):
             pass
         assert str(caught.value) == (
-            f"{tmp_path} is being written by process {other.pid} on {socket.gethostname()}: wait "
-            "for it, or stop it."
+            f"{tmp_path} is in use by process {other.pid} on {socket.gethostname()}: wait for it "
+            "to finish, or stop it."
         )
         other.stdin.close()
     with Lock(path):  # it ended, and took its lock along
@@ -169,7 +169,7 @@ def test_a_lock_that_cannot_be_kept_alive_ends_the_run(
         assert not isinstance(problem(), LockedError)
         assert str(problem()) == (
             f"{path} could not be renewed for 0.1 seconds (No such file or directory): stopped, as "
-            "another process may take over; the same command goes on from here."
+            "another process may take over. Run the same command again to resume."
         )
 
 

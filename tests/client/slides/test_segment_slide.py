@@ -143,7 +143,7 @@ def test_bad_slides_cost_a_line_each(
         f"{blank} has no tissue that stands out from the glass: outline it with --tissue, or "
         "segment everything with --no-tissue."
     )
-    assert lines[4].startswith(f"{out / 'foreign'} was begun with another image of this name: ")
+    assert lines[4].startswith(f"{out / 'foreign'} was started with another image of this name: ")
     assert lines[5] == "5 of 6 images failed."
     with (out / "summary.csv").open() as file:
         rows = {row["slide"]: row for row in csv.DictReader(file)}

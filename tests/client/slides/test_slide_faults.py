@@ -154,7 +154,7 @@ def test_a_job_that_is_ended_lets_go(
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == b"tsfd: stopped; what was written before is complete.\n"
+    assert errors == b"tsfd: stopped; files already written are complete.\n"
     assert not (folder / LOCK).exists()
     assert status_of(folder).state == "stopped"
     [row] = csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines())
@@ -192,8 +192,8 @@ def test_a_server_that_stays_away_stops_the_run(
     status = status_of(folder)
     assert errors.splitlines() == [
         f"tsfd: {status.error}",
-        f"tsfd: {status.tiles_done} of {TILES} tiles of strip.tif are kept: the same command goes "
-        "on from there.",
+        f"tsfd: {status.tiles_done} of {TILES} tiles of strip.tif are kept: the same command "
+        "resumes from there.",
     ]
     assert status.error == (
         f"No Triton server answers at {url}: check the address, or start one with `make serve`."
@@ -205,7 +205,7 @@ def test_a_server_that_stays_away_stops_the_run(
     with TritonServer(other) as changed:
         assert main(command(tmp_path / "out", url=changed.grpc_url)) == 1
     assert capsys.readouterr().err.splitlines()[0] == (
-        f'tsfd: {folder} was begun with release "{release}", not "lite-other": choose another '
+        f'tsfd: {folder} was started with release "{release}", not "lite-other": choose another '
         "--out, or remove the folder."
     )
 
@@ -226,8 +226,8 @@ def test_blocks_of_two_releases_are_not_mixed(
         _, errors = patient.communicate(timeout=120)
     assert patient.returncode == 1
     assert errors.splitlines()[0] == (
-        f"tsfd: The server at {url} changed from release {release} to lite-other in "
-        "the middle of strip.tif: serve the first again to go on."
+        f"tsfd: The server at {url} switched from release {release} to lite-other in "
+        "the middle of strip.tif: serve the first one again to resume."
     )
     assert kept(folder)
 
@@ -266,8 +266,8 @@ def test_a_folder_that_cannot_be_used(
     with Lock(folder / LOCK):
         assert main(command(tmp_path / "out")) == 1
         assert capsys.readouterr().err == (
-            f"tsfd: {folder} is being written by process {os.getpid()} on {os.uname().nodename}: "
-            "wait for it, or stop it.\n"
+            f"tsfd: {folder} is in use by process {os.getpid()} on {os.uname().nodename}: "
+            "wait for it to finish, or stop it.\n"
         )
         assert status_of(folder).state == "running"
     (tmp_path / "file").touch()
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_used(
     capsys.readouterr()
     assert main([*command(tmp_path / "out"), "--min-area=60"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {folder} was begun with min area 20, not 60: choose another --out, or remove "
+        f"tsfd: {folder} was started with min area 20, not 60: choose another --out, or remove "
         "the folder.\n"
     )
 

@@ -123,11 +123,11 @@ def test_what_cannot_be_compared(
         ([a, str(tmp_path / "empty")], f"{tmp_path}/empty is not the folder of a result."),
         (
             [a, str(tmp_path / "other")],
-            f"{a} and {tmp_path}/other are not of one image at one scale.",
+            f"{a} and {tmp_path}/other are not results of the same image at the same scale.",
         ),
-        ([a, str(tmp_path / "larger")], "are not of one image at one scale."),
+        ([a, str(tmp_path / "larger")], "are not results of the same image at the same scale."),
         ([a, differs], f"{differs} is a comparison itself."),
-        ([a, b, "--out", a], f"{a} holds something else: choose another folder."),
+        ([a, b, "--out", a], f"{a} contains something else: choose another folder."),
     ):
         assert main(["compare", *arguments]) == 1
         assert says in capsys.readouterr().err

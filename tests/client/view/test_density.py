@@ -119,5 +119,5 @@ def test_without_an_outline_they_are_per_area_of_the_image(page: Page, biopsy: P
     page.reload()
     drawn(page)
     outline.write_bytes(content)
-    assert page.inner_text("#per") == "the whole image, whose tissue is not outlined"
+    assert page.inner_text("#per") == "the whole image (its tissue is not outlined)"
     assert float(page.inner_text("#area")) == SIDE**2 / 1e6

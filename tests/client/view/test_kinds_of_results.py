@@ -67,7 +67,7 @@ def test_a_site_without_a_result_says_which(
     capsys.readouterr()
     assert main(["export", str(results), "--to", "site"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"tsfd: {results}/site is written without these results. {results}/second is damaged: "
+        f"tsfd: {results}/site was written without these results. {results}/second is damaged: "
         "remove it and run `tsfd segment` again. third is not finished: it is stopped."
     )
     listed = json.loads((results / "site/data/results.json").read_text())["results"]

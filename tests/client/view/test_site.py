@@ -99,7 +99,7 @@ def test_what_is_in_a_site(shown: Path, tmp_path: Path, capsys: pytest.CaptureFi
     for _ in range(2):  # a site may be replaced
         assert main(command) == 1
         assert capsys.readouterr().err == (
-            f"tsfd: {tmp_path}/site is written without these results. {shown}/broken is damaged: "
+            f"tsfd: {tmp_path}/site was written without these results. {shown}/broken is damaged: "
             "remove it and run `tsfd segment` again.\n"
         )
     files = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.*")}
@@ -112,6 +112,6 @@ def test_what_is_in_a_site(shown: Path, tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
     assert main([*command[:-1], str(tmp_path / "mine")]) == 1
-    assert "it is there already and has no index.html" in capsys.readouterr().err
+    assert "it exists already and has no index.html" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "mine"), "--to", "site"]) == 1
     assert "There is no finished result in" in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_a_slide_that_has_moved_is_told(browser: Browser, shown: Path) -> None:
             page.click(f"text={NAME}")
             drawn(page)
             assert page.inner_text("#problem") == (
-                f"Its image has moved: there is no {image} any more."
+                f"The image has been moved or deleted: {image} does not exist."
             )
             assert counted(page) > 0
             page.close()
@@ -152,5 +152,6 @@ def test_a_folder_without_results_is_told(browser: Browser, tmp_path: Path) -> N
         page = browser.new_page()
         page.goto(f"{url}/?token={TOKEN}")
         page.wait_for_selector("#none:not([hidden])")
-        assert page.inner_text("#none") == "There is no result here: tsfd segment writes some."
+        none = "There are no results here yet: tsfd segment writes them."
+        assert page.inner_text("#none") == none
         page.close()

@@ -170,7 +170,7 @@ def test_an_image_that_moved_or_changed_is_told(results: Path) -> None:
         tile = get(f"{url}/data/known/tiles/0/0/0.jpg")
     image.write_bytes(content)
     assert changed["problem"] == f"{image} is not the image that was segmented."
-    assert moved["problem"] == f"Its image has moved: there is no {image} any more."
+    assert moved["problem"] == f"The image has been moved or deleted: {image} does not exist."
     assert changed["pixels"] is moved["pixels"] is None
     assert tile == (409, moved["problem"].encode())
 

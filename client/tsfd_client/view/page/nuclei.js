@@ -1,12 +1,12 @@
-// The centroids of all nuclei, in columns: nuclei.bin, written by tsfd_client.view.points.
+// Centroids of all nuclei, in columns: nuclei.bin, written by tsfd_client.view.points.
 
 import { checked } from "./answer.js";
 
-const BYTES = 12; // of a nucleus
-const MOST_OPAQUE = 0.6; // of the densities: the tissue shines through
+const BYTES = 12; // per nucleus
+const MOST_OPAQUE = 0.6; // opacity of the highest density: the tissue shows through
 
 export class Nuclei {
-  // `classes` is how many there are; their numbers begin with 1.
+  // `classes` is the number of classes; their ids begin with 1.
   constructor(buffer, classes) {
     this.classes = classes;
     this.length = buffer.byteLength / BYTES;
@@ -22,7 +22,7 @@ export class Nuclei {
     return new Nuclei(await (await checked(await fetch(url))).arrayBuffer(), classes);
   }
 
-  // How many of each class have their centroid in a box and are as sure as wanted.
+  // Count nuclei by class whose centroid is in a box and whose probability is at least `least`.
   count([x0, y0, x1, y1], least) {
     const counts = new Array(1 + this.classes).fill(0);
     for (let i = 0; i < this.length; i++) {
@@ -32,7 +32,7 @@ export class Nuclei {
     return counts;
   }
 
-  // The same for a polygon, an open ring of pairs.
+  // As `count`, within a polygon: an open ring of [x, y].
   countWithin(ring, least) {
     const counts = new Array(1 + this.classes).fill(0);
     const xs = ring.map(([x]) => x), ys = ring.map(([, y]) => y);
@@ -46,10 +46,9 @@ export class Nuclei {
     return counts;
   }
 
-  // A picture of the densities of the classes shown, nuclei per area of tissue: each square of
-  // `cell` pixels in the mixture of their colours, the denser the more opaque. `most` is the
-  // density, per pixel of level 0, from which on it gets no more opaque: that of the densest
-  // hundredth, but not less than `floor`.
+  // Draw the density of the shown classes in nuclei per area of tissue. Each square of `cell` pixels
+  // gets a mixture of their colours, more opaque where denser. `most` is the density, per pixel of
+  // level 0, that is drawn most opaque: the 99th percentile, but at least `floor`.
   density({ rows, columns, areas }, cell, shown, colours, least, floor) {
     const numbers = new Map();
     for (let i = 0; i < this.length; i++) {
@@ -58,7 +57,7 @@ export class Nuclei {
       if (!numbers.has(kind)) numbers.set(kind, new Float32Array(columns * rows));
       numbers.get(kind)[Math.floor(this.y[i] / cell) * columns + Math.floor(this.x[i] / cell)]++;
     }
-    // Numbers and areas alike: what lies beside glass is not the paler for it.
+    // Smooth counts and areas alike, so that tissue next to glass does not look sparser.
     for (const [kind, each] of numbers) numbers.set(kind, smooth(each, rows, columns));
     const densities = smooth(areas, rows, columns).map((area, place) => {
       let sum = 0;
@@ -83,7 +82,7 @@ export class Nuclei {
   }
 }
 
-// Each square with its eight neighbours, which weigh less.
+// Smooth each square with its eight neighbours, which weigh less.
 function smooth(values, rows, columns) {
   const across = new Float32Array(values.length), result = new Float32Array(values.length);
   for (let place = 0; place < values.length; place++) {

@@ -1,5 +1,5 @@
-// A slide lies in the upper left corner of a web map's world: at zoom `full` a pixel of the map is
-// one of level 0.
+// Convert between pixels of level 0 and the map. The slide lies in the upper left corner of the map's
+// world; at zoom `full` a pixel of the map is a pixel of level 0.
 
 export class Scale {
   constructor({ full, width, height }) {
@@ -19,7 +19,7 @@ export class Scale {
     return [((lng + 180) / 360) * this.world, ((1 - north / Math.PI) / 2) * this.world];
   }
 
-  // The part of the slide that a map shows: x0, y0, x1, y1.
+  // The part of the slide in view: x0, y0, x1, y1.
   inView(map) {
     const bounds = map.getBounds();
     const [x0, y0] = this.toPixels(bounds.getNorthWest());

@@ -1,4 +1,4 @@
-// One slide: its pixels, its nuclei, and what the panel says of them.
+// One slide: the map with its pixels and nuclei, and the panel beside it.
 
 import * as maplibre from "./vendor/maplibre-gl.js";
 import { checked } from "./answer.js";
@@ -8,11 +8,11 @@ import { Tissue } from "./tissue.js";
 
 const element = (id) => document.getElementById(id);
 const number = (value) => Math.round(value).toLocaleString("en");
-const UNRELIABLE = 0.4; // F1 of a class
-const CELL_UM = 60; // of the densities
-const FINEST = 2000; // pixels of their picture's longer side
-const SPARSE = 1000; // nuclei per mm²: fewer never have the full colour
-const REACH_UM = 30; // of a nucleus, from any place within it
+const UNRELIABLE = 0.4; // classes with a lower F1 are marked
+const CELL_UM = 60; // side of the squares in which densities are counted
+const FINEST = 2000; // pixels: longer side of the picture of densities
+const SPARSE = 1000; // nuclei per mm²: the colour scale always reaches at least this far
+const REACH_UM = 30; // farthest that a nucleus extends from any point within it
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 maplibre.setWorkerUrl(new URL("vendor/maplibre-gl-worker.js", import.meta.url).href);
@@ -27,7 +27,7 @@ export class Slide {
     this.shown = Object.fromEntries(view.classes.map(({ id }) => [id, true]));
     this.colours = Object.fromEntries(view.classes.map(({ id, colour }) => [id, colour]));
     this.ending = new AbortController();
-    this.drawing = null; // corners of the region that is drawn
+    this.drawing = null; // corners of the region being drawn
   }
 
   async show(place) {
@@ -45,14 +45,14 @@ export class Slide {
       minZoom: Math.min(0, this.view.full - 6) - 1,
       maxZoom: this.view.full + 4,
       fadeDuration: 0,
-      transformConstrain: (center, zoom) => ({ center, zoom }), // edges may come to the middle
+      transformConstrain: (center, zoom) => ({ center, zoom }), // let the slide's edges reach the middle
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-left");
     this.goTo(place);
     this.listen();
     this.scaleBar();
-    element("wait").hidden = false; // the server makes what follows at the first look
+    element("wait").hidden = false; // the server makes these files when they are first requested
     const [nuclei] = await Promise.all([
       Nuclei.read(`${this.folder}/nuclei.bin`, this.view.classes.length),
       fetch(`${this.folder}/nuclei.pmtiles`, { headers: { Range: "bytes=0-126" } }).then(checked),
@@ -110,7 +110,7 @@ export class Slide {
     };
   }
 
-  // A layer for each class: where all of a layer has one colour, much less goes to the GPU.
+  // One layer per class: with a single colour per layer, much less is sent to the GPU.
   addOutlines() {
     const { view } = this;
     const width = ["interpolate", ["linear"], ["zoom"], view.fine, 1, view.full + 2, 3];
@@ -125,12 +125,12 @@ export class Slide {
     }
   }
 
-  // The zoom from which nuclei are outlined; before it there would be too many in view.
+  // First zoom at which nuclei are outlined; at lower zooms too many would be in view.
   near() {
     return this.view.fine && this.view.fine + 0.5;
   }
 
-  // Rings in pixels of level 0 as GeoJSON on the map.
+  // Convert rings in pixels of level 0 to GeoJSON for the map.
   toMap(rings) {
     const features = rings.map((ring) => ({
       type: "Feature",
@@ -159,7 +159,7 @@ export class Slide {
     }
     element("classes").tBodies[0].replaceChildren(...view.classes.map((kind) => this.row(kind)));
     element("per").textContent = this.tissue.isKnown
-      ? "tissue" : "the whole image, whose tissue is not outlined";
+      ? "tissue" : "the whole image (its tissue is not outlined)";
     define(element("about"), [
       ["nuclei", number(view.nuclei)],
       ["scale", `${view.mpp.toFixed(4).replace(/0+$/, "")} µm per pixel`],
@@ -192,7 +192,7 @@ export class Slide {
     if (f1 != null && f1 < UNRELIABLE) {
       cells[4].className = "unreliable";
       cells[4].append(" !");
-      cells[4].title = "unreliable: many nuclei of this class are missed or called so wrongly";
+      cells[4].title = "unreliable: many nuclei of this class are missed or wrongly assigned to it";
     }
     row.append(...cells);
     return row;
@@ -201,7 +201,7 @@ export class Slide {
   listen() {
     const { signal } = this.ending;
     this.map.on("move", () => this.soon());
-    // What is there to see: for tests and measurements.
+    // Tell tests and measurements what is visible.
     const state = (name) => { document.body.dataset.state = name; };
     this.map.on("load", () => state("pixels"));
     this.map.on("idle", () => { if (this.nuclei) state("drawn"); });
@@ -256,7 +256,7 @@ export class Slide {
   paint() {
     if (!this.nuclei) return;
     const opacity = Number(element("opacity").value) / 100;
-    const visibility = (is) => (is ? "visible" : "none"); // what is not is not even made ready
+    const visibility = (is) => (is ? "visible" : "none"); // hidden layers are not even prepared
     for (const [id, shown] of Object.entries(this.shown)) {
       const filter = ["all", ["==", ["get", "class"], Number(id)],
         [">=", ["get", "prob"], this.least()]];
@@ -274,7 +274,7 @@ export class Slide {
 
   drawDensity() {
     const { cell, cells } = this;
-    const perMm2 = 1e6 / this.view.mpp ** 2; // of what is per pixel
+    const perMm2 = 1e6 / this.view.mpp ** 2; // converts from per pixel
     const { image, most } = this.nuclei.density(
       cells, cell, this.shown, this.colours, this.least(), SPARSE / perMm2);
     const zoom = Math.min(1, FINEST / Math.max(this.view.width, this.view.height));
@@ -355,7 +355,7 @@ export class Slide {
     ]);
   }
 
-  // The id of the nucleus around a place of the map, of those drawn.
+  // Id of the drawn nucleus that contains a point of the map.
   nucleusAt({ point, lngLat }) {
     const zoom = this.map.getZoom();
     const reach = (REACH_UM / this.view.mpp) * 2 ** (zoom - this.view.full);
@@ -371,12 +371,12 @@ export class Slide {
     this.drawing = [];
     this.map.getCanvas().style.cursor = "crosshair";
     element("region").hidden = false;
-    element("region").textContent = "Click the corners, double-click the last one. Esc ends it.";
+    element("region").textContent = "Click each corner, double-click the last one. Esc cancels.";
   }
 
   finishRegion() {
     if (!this.drawing) return;
-    // Both clicks of the double one have left a corner.
+    // Both clicks of the double-click have added a corner.
     const ring = this.drawing.slice(0, -1);
     this.drawing = null;
     this.map.getCanvas().style.cursor = "";

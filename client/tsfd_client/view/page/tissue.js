@@ -1,5 +1,5 @@
-// Where tissue is: the mask of the run, or everywhere if there is none. Lengths and areas are in
-// pixels of level 0.
+// Tissue mask of the run; without a mask, tissue is everywhere. Lengths and areas are in pixels of
+// level 0.
 
 export class Tissue {
   constructor({ width, height, mask }) {
@@ -7,7 +7,7 @@ export class Tissue {
     const { rows, columns, runs } = mask ?? { rows: 1, columns: 1, runs: [0, 1] };
     Object.assign(this, { rows, columns });
     const line = columns + 1;
-    this.sums = new Uint32Array((rows + 1) * line); // of all that lies above and left
+    this.sums = new Uint32Array((rows + 1) * line); // summed-area table
     let begin = 0;
     runs.forEach((length, number) => {
       for (let at = begin; number % 2 && at < begin + length; at++) {
@@ -25,13 +25,13 @@ export class Tissue {
     this.pixel = (width / columns) * (height / rows);
   }
 
-  // Of tissue in a box.
+  // Area of tissue in a box.
   area([x0, y0, x1, y1]) {
     const cells = this.above(x1, y1) - this.above(x0, y1) - this.above(x1, y0) + this.above(x0, y0);
     return cells * this.pixel;
   }
 
-  // Pixels of the mask that lie above and left of a place, and parts of them.
+  // Mask pixels above and left of a point, counting fractions of pixels.
   above(x, y) {
     const column = (Math.min(Math.max(x, 0), this.width) / this.width) * this.columns;
     const row = (Math.min(Math.max(y, 0), this.height) / this.height) * this.rows;
@@ -44,7 +44,7 @@ export class Tissue {
       + di * ((1 - dj) * this.sums[lower] + dj * this.sums[lower + right]);
   }
 
-  // Of tissue in each square of `cell` pixels, row by row.
+  // Area of tissue in each square of `cell` pixels, row by row.
   areas(cell) {
     const columns = Math.ceil(this.width / cell), rows = Math.ceil(this.height / cell);
     const areas = new Float32Array(rows * columns);
@@ -55,7 +55,7 @@ export class Tissue {
     return { rows, columns, areas };
   }
 
-  // The mask, opaque where tissue is.
+  // The mask as an image, opaque where there is tissue.
   image() {
     const image = new ImageData(this.columns, this.rows);
     for (let row = 0, place = 0; row < this.rows; row++) {

@@ -1,11 +1,11 @@
-// The list of results, and the one that the address names: #result/x/y/zoom, x and y in pixels of
-// level 0 in the middle of the view.
+// Show the list of results, or the one named in the address as #result/x/y/zoom, where x and y are
+// the centre of the view in pixels of level 0.
 
 import { checked } from "./answer.js";
 import { Slide } from "./slide.js";
 
 const element = (id) => document.getElementById(id);
-let open = null; // the slide that is shown
+let open = null; // the slide being shown
 
 const read = async (url) => (await checked(await fetch(url))).json();
 

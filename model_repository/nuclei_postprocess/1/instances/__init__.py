@@ -1,17 +1,17 @@
-"""Class and boundary probabilities of one image -> its nuclei: label map, table and contours.
+"""Extract the nuclei of an image from its class and boundary probabilities.
 
     result = extract(class_probs, boundary_prob)
     result.instance_map   uint16 [H, W], 0 background, ids 1..n in raster order of first pixels
     result.nuclei         float32 [n, 11], one row per id, columns as in ``COLUMNS``
     result.contours       int16 [m, 2], outer contours (x, y) of all nuclei one after another
 
-extract       the way from probabilities to nuclei
-watershed     nuclei are split from each other
-measures      area, place, class; contours: outlines
+extract       all steps from probabilities to nuclei
+watershed     split touching nuclei
+measures      area, position and class; contours: outlines
 parameters    thresholds and their ranges
 
-Needs numpy, numba and OpenCV only. Every kernel releases the interpreter lock, so a batch is
-processed by calling `extract` from a thread per image. Call `warm_up` once to compile.
+Needs only numpy and numba. Every kernel releases the interpreter lock, so a batch is processed by
+calling `extract` from one thread per image. Call `warm_up` once to compile.
 """
 
 from instances.extract import Instances, extract, warm_up

@@ -1,9 +1,10 @@
-"""How the kernels are compiled: kept on disk, and run without the interpreter's lock.
+"""Compile kernels that run without the interpreter lock and are cached on disk.
 
-By itself numba takes a kept kernel for fresh as long as the kernel's own file is unchanged, though
-the kernels it calls are compiled into it; it looks for it under that file's path, which differs
-from host to host; and it refuses to load where it cannot write. Hence a folder of our own, which is
-named by the package's exact sources, and copied into memory where it is read-only.
+Numba's own cache does not suffice: it considers a kernel up to date as long as the kernel's file is
+unchanged, although the kernels it calls are compiled into it; it finds the kernel by the path of
+that file, which differs between hosts; and it refuses to load from a read-only folder. So kernels
+are cached in a folder named by a hash of the package's sources, and copied to memory if that folder
+is read-only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numba.core.caching import InTreeCacheLocator
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile a function when it is first called, or load it from disk; a decorator."""
+    """Decorate a function to be compiled, or loaded from disk, when it is first called."""
     others = numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Locator.__name__}"
     try:
@@ -32,14 +33,14 @@ def kernel(function: Callable) -> Callable:
 
 
 class Locator(InTreeCacheLocator):
-    """Tells numba the folder."""
+    """Tells numba the cache folder."""
 
     def get_cache_path(self) -> str:
         return str(_FOLDER)
 
 
 def _folder() -> Path:
-    """Where kernels are kept: below ``NUMBA_CACHE_DIR``, or beside the package's bytecode."""
+    """Return the cache folder, below ``NUMBA_CACHE_DIR`` or beside the package's bytecode."""
     package = Path(__file__).parent
     sources = hashlib.sha256()
     for path in sorted(package.glob("*.py")):
@@ -50,7 +51,7 @@ def _folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK):
         return folder
-    # In a container whose root is read-only this is the one place that Triton itself must write to.
+    # /dev/shm is writable even in a container with a read-only root, because Triton needs it.
     memory = Path(tempfile.mkdtemp(prefix="tsfd-kernels-", dir="/dev/shm"))
     atexit.register(shutil.rmtree, memory, ignore_errors=True)
     for path in folder.glob("*"):

@@ -1,4 +1,4 @@
-"""Outer borders of labels, traced pixel by pixel."""
+"""Trace the outer borders of labels, pixel by pixel."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ from instances.compile import kernel
 def _trace(labels, start, stride, points, row):
     """Follow one outer border clockwise; write (x, y) from ``points[row]`` on; return the length.
 
-    An empty ``points`` only counts.
+    If ``points`` is empty, only the length is computed.
     """
     # Clockwise from east, with y pointing down.
     steps = (1, stride + 1, stride, stride - 1, -1, -stride - 1, -stride, -stride + 1)
     label = labels[start]
     p = start
-    scan = 0  # nothing of the instance lies west or above of its first pixel
+    scan = 0  # no pixel of the instance lies above its first pixel, or west of it in its row
     first_direction = -1
     length = 0
     while True:
@@ -35,7 +35,7 @@ def _trace(labels, start, stride, points, row):
         if first_direction < 0:
             first_direction = direction
         p += steps[direction]
-        scan = (direction + 7 - (direction & 1)) & 7  # just past the background left behind
+        scan = (direction + 7 - (direction & 1)) & 7  # just past the last background pixel
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Probabilities of one image -> its nuclei; see the package."""
+"""Extract the nuclei of one image from its probabilities."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +14,8 @@ from instances.watershed import watershed
 _MAX_SIDE: Final = np.iinfo(np.int16).max
 _MAX_INSTANCES: Final = np.iinfo(np.uint16).max
 _DEFAULTS: Final = Parameters()
-_CUT: Final = 4  # times smaller may be what the image's edge cuts: the rest lies beyond it
-_MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start travels as float32: exact up to here
+_CUT: Final = 4  # the edge may cut a nucleus to a quarter: the rest is beyond it
+_MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start is float32, which is exact up to here
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Instances:
         ``class_prob`` is its share of the sum over them, so 0..1.
     contours
         int16 [m, 2]: pixels (x, y) of each instance's outer border, clockwise, 8-connected,
-        starting at the instance's first pixel in raster order. Empty if none were asked for;
-        ``contour_start`` and ``contour_length`` are 0 then.
+        starting at the instance's first pixel in raster order. Empty if not requested;
+        ``contour_start`` and ``contour_length`` are then 0.
     """
 
     instance_map: np.ndarray
@@ -56,7 +56,7 @@ def extract(
     class_probs
         uint8 [H, W, 1 + K]: probabilities times 255 of background and the classes 1..K.
     boundary_prob
-        uint8 [H, W]: probability times 255 that a nucleus' outline runs through the pixel.
+        uint8 [H, W]: probability times 255 that the outline of a nucleus runs through the pixel.
     parameters
         Thresholds and minimum area.
     with_contours
@@ -70,7 +70,7 @@ def extract(
     ------
     ValueError
         If an array has another dtype or shape, is empty or has a side over 32,767 pixels, or if
-        the image holds more than 65,535 nuclei.
+        the image has more than 65,535 nuclei.
     """
     class_probs, boundary_prob = _checked(class_probs, boundary_prob)
     foreground_level = int(255 * parameters.foreground_threshold)
@@ -83,8 +83,8 @@ def extract(
     count = int(np.count_nonzero(areas[1:]))
     if count > _MAX_INSTANCES:
         raise ValueError(
-            f"The image holds {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map "
-            "can number: process it in tiles."
+            f"The image has {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map can "
+            "number: process it in tiles."
         )
     instance_map, nuclei, starts = measure(class_probs, labels, areas, count)
     if not with_contours:
@@ -104,7 +104,7 @@ def extract(
 
 
 def warm_up() -> None:
-    """Compile (or load from disk) everything `extract` runs."""
+    """Compile, or load from disk, all kernels that `extract` uses."""
     class_probs = np.zeros((16, 16, 2), np.uint8)
     class_probs[..., 0] = 255
     class_probs[4:12, 4:12] = (0, 255)
@@ -123,7 +123,7 @@ def _drop_small(labels: np.ndarray, areas: np.ndarray, shape: tuple[int, int], l
 
 
 def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Contiguous read-only views, so that every call meets the same compiled kernels."""
+    """Check the arrays; return contiguous read-only views, for which the kernels are compiled."""
     arrays = []
     for name, array, shape in (
         ("class_probs", class_probs, "[height, width, 1 + classes]"),
@@ -149,7 +149,7 @@ def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.nda
         raise ValueError(f"The image is empty ({height} x {width} pixels).")
     if max(height, width) > _MAX_SIDE:
         raise ValueError(
-            f"The image has {height} x {width} pixels, but contours reach only to {_MAX_SIDE:,}: "
+            f"The image has {height} x {width} pixels, but a side may have at most {_MAX_SIDE:,}: "
             "process it in tiles."
         )
     return arrays[0], arrays[1]

@@ -1,7 +1,7 @@
-"""Label arrays: the states of their pixels, and what every step does with them.
+"""Label arrays: the states of their pixels, and operations that all steps share.
 
-Labels live in flat int32 arrays of (H + 2) x (W + 2) pixels whose frame is `FRAME`: the neighbours
-of the pixel with index p are p - stride, p - 1, p + 1 and p + stride.
+Labels are flat int32 arrays of (H + 2) x (W + 2) pixels with a border of `FRAME`. The neighbours of
+the pixel with index p are p - stride, p - 1, p + 1 and p + stride.
 """
 
 from typing import Final
@@ -14,13 +14,13 @@ from instances.compile import kernel
 BACKGROUND: Final = 0
 RIM: Final = -1  # foreground that no nucleus has claimed yet
 INTERIOR: Final = -2  # foreground away from boundaries
-FRAME: Final = -3  # one pixel around the image, so that neighbours need no bounds check
+FRAME: Final = -3  # border of one pixel, so that access to neighbours needs no bounds check
 VISITED: Final = -4  # background already searched for holes
 
 
 @kernel
 def flood(labels, queue, start, label, stride):
-    """Give the 4-connected component of ``start`` a label; its pixels are queue[:result]."""
+    """Label the 4-connected component of ``start``; return its size n. queue[:n] is its pixels."""
     component = labels[start]
     labels[start] = label
     queue[0] = start
@@ -39,7 +39,7 @@ def flood(labels, queue, start, label, stride):
 
 @kernel
 def areas_of(labels, size):
-    """Pixels per label, int64 [size]; index 0 stays 0."""
+    """Count the pixels of each label, int64 [size]; index 0 stays 0."""
     areas = np.zeros(size, np.int64)
     for label in labels:
         if label > 0:

@@ -1,4 +1,4 @@
-"""Area, place, class and probability of every nucleus."""
+"""Measure area, position, class and class probability of every nucleus."""
 
 from typing import Final
 
@@ -19,13 +19,13 @@ COLUMNS: Final = (
     "contour_start",
     "contour_length",
 )
-"""Columns of the nuclei table. Lengths are in pixels with pixel centres on whole numbers; the box
-is half-open; ``class`` is 1..K; ``contour_start`` is a row of the contours."""
+"""Columns of the nuclei table. Coordinates are in pixels, with pixel centres at integers; the box
+is half-open; ``class`` is 1..K; ``contour_start`` is a row index into the contours."""
 
 
 @kernel
 def drop_faint(class_probs, labels, areas, level):
-    """Set to 0 the areas of labels whose mean foreground (of 255) is below the level."""
+    """Set the area of labels to 0 if their mean foreground (0..255) is below the level."""
     height, width = class_probs.shape[:2]
     sums = np.zeros(areas.size, np.int64)
     for y in range(height):
@@ -41,14 +41,14 @@ def drop_faint(class_probs, labels, areas, level):
 
 @kernel
 def measure(class_probs, labels, areas, count):
-    """Instance map, nuclei table (contour columns 0) and first pixels of the instances."""
+    """Return instance map, nuclei table (contour columns 0) and first pixels of the instances."""
     height, width, channels = class_probs.shape
     stride = width + 2
     instance_map = np.zeros((height, width), np.uint16)
     nuclei = np.zeros((count, 11), np.float32)
     starts = np.zeros(count, np.int64)
     ids = np.zeros(areas.size, np.int64)
-    sums = np.zeros((count, channels), np.int64)  # of the classes, in their columns
+    sums = np.zeros((count, channels), np.int64)  # summed class probabilities
     places = np.zeros((count, 2), np.int64)  # sums of x and y
     box = np.zeros((count, 4), np.int64)
     found = 0

@@ -1,4 +1,4 @@
-"""What a request may set: thresholds and smallest nucleus, with the defaults."""
+"""Parameters that a request may set, with their defaults."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -6,18 +6,18 @@ from numbers import Integral, Real
 
 @dataclass(frozen=True)
 class Parameters:
-    """How nuclei are told from background and from each other.
+    """Thresholds that separate nuclei from the background and from each other.
 
     Attributes
     ----------
     foreground_threshold
-        A pixel is nucleus where its probability (1 - background) exceeds this, in (0, 1).
+        A pixel is foreground if its probability (1 - background) exceeds this, in (0, 1).
     boundary_threshold
-        A pixel lies on a boundary where its boundary probability exceeds this, in (0, 1).
+        A pixel lies on a boundary if its boundary probability exceeds this, in (0, 1).
     min_area
         Smallest nucleus in pixels; where the edge of the image cuts it, a quarter is enough.
     min_confidence
-        Smallest mean of a nucleus' foreground probability (1 - background), in [0, 1).
+        Smallest mean foreground probability (1 - background) of a nucleus, in [0, 1).
 
     Raises
     ------

@@ -21,12 +21,13 @@ def watershed(
     class_probs, boundary_prob
         uint8 [H, W, 1 + K] and [H, W].
     foreground_level, boundary_level
-        A pixel is nucleus, or boundary, where its probability times 255 exceeds the level.
+        A pixel is foreground, or boundary, if its probability times 255 exceeds the level.
 
     Returns
     -------
     int32 [(H + 2) * (W + 2)]
-        Labels 1..n, 0 elsewhere and `FRAME` around; memory of this thread, until its next call.
+        Labels 1..n, 0 elsewhere, with a border of `FRAME`. The memory is reused by this thread's
+        next call.
     int
         n.
     """
@@ -35,9 +36,9 @@ def watershed(
 
 
 class _Scratch(threading.local):
-    """Memory of a thread, used again from call to call: to map it anew costs as much as the work.
+    """Per-thread memory, reused because mapping it anew costs as much as the work itself.
 
-    What images of more than 2 megapixels need is not kept.
+    Memory for images of more than 2 megapixels is not kept.
     """
 
     _MOST_KEPT = 1 << 21
@@ -46,7 +47,7 @@ class _Scratch(threading.local):
         self._kept = self._allocate(0)
 
     def arrays(self, size: int) -> tuple[np.ndarray, ...]:
-        """`_watershed`'s labels, relief, queue, following and wave_of, with anything in them."""
+        """Return uninitialised labels, relief, queue, following and wave_of for `_watershed`."""
         if size > self._MOST_KEPT:
             return self._allocate(size)
         if size > self._kept[0].size:
@@ -94,7 +95,7 @@ def _watershed(
     strengths = _seed(labels, relief, queue, stride)
     _grow(labels, relief, strengths, following, wave_of, stride)
     count = strengths.size - 1
-    for p in range(stride, labels.size - stride):  # foreground without any seed
+    for p in range(stride, labels.size - stride):  # foreground that no seed has reached
         if labels[p] == RIM:
             count += 1
             flood(labels, queue, p, count, stride)
@@ -104,7 +105,7 @@ def _watershed(
 
 @kernel
 def _seed(labels, relief, queue, stride):
-    """Number the interiors 1..n; return their strengths [n + 1], used where two of them meet."""
+    """Label the interiors 1..n; return their strengths [n + 1], which decide where two meet."""
     strengths = [0]
     for p in range(stride, labels.size - stride):
         if labels[p] == INTERIOR:
@@ -115,7 +116,7 @@ def _seed(labels, relief, queue, stride):
                 continue
             strength = 0
             for i in range(size):
-                strength += (256 - relief[queue[i]]) ** 2  # squared: ties are rarer
+                strength += (256 - relief[queue[i]]) ** 2  # squared to make ties rarer
             strengths.append(strength)
     return np.array(strengths)
 
@@ -124,8 +125,8 @@ def _seed(labels, relief, queue, stride):
 def _grow(labels, relief, strengths, following, wave_of, stride):
     """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
-    Pixels are queued once. Those reached in the same wave go to the strongest of the seeds that
-    reach them, so that the outcome does not depend on the order in which pixels are visited.
+    Each pixel is queued once. A pixel that several seeds reach in the same wave goes to the
+    strongest of them, so that the result does not depend on the order of visits.
     """
     first = np.full(256, -1, np.int32)
     last = np.full(256, -1, np.int32)
@@ -162,7 +163,7 @@ def _grow(labels, relief, strengths, following, wave_of, stride):
 
 @kernel
 def _append(p, level, following, first, last):
-    """Put a pixel at the end of its level's queue, a linked list."""
+    """Append a pixel to the queue of its level, a linked list."""
     following[p] = -1
     if first[level] < 0:
         first[level] = p
@@ -173,7 +174,7 @@ def _append(p, level, following, first, last):
 
 @kernel
 def _fill_holes(labels, queue, count, stride):
-    """Fill background that one instance encloses, unless it is larger than that instance."""
+    """Fill background enclosed by a single instance, unless it is larger than the instance."""
     areas = areas_of(labels, count + 1)
     for start in range(stride, labels.size - stride):
         if labels[start] != BACKGROUND:
