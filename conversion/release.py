@@ -13,39 +13,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from conversion.errors import ConversionError
+
+if TYPE_CHECKING:
+    from training.exported import Exported
 
 _POSTPROCESSING = Path("nuclei_postprocess", "1")
 _FLOAT = "float"
 _GRAPH = ("to_onnx.py", "rewrites.py")  # decide what is computed; int8.py besides, where it is used
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a SavedModel was exported from: its ``assets.extra/network.json``.
-
-    Attributes
-    ----------
-    preset
-        Which network it is.
-    weights_sha256
-        Of the weights file.
-    source_sha256
-        Of the code that exported it.
-    parameters
-        Post-processing that the weights want, as `instances.Parameters` names it.
-    target
-        What it tells apart: ``mpp``, micrometres per pixel of its tiles, and ``classes``, ``name``
-        and ``colour`` (RGB) by class id, which begins with 1.
-    """
-
-    preset: str
-    weights_sha256: str
-    source_sha256: str
-    parameters: dict[str, float | int | str]
-    target: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,7 @@ class Provenance:
     Attributes
     ----------
     preset, weights_sha256
-        As in `Network`.
+        As in `training.exported.Exported`.
     source_sha256
         Of the code that exported and converted it.
     precision
@@ -91,7 +68,7 @@ class Provenance:
     precision: str
 
     @classmethod
-    def of(cls, network: Network, precision: Precision) -> Self:
+    def of(cls, network: Exported, precision: Precision) -> Self:
         """Provenance of a form that the code at hand makes of `network`."""
         sources = sorted(Path(__file__).parent.glob("*.py"))
         source = _sha256(network.source_sha256.encode(), *(path.read_bytes() for path in sources))
@@ -107,7 +84,7 @@ class Release:
     release
         Name: the preset and 12 digits that change with anything that decides an answer.
     preset, weights_sha256, parameters
-        As in `Network`.
+        As in `training.exported.Exported`.
     mpp
         Scale of the tiles, micrometres per pixel.
     classes
@@ -131,7 +108,7 @@ class Release:
     postprocessing_sha256: str
 
 
-def read_network(saved_model: Path) -> Network:
+def read_network(saved_model: Path) -> Exported:
     """What a SavedModel was exported from.
 
     Raises
@@ -139,9 +116,10 @@ def read_network(saved_model: Path) -> Network:
     ConversionError
         If there is no SavedModel or it does not say so.
     """
-    path = saved_model / "assets.extra" / "network.json"
+    from training.exported import Exported  # a serving container has no `training`
+
     try:
-        return Network(**json.loads(path.read_text()))
+        return Exported.read(saved_model)
     except (OSError, ValueError, TypeError) as error:
         raise ConversionError(
             f"{saved_model} is no SavedModel that says which weights it holds: write one with "
@@ -149,7 +127,7 @@ def read_network(saved_model: Path) -> Network:
         ) from error
 
 
-def make_release(network: Network, precision: Precision, repository: Path) -> Release:
+def make_release(network: Exported, precision: Precision, repository: Path) -> Release:
     """The release that a network makes with the post-processing of a repository.
 
     Raises
@@ -170,7 +148,7 @@ def make_release(network: Network, precision: Precision, repository: Path) -> Re
     return Release(release=f"{network.preset}-{digest[:12]}", **described)
 
 
-def _graph(network: Network, precision: Precision) -> str:
+def _graph(network: Exported, precision: Precision) -> str:
     names = _GRAPH if precision.name == _FLOAT else (*_GRAPH, "int8.py")
     sources = (Path(__file__).with_name(name).read_bytes() for name in names)
     return _sha256(network.source_sha256.encode(), precision.patches_sha256.encode(), *sources)

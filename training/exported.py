@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _ROOT = Path(__file__).resolve().parents[1]
 # What decides the graph and its constants.
@@ -48,6 +48,11 @@ class Exported:
     parameters: dict[str, float | int | str]
     target: dict[str, Any]
 
+    @classmethod
+    def read(cls, saved_model: Path) -> Self:
+        """Read the record of a SavedModel; OSError, ValueError or TypeError if it has none."""
+        return cls(**json.loads(_path(saved_model).read_text()))
+
     def write(self, saved_model: Path) -> None:
         """Put the record into a SavedModel's folder."""
         path = _path(saved_model)
@@ -58,12 +63,12 @@ class Exported:
 def is_current(saved_model: Path, weights: Path) -> bool:
     """Whether exporting `weights` would write again what `saved_model` holds."""
     try:
-        found = json.loads(_path(saved_model).read_text())
-        return (
-            found["weights_sha256"] == file_sha256(weights)
-            and found["source_sha256"] == source_sha256()
+        found = Exported.read(saved_model)
+        return (found.weights_sha256, found.source_sha256) == (
+            file_sha256(weights),
+            source_sha256(),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):
         return False
 
 
