@@ -64,7 +64,7 @@ def _send(connection: triton.InferenceServerClient, model: str, tiles: np.ndarra
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
         description=__doc__,

@@ -91,7 +91,7 @@ def measure(blocks: int) -> dict[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.replay",
         description=__doc__,

@@ -142,7 +142,7 @@ def _rate(row: dict[str, object]) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.serving",
         description=__doc__,

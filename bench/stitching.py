@@ -124,7 +124,7 @@ def _own(y: int, x: int) -> Box:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.stitching",
         description=__doc__,

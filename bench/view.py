@@ -187,7 +187,7 @@ def _move_about(page: Page, seconds: float) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.view",
         description=__doc__,

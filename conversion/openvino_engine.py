@@ -28,7 +28,7 @@ def host() -> Host:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python3 -m conversion.openvino_engine",
         description=__doc__,

@@ -208,7 +208,7 @@ def _refusals(parser: object) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python3 -m conversion.tensorrt_engine",
         description=__doc__,

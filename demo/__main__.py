@@ -27,7 +27,7 @@ from tsfd_client.contract import USE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description=__doc__,

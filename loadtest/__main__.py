@@ -23,7 +23,7 @@ _DAY = tuple(name for name in ORDER if name != "soak")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest",
         description=__doc__,

@@ -318,7 +318,7 @@ def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.gpu_check",
         description=__doc__,

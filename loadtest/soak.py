@@ -69,7 +69,7 @@ def plot(resources: Resources, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.soak",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training, so that it can go on as if never stopped."""
+"""Checkpoints: the whole state of a training, so that it resumes as if never interrupted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def save(network: keras.Model, run: dict, path: Path) -> None:
     network
         Compiled and built.
     run
-        What the training goes by, two levels of names with values that JSON knows: one that
-        differs cannot go on from here.
+        What identifies the training, as a dict of dicts of JSON values: only a run with the
+        same values can resume from the checkpoint.
 
     Raises
     ------
     CheckpointError
-        If it cannot be written; the checkpoint that was there is still there.
+        If it cannot be written; an earlier checkpoint is kept.
     """
     arrays = {str(n): keras.ops.convert_to_numpy(v.value) for n, v in enumerate(_state(network))}
     partial = path.with_suffix(".partial.npz")
