@@ -4,9 +4,9 @@
 
 A network trained with oversampled rare classes and incomplete labels separates the classes but
 favours some of them. A temperature and a bias per class correct this (Alexandari et al. 2020,
-"Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation"); both
-are fitted by maximum likelihood to the annotated nuclei. --write folds them into the network's last
-layer, where they cost nothing at inference. Tune the thresholds afterwards.
+"Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation");
+both are fitted by maximum likelihood to the annotated nuclei. --write folds them into the network's
+last layer, where they cost nothing at inference. Tune the thresholds afterwards.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def surprise(chance: np.ndarray, allowed: np.ndarray) -> float:
 
 
 def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
-    """F1 of each class over nuclei with exactly one allowed class; NaN for classes without nuclei."""
+    """F1 of each class over nuclei with one allowed class; NaN for classes without nuclei."""
     known = nuclei.allowed.sum(axis=1) == 1
     truth, said = nuclei.allowed[known].argmax(axis=1), said[known]
     scores = []
@@ -195,7 +195,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
     parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
-    parser.add_argument("--write", action="store_true", help="fold the calibration into the weights file")
+    parser.add_argument(
+        "--write", action="store_true", help="fold the calibration into the weights file"
+    )
     arguments = parser.parse_args(argv)
     try:
         data = hold_back(read_manifest(arguments.manifest, arguments.split)).choosing

@@ -39,7 +39,8 @@ class Callbacks(keras.callbacks.CallbackList):
     """A callback list that hands on the logs of each step as the backend's own tensors.
 
     Keras' own list converts them to numbers, which makes every step wait for the device. As a
-    context manager it calls `on_train_end` when training fails; Keras does not, and leaves files open.
+    context manager it calls `on_train_end` when training fails; Keras does not, and leaves files
+    open.
     """
 
     _began = False
@@ -93,15 +94,15 @@ class StopOnNaN(keras.callbacks.Callback):
         kept = f"{self._kept} is unchanged" if self._kept.exists() else "nothing was saved yet"
         raise TrainingError(
             f"The loss is {loss} by step {int(self.model.optimizer.iterations)}; {kept}. Lower the "
-            "recipe's learning_rate and begin a new run, from the last weights by --start."
+            "recipe's learning_rate and begin a new run; --start makes it begin with saved weights."
         )
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    Must come after `StopOnNaN` and before `MovingAverage`. Within its context, SIGTERM and SIGINT end
-    the training after the current step: the state is saved and `Stopped` is raised.
+    Must come after `StopOnNaN` and before `MovingAverage`. Within its context, SIGTERM and SIGINT
+    end the training after the current step: the state is saved and `Stopped` is raised.
 
     Parameters
     ----------
@@ -154,8 +155,8 @@ class MovingAverage(keras.callbacks.Callback):
     """Put the moving average in place of the weights between epochs and after the last one.
 
     The batch normalisation gets the statistics that belong to the averaged weights. The next epoch
-    starts from exact copies of the learned weights: Keras' ``SwapEMAWeights`` adds and subtracts, so
-    rounding would make a resumed training differ from an uninterrupted one.
+    starts from exact copies of the learned weights: Keras' ``SwapEMAWeights`` adds and subtracts,
+    so rounding would make a resumed training differ from an uninterrupted one.
     """
 
     def __init__(self, batches: Batches) -> None:

@@ -3,8 +3,8 @@
     python -m training.check PanNuke            # a folder with PanNuke's folds
     python -m training.check data more/data     # folders with a manifest.json
 
-Prints a table with one column per split or fold, and each problem as a line on stderr. The exit code
-is 1 if there are problems. PanNuke is read patch by patch.
+Prints a table with one column per split or fold, and each problem as a line on stderr. The exit
+code is 1 if there are problems. PanNuke is read patch by patch.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
 
 
 def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
-    """The paper's class loss: focal Tversky plus 0.4 times border-weighted BCE-Dice, float32 [N]."""
+    """The paper's class loss: focal Tversky plus 0.4 times border-weighted BCE-Dice, [N]."""
     truth = soft_targets(allowed, logits)
     probability = ops.softmax(logits, axis=-1)
     near = ops.average_pool(truth, _BORDER_WINDOW, strides=1, padding="same")
@@ -130,7 +130,7 @@ def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
 
 
 def paper_boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
-    """The paper's boundary loss: focal Tversky plus 0.4 times focal loss, float32 [N]."""
+    """The paper's boundary loss: focal Tversky plus 0.4 times focal loss, [N]."""
     known = ops.cast(ops.not_equal(boundary, NO_BOUNDARY), "float32")
     truth = known * ops.cast(ops.not_equal(boundary, 0), "float32")
     probability = ops.sigmoid(logits)

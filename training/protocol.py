@@ -158,7 +158,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("protocol", choices=PROTOCOLS)
     parser.add_argument("--pannuke", type=Path, required=True, metavar="DIR")
     parser.add_argument("--recipe", default="paper", help="paper, full, lite or a .toml file")
-    parser.add_argument("--out", type=Path, required=True, help="folder that receives the run folders")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder that receives the run folders"
+    )
     arguments = parser.parse_args(argv)
     try:
         recipe = read(arguments.recipe)

@@ -20,7 +20,7 @@ def quiet_tensorflow() -> Iterator[None]:
     meantime. Anything else in it is passed on afterwards; if the import fails, all of it is.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # its warnings are about gradients, which nobody asks for
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of gradients, unused here
     sys.stderr.flush()
     stream, noise = os.dup(2), _NOISE
     with tempfile.TemporaryFile() as held:

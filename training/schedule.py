@@ -11,9 +11,9 @@ from keras import ops
 class WarmUpHoldDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises linearly, is held, and falls to 0 by half a cosine.
 
-    Keras' own schedules start to fall right after the warm-up. While the rate is held, a training can
-    still be prolonged (Hägele et al. 2024, "Scaling laws and compute-optimal training beyond fixed
-    training durations").
+    Keras' own schedules start to fall right after the warm-up. While the rate is held, a training
+    can still be prolonged (Hägele et al. 2024, "Scaling laws and compute-optimal training beyond
+    fixed training durations").
 
     Parameters
     ----------

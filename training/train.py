@@ -88,7 +88,7 @@ def train(
     state = out / "checkpoint.npz"
     if state.exists() and not resume:
         raise TrainingError(
-            f"{out} holds a run already: go on with it by --resume, or name another --out."
+            f"{out} already holds a run: resume it with --resume, or choose another --out."
         )
     if resume and not state.exists():
         raise TrainingError(f"There is no {state} to resume from.")
@@ -162,7 +162,8 @@ def train(
     epoch = done // steps
     try:
         if done % steps:
-            # Keras counts an epoch's batches only once, so the rest of an epoch is a fit of its own.
+            # Keras counts an epoch's batches only once, so the rest of an epoch is a fit of its
+            # own.
             fit(epoch, epoch + 1, skipped=done % steps)
             epoch += 1
         if epoch < recipe.epochs:
@@ -172,7 +173,7 @@ def train(
 
 
 def _run(recipe: Recipe, training: Dataset) -> dict:
-    """What identifies a run: everything that determines its outcome except its length."""
+    """What identifies a run: all that determines its outcome except its length."""
     kept = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
     return {"recipe": kept, "data": fingerprints(training), "": {"seed": SEED}}
 

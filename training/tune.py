@@ -3,9 +3,9 @@
     python -m training.tune --manifest DATA --weights runs/lite/weights.npz --write
 
 The network runs once per image; every setting of a grid then post-processes its probabilities. The
-best setting has the highest PQ, averaged over the images of each set and then over the sets; mPQ and
-class F1 are means over the sets with classes. --write stores the best in the weights file, where the
-evaluation, the export and, after `make convert`, the server find it.
+best setting has the highest PQ, averaged over the images of each set and then over the sets; mPQ
+and class F1 are means over the sets with classes. --write stores the best in the weights file,
+where the evaluation, the export and, after `make convert`, the server find it.
 """
 
 from __future__ import annotations
