@@ -69,16 +69,16 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
     differences = list(_differences(of_file, run))
     if differences:
         raise CheckpointError(
-            f"{path} belongs to another run: {'; '.join(differences)}. Restore the former settings,
-            or " f"choose another --out and begin with its weights: --start
-            {path.with_name('weights.npz')}."
+            f"{path} belongs to another run: {'; '.join(differences)}. Restore the former "
+            "settings, or choose another --out and begin with its weights: "
+            f"--start {path.with_name('weights.npz')}."
         )
     state = _state(network)
     values = [arrays[key] for key in sorted(arrays, key=int)]
     if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
         raise CheckpointError(
-            f"{path} belongs to another network or optimiser: resume with the version that began it,
-            " "or choose another --out."
+            f"{path} belongs to another network or optimiser: resume with the version that "
+            "began it, or choose another --out."
         )
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)

@@ -191,9 +191,9 @@ def test_the_end_may_change_and_nothing_else(
     other.write_text(tiny.RECIPE.replace("learning_rate = 1e-2", "learning_rate = 2e-2"))
     assert main(_arguments(pannuke, other, copy, "--resume")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"train: {copy}/checkpoint.npz belongs to another run: recipe learning_rate was 0.01 and is
-        " "0.02. Restore the former settings, or choose another --out and begin with its weights: "
-        f"--start {copy}/weights.npz."
+        f"train: {copy}/checkpoint.npz belongs to another run: recipe learning_rate was 0.01 "
+        "and is 0.02. Restore the former settings, or choose another --out and begin with its "
+        f"weights: --start {copy}/weights.npz."
     )
 
     data = "--train-folds", "2", "--resume"
