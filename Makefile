@@ -3,29 +3,29 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV   := .venv
 RUN    := PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
-# Python compiles packages when they are first imported: TensorFlow's take ten seconds, once.
+# Let Python keep compiled packages: compiling TensorFlow's takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 BUILT  := $(addprefix model_repository/,$(addprefix tsfd_net/1/,model.onnx model.plan \
 	model.plan.json engine.onnx engine.parity.npz) nuclei_postprocess/1/release.json \
 	*/config.pbtxt tsfd_net/configs/cpu.pbtxt)
-# What is served; a command makes it anew when and only when its content has changed. What
-# `make convert` was told to make otherwise is served until a plain `make convert`.
+# The served models are converted again only if their content has changed. Models made by `make
+# convert` with options are served until the next plain `make convert`.
 CHOSEN := build/chosen
 CHOICE := $(strip $(foreach v,WEIGHTS INT8 TARGETS TENSORRT,$(if $(filter command,$(origin $v)),$v)))
 READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),$(VENV)/.serve,convert))
-# Whoever has an engine built for a GPU wants the network that needs one.
+# The larger network is the default when an engine is built for a GPU.
 WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
 RECIPE ?= lite
-# Three for two cores: servers that start, restart and time out keep one waiting.
-# A process that dies fails the run: xdist would replace it, and may wait for ever then.
-# Groups of tests in the order of tests/conftest.py, long ones first.
+# Three workers for two cores, because tests often wait for servers to start, restart or time out.
+# A worker that dies fails the run: xdist would replace it and might then wait forever.
+# Groups of tests run in the order of tests/conftest.py, long ones first.
 WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder --max-worker-restart=0
 FAULTS  := $(addprefix tests/client/slides/test_,slide_faults.py many_slides.py)
-# A recipe may be a file of one's own.
+# A recipe may be your own file.
 NAMED   := $(basename $(notdir $(RECIPE)))
 OUT     ?= runs/$(NAMED)
 
-# Long tests of parts that `make faults` runs beside the faults themselves.
+# Long tests that `make faults` runs in addition to the faults.
 LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
@@ -35,7 +35,7 @@ LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# What follows is made at the same time; whatever runs in it prints whole lines.
+# Targets after it are made in parallel; their commands must print whole lines.
 TOGETHER := @$(MAKE) --no-print-directory --jobs=2
 
 setup:  ## create .venv and the embedded server's environment
@@ -52,7 +52,7 @@ tested: | $(VENV)/.made
 triton: | $(VENV)/.made
 	@$(RUN) -m serving.environment
 
-# The proof of a conversion finds nuclei, too; compiled now, its kernels do not keep it waiting.
+# Checking a conversion runs the post-processing; compile its kernels in the meantime.
 kernels: $(VENV)/.serve
 	@$(RUN) -c "import instances; instances.warm_up()"
 
@@ -63,12 +63,12 @@ $(VENV)/.made:
 		|| echo "uv cannot be installed here ($(VENV)/uv.log): pip is used, which takes minutes longer."
 	@touch $@
 
-# Each command asks for the packages it needs: .serve for those of all, others for an extra of
-# pyproject.toml on top.
+# Each command depends on the packages it needs: .serve for those that all need, others for an
+# extra of pyproject.toml in addition.
 $(VENV)/.serve: pyproject.toml client/pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing packages into $(VENV) (600 MB to download) ..."
 	@$(RUN) -m serving.packages -c constraints.txt -e ./client -e .
-	@# Only a picture of stardist and the builder of TensorRT-RTX are needed, not what they depend on.
+	@# Of stardist only a picture is needed, of TensorRT-RTX only the builder; skip their dependencies.
 	@$(RUN) -m serving.packages -c constraints.txt --no-deps \
 		stardist tensorrt-rtx-cu12-bindings tensorrt-rtx-cu12-libs
 	@touch $@
@@ -78,10 +78,10 @@ $(VENV)/.bench $(VENV)/.lint $(VENV)/.load $(VENV)/.test $(VENV)/.train: $(VENV)
 	@$(RUN) -m serving.packages -c constraints.txt -e ./client -e '.[$*]'
 	@touch $@
 
-export: $(VENV)/.serve  ## WEIGHTS -> build/saved_model
+export: $(VENV)/.serve  ## export WEIGHTS as build/saved_model
 	@$(RUN) -m training.export --weights "$(WEIGHTS)" --out build/saved_model
 
-convert: export  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deploy/README.md
+convert: export  ## convert WEIGHTS into what is served; INT8=images; TENSORRT: deploy/README.md
 	@$(RUN) -m conversion $(if $(BRIEF),--brief) $(if $(TARGETS),--targets $(TARGETS)) \
 		$(if $(INT8),--int8 "$(INT8)") $(if $(TENSORRT),--tensorrt "$(TENSORRT)")
 	@$(if $(CHOICE),touch,rm -f) $(CHOSEN)
@@ -89,26 +89,26 @@ convert: export  ## SavedModel -> engines; INT8=images for INT8; TENSORRT: deplo
 serve: ready  ## serve on this machine's CPU until Ctrl-C
 	@$(RUN) -m serving
 
-demo: ready  ## segment a real image (IMAGE=path MPP=x for your own) and a known field
+demo: ready  ## segment an image (IMAGE=path MPP=x for your own) and a synthetic field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
 test: tested  ## all tests, with the real server
 	@$(RUN) -m pytest $(WORKERS) -m "not long" \
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
-test-fast: $(VENV)/.test  ## the tests that need neither a server nor a converted network
+test-fast: $(VENV)/.test  ## the tests that need neither a server nor a conversion
 	@$(RUN) -m pytest $(WORKERS) -m "not slow and not long" $(TESTS)
 
-faults: ready tested  ## inject every fault and write docs/reliability.md; kill slide runs, ten times over
+faults: ready tested  ## inject every fault, ten rounds for slides; writes docs/reliability.md
 	@$(RUN) -m pytest tests/faults tests/deploy/test_monitoring.py --reliability docs/reliability.md
 	@$(RUN) -m pytest -m long $(LONG)
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round"; \
 		$(RUN) -m pytest $(FAULTS) || exit 1; done
 
-loadtest: ready $(VENV)/.load  ## Locust's load in many profiles, judged by loadtest/load.toml: build/loadtest
+loadtest: ready $(VENV)/.load  ## run all profiles of loadtest/load.toml and check their limits: build/loadtest
 	@$(RUN) -m loadtest $(LOADTEST)
 
-soak: ready $(VENV)/.load  ## an hour of load: what grows; writes docs/reliability.md and build/soak
+soak: ready $(VENV)/.load  ## an hour of load, to find leaks; writes docs/reliability.md and build/soak
 	@$(RUN) -m loadtest.soak --document docs/reliability.md
 
 bench: ready $(VENV)/.bench  ## time post-processing, stitching, network and serving: build/bench
@@ -121,13 +121,13 @@ bench: ready $(VENV)/.bench  ## time post-processing, stitching, network and ser
 	@$(RUN) -m bench.view
 
 bench-peers bench-gpu: $(VENV)/.bench
-bench-peers:  ## time other nucleus networks beside both presets: build/bench
+bench-peers:  ## time other nucleus networks and both presets: build/bench
 	@$(RUN) -m bench.peers
 
 bench-gpu:  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)
 
-# Tools that get along with no other package have an environment of their own.
+# Tools that conflict with other packages have environments of their own.
 build/lint-env/.ready: deploy/lint-requirements.txt
 build/moto-env/.ready: tests/deploy/moto-requirements.txt
 build/release-env/.ready: deploy/release/requirements.txt
@@ -138,39 +138,39 @@ build/%-env/.ready:
 	@build/$*-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-gpu-check: ready $(VENV)/.load  ## all that a GPU host must show, as a report; PROFILE=cpu without one; MINUTES=5
+gpu-check: ready $(VENV)/.load  ## run all checks of a GPU host and write a report; PROFILE=cpu MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
 
-image: $(VENV)/.serve  ## the images for the CPU, with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu
+image: $(VENV)/.serve  ## build the images for CPUs with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu
 	@$(RUN) -m deploy.image.build
 
-image-test: ready tested image  ## run it read-only as uid 1000: nuclei, a killed backend, SIGTERM
+image-test: ready tested image  ## test these images, read-only and as uid 1000
 	@$(RUN) -m pytest -s tests/deploy/test_container_image.py tests/deploy/test_release_image.py
 
-chart-test: tested image  ## run the chart's pod of it by podman; wants helm
+chart-test: tested image  ## run the chart's pod with podman; needs helm
 	@$(RUN) -m pytest tests/deploy/test_chart_pod.py
 
-image-lint: build/lint-env/.ready  ## hadolint and checkov on the Dockerfiles
+image-lint: build/lint-env/.ready  ## check the Dockerfiles with hadolint and checkov
 	@build/lint-env/bin/hadolint deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile \
 		deploy/release/Dockerfile
 	@build/lint-env/bin/checkov --skip-download --quiet --compact --framework dockerfile \
 		-f deploy/Dockerfile deploy/image/base.Dockerfile deploy/models.Dockerfile deploy/release/Dockerfile
 
-manifests: build/validate-env/.ready $(VENV)/.test  ## compose, chart and KServe without a cluster; CRDS=folder
+manifests: build/validate-env/.ready $(VENV)/.test  ## check compose, chart and KServe without a cluster; CRDS=folder
 	@PYTHONPATH=. build/validate-env/bin/python -m deploy.manifests.validate $(if $(CRDS),--crds "$(CRDS)")
 	@$(RUN) -m pytest tests/deploy/test_chart.py
 
-release: ready  ## one archive of what is served, the same bytes for the same content: build/release
+release: ready  ## make a reproducible archive of the served models: build/release
 	@$(RUN) -m deploy.release make --out build/release
 
-release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## through a real registry, whole and tampered with; and served from S3
+release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## test releases with a real registry, and serving from S3
 	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
 	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py
 
-check: $(VENV)/.train  ## what DATA holds, and what is broken in it
+check: $(VENV)/.train  ## summarise DATA and name its problems
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
 
-train: $(VENV)/.train  ## DATA=folder RECIPE=lite|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
+train: $(VENV)/.train  ## train: DATA=folder RECIPE=lite|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
 		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
@@ -183,30 +183,30 @@ evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=
 		$(if $(HELD),--held-back $(HELD)) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
 
-calibrate: $(VENV)/.train  ## fit the classes of WEIGHTS to nuclei of DATA held back to choose by; WRITE=1
+calibrate: $(VENV)/.train  ## calibrate the classes of WEIGHTS on held-back images of DATA; WRITE=1 stores it
 	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make calibrate DATA=folder))"
 
-tune: $(VENV)/.train  ## try thresholds on what DATA holds back to choose by; WRITE=1 keeps the best
+tune: $(VENV)/.train  ## try thresholds for WEIGHTS on held-back images of DATA; WRITE=1 stores the best
 	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
-protocol: $(VENV)/.train  ## PROTOCOL=rotation|random on PanNuke in DATA, by RECIPE
+protocol: $(VENV)/.train  ## train and score on PanNuke: PROTOCOL=rotation|random DATA=folder RECIPE
 	@$(RUN) -m training.protocol $(or $(PROTOCOL),rotation) \
 		--pannuke "$(or $(DATA),$(error Name the data: make protocol DATA=PanNuke))" \
 		--recipe "$(RECIPE)" --out "runs/$(or $(PROTOCOL),rotation)-$(NAMED)"
 
-lint: $(VENV)/.lint  ## ruff, types of the client, who may import whom
+lint: $(VENV)/.lint  ## check style, the client's types, and imports between packages
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
 
-dist: $(VENV)/.test  ## the client as wheel and source archive: build/dist
+dist: $(VENV)/.test  ## build the client as wheel and source archive: build/dist
 	@$(VENV)/bin/python -m build --outdir build/dist client
 
-sbom: setup build/sbom-env/.ready  ## bills of materials of client, server and container: build/sbom
+sbom: setup build/sbom-env/.ready  ## write bills of materials of client, server and container: build/sbom
 	@build/sbom-env/bin/python deploy/sbom.py
 
-clean:  ## remove what was built (not .venv)
+clean:  ## remove everything built, except .venv
 	rm -rf build $(BUILT)

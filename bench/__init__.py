@@ -1,1 +1,1 @@
-"""Measurements of post-processing and serving; each writes JSON and a plot to ``build/bench``."""
+"""Benchmarks; most write JSON and a plot to ``build/bench``."""

@@ -1,7 +1,7 @@
 """The post-processing of TSFD-Net's authors, step by step with scikit-image.
 
-Ilyas et al., Neural Networks 151 (2022), doi 10.1016/j.neunet.2022.02.020. This is the yardstick of
-`python -m bench.postprocess`; `training.evaluation.reference` has the same steps, compiled.
+Ilyas et al., Neural Networks 151 (2022), doi 10.1016/j.neunet.2022.02.020. ``python -m
+bench.postprocess`` compares with it; `training.evaluation.reference` has the same steps, compiled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SMALLEST = 22  # pixels
 
 
 def split(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Instance map int32 [H, W] and class map uint8 [H, W] of one image.
+    """Compute the instance map int32 [H, W] and class map uint8 [H, W] of one image.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def _class_map(probs: np.ndarray) -> np.ndarray:
 
 
 def _majority(class_map: np.ndarray) -> np.ndarray:
-    """Give every connected component the class that most of its pixels have."""
+    """Give every connected component the class of most of its pixels."""
     components = label(class_map > 0, connectivity=2)
     voted = np.zeros_like(class_map)
     for i in range(1, components.max() + 1):

@@ -1,8 +1,8 @@
-"""Sweep of batch sizes on a running Triton server: ``python -m bench.gpu --url host:8001``.
+"""Time batch sizes on a running Triton server: ``python -m bench.gpu --url host:8001``.
 
-Meant for a GPU host (`make bench-gpu`), works with any server of the model repository. For the
-network alone and for the ensemble, batches of 1 to 32 patches; of the ensemble also the share of
-time that the post-processing takes. Writes ``gpu.json``.
+Meant for a GPU host (`make bench-gpu`), but works with any server of the model repository. Times
+batches of 1 to 32 patches for the network alone and for the ensemble, for the latter with the share
+of time taken by the post-processing. Writes ``gpu.json``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OUTPUTS = {
 def measure(
     url: str, *, batches: tuple[int, ...] = BATCHES, concurrency: int = 4, seconds: float = 10.0
 ) -> list[dict[str, object]]:
-    """One row per model and batch size."""
+    """Measure throughput and latency; returns one row per model and batch size."""
     rows = []
     with triton.InferenceServerClient(url) as connection:
         for model in _OUTPUTS:
@@ -64,7 +64,7 @@ def _send(connection: triton.InferenceServerClient, model: str, tiles: np.ndarra
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu",
         description=__doc__,
@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--url", default="localhost:8001", help="default: %(default)s")
     parser.add_argument("--concurrency", type=int, default=4, help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=10, help="for each row")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="duration of each row's measurement"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     arguments = parser.parse_args(argv)
     try:

@@ -1,4 +1,4 @@
-"""Closed-loop load on a Triton server, and where its time went."""
+"""Closed-loop load on a Triton server, and where its time goes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tsfd_client.contract import MODEL
 
 @dataclass(frozen=True)
 class Load:
-    """What a closed loop achieved.
+    """Throughput and latency of a closed loop.
 
     Attributes
     ----------
     patches
-        Patches of all requests, those begun within the time.
+        Patches of all requests started within the time.
     patches_per_second
-        `patches` by the time until the last answer.
+        `patches` divided by the time until the last answer.
     median_ms, p95_ms
         Latency of a request.
     """
@@ -40,10 +40,10 @@ class Stage:
     Attributes
     ----------
     queue_ms
-        A request's wait.
+        Time that a request waits.
     compute_ms
-        A patch's share of the time that its batch took. The network's CPU profile begins a batch
-        before the last one is done, and Triton sees its time only until the last patch begins.
+        A patch's share of its batch's time. The network's CPU profile starts a batch before the
+        last one is done, and Triton counts only the time until the last patch starts.
     """
 
     queue_ms: float
@@ -53,17 +53,18 @@ class Stage:
 def closed_loop(
     send: Callable[[int], None], *, concurrency: int, batch: int, seconds: float
 ) -> Load:
-    """Call `send` from `concurrency` threads, each again as soon as it returns.
+    """Call `send` from `concurrency` threads, over and over.
 
     Parameters
     ----------
     send
-        Sends one request of `batch` patches and waits for its answer; given a running number.
+        Sends one request of `batch` patches and waits for its answer; its argument is a running
+        number.
 
     Raises
     ------
     Exception
-        The first that `send` raised.
+        The first exception that `send` raised.
     """
     latencies: list[float] = []
     failures: list[Exception] = []
@@ -93,14 +94,14 @@ def closed_loop(
 
 
 class Stages:
-    """Times of the models from now to `stop`, from Triton's statistics."""
+    """Times of the models from now until `stop`, from Triton's statistics."""
 
     def __init__(self, connection: triton.InferenceServerClient) -> None:
         self._connection = connection
         self._before = self._read()
 
     def _read(self) -> dict[str, np.ndarray]:
-        """Requests, their nanoseconds in the queue, patches, nanoseconds of batches, by model."""
+        """By model: requests, their nanoseconds in the queue, patches, nanoseconds of batches."""
         found = {}
         for model in self._connection.get_inference_statistics().model_stats:
             requests = model.inference_stats
@@ -117,7 +118,7 @@ class Stages:
         return found
 
     def stop(self) -> dict[str, Stage]:
-        """Times of each model that ran since the object was made; the ensemble is none."""
+        """Times of each model that has run since the object was created, without the ensemble."""
         stages = {}
         for name, after in self._read().items():
             requests, queue, patches, compute = after - self._before[name]

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from conversion import nvidia
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores that this process may use, GPU and UTC date.
-
-    The GPU is the first that CUDA shows; ``"none"`` without one.
-    """
+    """Describe processor, usable cores and first visible GPU (or ``"none"``), with the UTC date."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),

@@ -1,8 +1,8 @@
-"""Time of the network on this machine's CPU: ``python -m bench.network``, part of `make bench`.
+"""Time the network on this machine's CPU: ``python -m bench.network``, part of `make bench`.
 
-OpenVINO in float32, in the processor's fastest precision and in INT8, in batches and patch by
-patch, and ONNX Runtime for scale. INT8 is calibrated with synthetic patches here: its speed is that
-of any calibration. Writes ``network.json`` and ``network.png``.
+Measures OpenVINO in float32, in the processor's fastest precision and in INT8, in batches and patch
+by patch, and ONNX Runtime for comparison. INT8 is calibrated with synthetic patches, which does not
+affect its speed. Writes ``network.json`` and ``network.png``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Rate:
     way
         Runtime, precision and batch.
     patches_per_second
-        In a closed loop; its inverse is not a latency where a patch has a stream of its own.
+        In a closed loop. Its inverse is not a latency if each patch has a stream of its own.
     """
 
     way: str
@@ -43,7 +43,7 @@ class Rate:
 
 
 def measure(model: Path, *, seconds: float = 6.0) -> list[Rate]:
-    """Time every way for some seconds; float32 once where it is the fastest precision."""
+    """Time every way for some seconds; float32 only once if it is the fastest precision."""
     fastest = _fastest_precision()
     rates = [
         Rate(f"ONNX Runtime f32, batch of {batch}", _onnx_runtime(model, batch, seconds))
@@ -89,7 +89,7 @@ def _onnx_runtime(model: Path, batch: int, seconds: float) -> float:
 
 
 def plot(figures: dict[str, object], path: Path) -> None:
-    """Bars of patches per second."""
+    """Plot patches per second as bars."""
     from matplotlib.figure import Figure
 
     rows = figures["rates"][::-1]
@@ -104,7 +104,7 @@ def plot(figures: dict[str, object], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.network",
         description=__doc__,

@@ -1,7 +1,7 @@
-"""Time of the post-processing on one core: ``python -m bench.postprocess``, part of `make bench`.
+"""Time the post-processing on one core: ``python -m bench.postprocess``, part of `make bench`.
 
-Against the number of nuclei at a fixed size, against the size at a fixed density, and one patch of
-30 nuclei against the authors' own steps. Writes ``postprocess.json`` and ``postprocess.png``.
+Varies the number of nuclei at a fixed size and the size at a fixed density, and compares one patch
+of 30 nuclei with the authors' own steps. Writes ``postprocess.json`` and ``postprocess.png``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _KERNEL = (5, 5)
 def scene(
     side: int, nuclei: int, *, radius: int = 15, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of a square field of separate elliptic nuclei, blurred as a network's are.
+    """Make probabilities of a square field of separate elliptic nuclei, blurred like a network's.
 
-    Semi-axes are 0.7 to 1 times `radius` pixels; nuclei lie on a grid, whose cells must hold them.
+    Semi-axes are 0.7 to 1 times `radius` pixels; nuclei lie on a grid and must fit its cells.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def measure(
     sides: tuple[int, ...] = _SIDES,
     seconds: float = 1.0,
 ) -> dict[str, object]:
-    """All figures of ``postprocess.json``; `seconds` is spent on each."""
+    """Measure all figures of ``postprocess.json``; each takes `seconds`."""
     cv2.setNumThreads(1)
     instances.warm_up()
     patch = scene(256, _PATCH_NUCLEI)
@@ -112,7 +112,7 @@ def _point(maps: tuple[np.ndarray, np.ndarray], seconds: float) -> dict[str, flo
 
 
 def plot(figures: dict[str, object], path: Path) -> None:
-    """Draw both curves, straight where cost is linear, and one patch by each implementation."""
+    """Plot both curves, and the times of each implementation for one patch."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -134,7 +134,7 @@ def plot(figures: dict[str, object], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.postprocess",
         description=__doc__,

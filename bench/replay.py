@@ -1,8 +1,8 @@
-"""Memory and time of a slide of many nuclei: ``python -m bench.replay``, part of `make bench`.
+"""Measure memory and time for a slide of many nuclei: ``python -m bench.replay``.
 
-A slide of glass is read and its tiles are answered from a recorded block instead of by a server:
-reading, stitching, files, seams and outputs are those of ``tsfd segment``. Each size runs in a
-process of its own, whose peak is that of all it did. Writes ``replay.json``.
+Part of `make bench`. A slide of bare glass is segmented as by ``tsfd segment``, except that its
+tiles are answered from a recorded block instead of by a server. Each size runs in a process of its
+own, to measure its peak memory. Writes ``replay.json``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WHITE = np.full((TILE, TILE, 3), 243, np.uint8)
 
 
 class _Replay(Pipeline):
-    """Answers tiles from the recorded block, which repeats over the slide."""
+    """Answers tiles from the recorded block, which is repeated over the slide."""
 
     async def _answers(self, corners: Sequence[Corner], batch: np.ndarray) -> list[TileResult]:
         return [_RECORDED[y // STEP % SIDE, x // STEP % SIDE] for y, x in corners]
@@ -51,7 +51,7 @@ _RECORDED: dict[tuple[int, int], TileResult] = {}
 
 
 def replay(blocks: int, folder: Path) -> dict[str, float]:
-    """Segment a square slide of so many blocks along its side; time and peak of this process."""
+    """Segment a square slide with `blocks` blocks per side; returns times and peak memory."""
     for tile in answers():
         tissues = np.full(len(TISSUES), 1 / len(TISSUES), np.float32)
         _RECORDED[tile.y // STEP, tile.x // STEP] = TileResult(
@@ -75,7 +75,7 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
 
 
 def _peak_kb() -> int:
-    """Most memory of this process; what getrusage says may be its parent's."""
+    """Peak memory of this process; getrusage may return its parent's."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
@@ -83,7 +83,7 @@ def _peak_kb() -> int:
 
 
 def measure(blocks: int) -> dict[str, float]:
-    """`replay` in a process and a folder of its own."""
+    """Run `replay` in its own process and folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.replay", "--folder", folder, f"--blocks={blocks}"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -91,7 +91,7 @@ def measure(blocks: int) -> dict[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.replay",
         description=__doc__,
@@ -99,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     parser.add_argument("--nuclei", type=int, default=5_000_000, metavar="N")
-    parser.add_argument("--blocks", type=int, help="along the side, in this process")
-    parser.add_argument("--folder", type=Path, help="for it")
+    parser.add_argument("--blocks", type=int, help="blocks per side, in this process")
+    parser.add_argument("--folder", type=Path, help="folder for --blocks")
     arguments = parser.parse_args(argv)
     if arguments.blocks:
         print(json.dumps(replay(arguments.blocks, arguments.folder)))

@@ -1,10 +1,10 @@
-"""Served ensemble against the bare CPU runtime: ``python -m bench.serving``, part of `make bench`.
+"""Compare the served ensemble with the bare CPU runtime: ``python -m bench.serving``.
 
-Starts the server and keeps 1, 2, 4 and 8 requests of 4 patches under way, over gRPC and over shared
-memory, with the client on the same cores. Then, at the best number of requests, takes turns with
-OpenVINO alone in this process: the ratio is the median over the rounds, since a machine's speed
-drifts. Writes ``serving.json`` (throughput, ratio, time per stage, CPU time per process) and
-``serving.png``.
+Part of `make bench`. Starts the server and keeps 1, 2, 4 and 8 requests of 4 patches in flight,
+over gRPC and over shared memory, with the client on the same cores. Then, at the best number of
+requests, it takes turns with OpenVINO alone in this process: as a machine's speed drifts, the ratio
+is the median over the rounds. Writes ``serving.json`` (throughput, ratio, time per stage, CPU time
+per process) and ``serving.png``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ROUNDS = 5
 def measure(
     server: TritonServer, *, concurrency: tuple[int, ...] = _CONCURRENCY, seconds: float = 10.0
 ) -> list[dict[str, object]]:
-    """One row per transport and number of requests under way."""
+    """Measure throughput; returns one row per transport and number of requests in flight."""
     tiles = patches()
     rows = []
     with triton.InferenceServerClient(server.grpc_url) as connection:
@@ -71,12 +71,12 @@ def compare(
     rounds: int = _ROUNDS,
     seconds: float = 5.0,
 ) -> list[dict[str, float]]:
-    """Patches per second of OpenVINO alone (``bare``) and of each transport, in turns.
+    """Measure patches per second of OpenVINO alone (``bare``) and of each transport, in turns.
 
     Parameters
     ----------
     concurrency
-        Requests under way by transport.
+        Requests in flight by transport.
     """
     tiles = patches()
     found = []
@@ -100,7 +100,7 @@ def _load(client: Client, tiles: np.ndarray, requests: int, seconds: float) -> L
 
 
 def _cpu_seconds(server: int) -> dict[str, float]:
-    """CPU time so far of this process, of the server and of its models' processes."""
+    """CPU time used so far by this process, the server and its models' processes."""
     processes = {"client": psutil.Process(os.getpid()), "tritonserver": psutil.Process(server)}
     for child in processes["tritonserver"].children(recursive=True):
         model = next((Path(a).parts[-3] for a in child.cmdline() if a.endswith("model.py")), None)
@@ -110,7 +110,7 @@ def _cpu_seconds(server: int) -> dict[str, float]:
 
 
 def plot(figures: dict[str, object], path: Path) -> None:
-    """Throughput by concurrency beside the bare runtime's, and where the CPU time goes."""
+    """Plot throughput by concurrency beside the bare runtime's, and where the CPU time goes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -124,7 +124,7 @@ def plot(figures: dict[str, object], path: Path) -> None:
             label=label,
         )
     axes.axhline(figures["bare_patches_per_second"], color="grey", ls="--", label="bare OpenVINO")
-    axes.set(xlabel=f"requests of {_BATCH} patches under way", ylabel="patches per second")
+    axes.set(xlabel=f"requests of {_BATCH} patches in flight", ylabel="patches per second")
     axes.set_ylim(0, None)
     axes.legend()
     best = max(figures["served"], key=_rate)
@@ -142,13 +142,15 @@ def _rate(row: dict[str, object]) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.serving",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=10, help="for each row")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="duration of each row's measurement"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     arguments = parser.parse_args(argv)
     model = ROOT / "model_repository" / ARTEFACT

@@ -1,9 +1,9 @@
-"""A slide from file to outputs: ``python -m bench.slides``, part of `make bench`.
+"""Time a slide from file to outputs: ``python -m bench.slides``, part of `make bench`.
 
-Starts the server and runs ``tsfd segment`` on a slide as a user does, on the same cores: time per
-mm², how much of the time the network works, what the client takes of processor and memory, and what
-stopping and going on costs. Afterwards requests alone, of as many tiles each, for some seconds:
-what reading, stitching and writing cost beside the server. Writes ``slides.json``.
+Starts the server and runs ``tsfd segment`` on a slide as a user would, on the same cores. Measures
+time per mm², the share of time in which the network works, the client's processor time and memory,
+and the cost of stopping and resuming. Then it sends requests of the same size for some seconds, to
+show what reading, stitching and writing cost. Writes ``slides.json``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tsfd_client.slides.events import read_events
 from tsfd_client.slides.status import status_of
 
 _SIDE, _MM2 = 16_384, 3.0
-_PAUSE = 0.1  # seconds between two looks
+_PAUSE = 0.1  # seconds between samples
 _BATCH, _IN_FLIGHT = 4, 4
 _NETWORK = "tsfd_net"
 
 
 def measure(server: TritonServer, slide: Path, folder: Path) -> dict[str, object]:
-    """Segment a slide in one go, then once more with a stop in the middle."""
+    """Segment a slide in one go, then again with a stop in the middle."""
     whole = _segment(server, slide, folder / "whole")
     status = status_of(folder / "whole" / slide.stem)
     half = 0.5 * status.seconds
@@ -72,7 +72,7 @@ def measure(server: TritonServer, slide: Path, folder: Path) -> dict[str, object
 def _segment(
     server: TritonServer, slide: Path, out: Path, *, stop_after: float | None = None
 ) -> dict[str, object]:
-    """Run the command; its time, processor time, memory, and when the network worked."""
+    """Run the command and measure time, processor time, memory, and when the network works."""
     command = [sys.executable, "-m", "tsfd_client.cli", "segment", str(slide)]
     command += [f"--out={out}", f"--server={server.grpc_url}"]
     (stub,) = (
@@ -89,7 +89,7 @@ def _segment(
         try:
             peak = max(peak, client.memory_info().rss)
             cpu = sum(client.cpu_times()[:2])
-        except psutil.Error:  # it has just ended
+        except psutil.Error:  # the process has just ended
             break
         used = sum(stub.cpu_times()[:2])
         looks.append((time.time(), used > before))
@@ -103,7 +103,7 @@ def _segment(
 
 
 def _busy(run: dict[str, object], folder: Path) -> float:
-    """Share of the looks in which the network worked, from the first request to the last answer."""
+    """Share of samples with a busy network, from the first request to the last answer."""
     begin, end = _span(folder)
     looks = [busy for when, busy in run["looks"] if begin <= when <= end]
     return round(sum(looks) / len(looks), 3)
@@ -124,14 +124,14 @@ def _span(folder: Path) -> tuple[float, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.slides",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
-    parser.add_argument("--slide", type=Path, help="by default one made of the demo's image")
+    parser.add_argument("--slide", type=Path, help="default: one made from the demo's image")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:

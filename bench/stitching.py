@@ -1,8 +1,8 @@
-"""Time of stitching a slide on one core: ``python -m bench.stitching``, part of `make bench`.
+"""Time the stitching of a slide on one core: ``python -m bench.stitching``.
 
-A field of nuclei is cut into the tiles of one block, every tile with borders of its own; the block
-is repeated until a million nuclei are joined: blocks, the table of what they leave open, seams. No
-network, no final files. Writes ``stitching.json``.
+Part of `make bench`. A field of nuclei is cut into the tiles of one block, with different outlines
+in each tile, and the block is repeated up to a million nuclei. Measures the joining of nuclei
+within blocks and across their seams, without network and output files. Writes ``stitching.json``.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from tsfd_client.stitching.grid import OVERLAP, SIDE, STEP
 from tsfd_client.stitching.seams import from_table, join_seams, split, to_table
 from tsfd_client.stitching.versions import Edges, TileNuclei, Version, versions
 
-_PIXELS_PER_NUCLEUS = 2200  # some 30 nuclei in a tile
-_PATTERN = 1024  # pixels; the field repeats it
+_PIXELS_PER_NUCLEUS = 2200  # about 30 nuclei per tile
+_PATTERN = 1024  # period of the field in pixels
 _INNER = Edges(OVERLAP, OVERLAP, OVERLAP, OVERLAP)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def answers(seed: int = 0) -> list[TileNuclei]:
-    """What a network that disagrees with itself says of a block's tiles, row by row.
+    """Simulate the answers to a block's tiles, row by row, of a network that varies by tile.
 
-    The field goes on with itself at the block's borders.
+    The field is periodic across the block's borders.
     """
     rng = np.random.default_rng(seed)
     side = SIDE * STEP
     pattern = generate(
         _PATTERN, _PATTERN, nuclei=_PATTERN**2 // _PIXELS_PER_NUCLEUS, seed=seed
     ).instance_map
-    # Nuclei that the pattern's borders cut would be straight there.
+    # Nuclei cut by the pattern's borders would have straight edges there.
     border = np.concatenate([pattern[0], pattern[-1], pattern[:, 0], pattern[:, -1]])
     pattern[np.isin(pattern, border)] = 0
     repeats = -(-(side + TILE) // _PATTERN)
@@ -78,7 +78,7 @@ def _answer(rng: np.random.Generator, truth: np.ndarray, y: int, x: int) -> Tile
 
 
 def measure(nuclei: int) -> dict[str, object]:
-    """All figures of ``stitching.json``: blocks in a square, until it holds so many nuclei."""
+    """Measure all figures of ``stitching.json`` on a square of blocks with this many nuclei."""
     cv2.setNumThreads(1)
     block = answers()
     side = SIDE * STEP
@@ -119,12 +119,12 @@ def measure(nuclei: int) -> dict[str, object]:
 
 def _own(y: int, x: int) -> Box:
     side = SIDE * STEP
-    reach = (TILE + OVERLAP) // 2  # of the tiles that the blocks before ask for between theirs
+    reach = (TILE + OVERLAP) // 2  # of extra tiles that preceding blocks ask for between theirs
     return Box(y + reach, x + reach, y + side, x + side)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.stitching",
         description=__doc__,

@@ -1,9 +1,9 @@
-"""The page over many nuclei, in a browser: ``python -m bench.view``, part of `make bench`.
+"""Time the page with many nuclei in a browser: ``python -m bench.view``, part of `make bench`.
 
-A picture is segmented; it and its outlines, mirrored, fill a slide. Measured are the time that the
-vector tiles take, that of the page until pixels and until nuclei are drawn, and, over a minute of
-moving about, the longest task of the page's main thread, and its heap after garbage collection.
-Writes ``view.json``.
+A picture is segmented; mirrored copies of it and of its outlines fill a slide. Measures the time to
+make vector tiles, the time until the page shows pixels and nuclei, and, over a minute of moving
+about, the longest task of the page's main thread and its heap after garbage collection. Writes
+``view.json``.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ new PerformanceObserver((list) => {
   for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
 }).observe({ type: "longtask" });
 """
-_CLOSE = 6.5  # zoom at which outlines are looked at; level 0 of 38,000 pixels is 7
+_CLOSE = 6.5  # zoom at which outlines are visible; level 0 of 38,000 pixels is zoom 7
 
 
 def measure(
     nuclei: Nuclei, image: np.ndarray, count: int, seconds: float, folder: Path
 ) -> dict[str, float]:
-    """Make a slide of so many nuclei, and look at it for some seconds."""
+    """Make a slide with this many nuclei and view it for some seconds."""
     written = write_result(nuclei, image, count, folder)
     run = folder / "results" / "slide"
     (run / "web").mkdir()
@@ -70,7 +70,7 @@ def measure(
 
 
 def write_result(nuclei: Nuclei, image: np.ndarray, count: int, folder: Path) -> int:
-    """A run of a slide that the picture and its mirror images fill; returns its nuclei."""
+    """Write the result of a slide filled with mirrored copies of a picture; returns its nuclei."""
     height, width = image.shape[:2]
     mpp, names = nuclei.mpp, nuclei.release.class_names
     period = from_nuclei(_mirrored(nuclei), scale=1.0, mpp=mpp, classes=names)
@@ -127,7 +127,7 @@ def _shifted(table: pa.Table, x: int, y: int) -> pa.Table:
 
 
 def look(url: str, seconds: float) -> dict[str, float]:
-    """Open the page and move about in it."""
+    """Open the page, move about in it, and return its timings."""
     program = shutil.which("chromium")
     if program is None:
         raise FileNotFoundError("chromium is missing: apt-get install chromium")
@@ -187,7 +187,7 @@ def _move_about(page: Page, seconds: float) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.view",
         description=__doc__,
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     parser.add_argument("--nuclei", type=int, default=1_000_000, metavar="N")
-    parser.add_argument("--seconds", type=float, default=60, help="of moving about")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of moving about")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:

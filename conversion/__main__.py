@@ -1,15 +1,15 @@
-"""Convert a SavedModel and install it into the model repository, unless it is there already.
+"""Convert a SavedModel and install it in the model repository, unless that is up to date.
 
     python -m conversion --saved-model build/saved_model --repository model_repository \
         --targets cpu,check,tensorrt --int8 IMAGES --out build/conversion
 
-Targets: ``cpu`` installs model.onnx for machines with no GPU, ``check`` has TensorRT-RTX build an
-engine with no GPU, ``tensorrt`` builds model.plan for this machine's GPU, runs it and installs it.
-With --int8 the dense convolutions compute in INT8 on both. Nothing is installed unless every form
-of the network agrees with the SavedModel and every target is made. ``release.json`` beside the
-post-processing and the models' configurations say what is installed. ``engine.onnx`` and
-``engine.parity.npz`` go with it: what a host that no plan fits builds one from and proves it by
-(`conversion.ensure_engine`).
+Targets: ``cpu`` installs model.onnx for machines without a GPU, ``check`` makes TensorRT-RTX build
+an engine, which needs no GPU, and ``tensorrt`` builds model.plan for this machine's GPU, runs and
+installs it. With --int8, dense convolutions compute in INT8 in all of them. Nothing is installed
+unless every target succeeds and every form of the network agrees with the SavedModel.
+``release.json`` beside the post-processing and the models' configurations say what is installed.
+``engine.onnx`` and ``engine.parity.npz`` are installed, too: hosts without a fitting plan use them
+to build one and to check it (`conversion.ensure_engine`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOG = "conversion.log"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     arguments = _parser().parse_args(argv)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _quiet(arguments: argparse.Namespace) -> Iterator[TextIO]:
-    """What is printed goes to a file if so wished; gives the screen."""
+    """Redirect output to a log file if --brief is given; yields the screen."""
     screen = sys.stdout
     if not arguments.brief:
         yield screen
@@ -65,9 +65,9 @@ def _quiet(arguments: argparse.Namespace) -> Iterator[TextIO]:
 
 
 def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
-    """Convert what is not installed; returns what became of it, None if nothing is to be installed.
+    """Convert what is not installed yet; return a summary, or None if no target installs anything.
 
-    `screen` is told what takes long.
+    `screen` receives a line about what takes long.
     """
     folder = install.version_folder(arguments.repository)
     targets, left_out = _targets(arguments.targets, container=arguments.tensorrt is not None)
@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace, screen: TextIO) -> str | None:
     remarks: list[str] = []
     check_wanted = arguments.targets is not None and "check" in targets
     if check_wanted or not _is_current(folder, targets, provenance):
-        from instances import Parameters  # what is imported takes seconds
+        from instances import Parameters  # these imports take seconds
 
         from conversion.convert import convert
         from conversion.parity import Served
@@ -137,29 +137,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--out", type=Path, default=Path("build/conversion"))
     parser.add_argument(
-        "--brief", action="store_true", help=f"say what became of it; the rest goes to OUT/{_LOG}"
+        "--brief", action="store_true", help=f"print only a summary; the rest goes to OUT/{_LOG}"
     )
     parser.add_argument(
         "--int8",
         type=Path,
         metavar="IMAGES",
-        help="compute in INT8; folder of H&E images of 0.25 mpp to calibrate with",
+        help="compute in INT8, calibrated with the H&E images at 0.25 mpp in this folder",
     )
     parser.add_argument(
         "--targets",
         metavar="LIST",
-        help=f"some of {','.join(TARGETS)}; default: those this machine can do",
+        help=f"some of {','.join(TARGETS)}; default: those possible on this machine",
     )
     parser.add_argument(
         "--tensorrt",
         metavar="COMMAND",
-        help="runs conversion.tensorrt_engine in the serving container; default: in this Python",
+        help="command that runs conversion.tensorrt_engine in the serving container; default: this "
+        "Python",
     )
     return parser
 
 
 def _targets(asked: str | None, *, container: bool) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The targets to do, and those left out with the reason and what to do about it."""
+    """The targets to make, and those left out with the reason and the remedy."""
     obstacles = {"check": _check_obstacle()}
     if not container:
         obstacles["tensorrt"] = tensorrt_engine.obstacle()
@@ -171,7 +172,7 @@ def _targets(asked: str | None, *, container: bool) -> tuple[tuple[str, ...], di
         if name not in TARGETS:
             raise ConversionError(f"There is no target {name!r}; choose from {', '.join(TARGETS)}.")
         if name in obstacles:
-            raise ConversionError(f"The target {name} cannot be done: {obstacles[name]}.")
+            raise ConversionError(f"The target {name} cannot be made: {obstacles[name]}.")
     if not targets:
         raise ConversionError(f"--targets names none; choose from {', '.join(TARGETS)}.")
     return targets, {}
@@ -202,7 +203,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _is_current(folder: Path, targets: tuple[str, ...], provenance: release.Provenance) -> bool:
-    """Whether converting again would install again what is there; says what is unfit."""
+    """Whether the installed files are up to date; prints why a plan does not fit."""
     trt = tensorrt_engine.tensorrt()
     unfit = misfit(folder / PLAN, version=trt and trt.__version__, device=tensorrt_engine.gpu())
     if unfit:
@@ -228,14 +229,14 @@ def _output_folder(out: Path) -> Path:
 
 
 def _remove_others(folder: Path, provenance: release.Provenance) -> None:
-    """Take away forms of other weights: a repository holds one release."""
+    """Remove forms of other weights, as a repository holds one release."""
     for name in INSTALLED.values():
         path = folder / name
         found = release.provenance_of(path)
         if path.is_file() and (found is None or found.weights_sha256 != provenance.weights_sha256):
             path.unlink()
             sidecar_file(path).unlink(missing_ok=True)
-            print(f"Removed {path}, which is not of these weights.")
+            print(f"Removed {path}, which was made from other weights.")
 
 
 if __name__ == "__main__":

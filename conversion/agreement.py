@@ -1,8 +1,8 @@
-"""Whether two answers hold the same nuclei, of the same classes: one tolerance for all who ask.
+"""Whether two answers hold the same nuclei of the same classes, by one shared tolerance.
 
-A form of the network is compared with the SavedModel by it (`conversion.parity`: when it is made,
-and where an engine is built or starts), and a server on a GPU with the network in this process
-(`loadtest`). Counts add up over images: a single one holds too few nuclei to be judged.
+Used to compare a form of the network with the SavedModel (`conversion.parity`, at conversion and
+when an engine is built or started), and a server on a GPU with the network in this process
+(`loadtest`). Counts add up over images, as a single image holds too few nuclei to be judged.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import numpy as np
 from metrics.overlap import MATCH, overlap
 
 LEAST_PQ: Final = 0.95
-"""Panoptic quality of 16 bits against float32 (docs/conversion.md has what is measured)."""
+"""Lowest panoptic quality of 16 bits against float32 (measurements: docs/conversion.md)."""
 LEAST_KEPT: Final = 0.80
-"""Share of the nuclei of each class that 16 bits leave in it."""
+"""Lowest share of the nuclei of each class that must keep it in 16 bits."""
 ENOUGH: Final = 10
-"""Nuclei of a class that tell whether it is kept."""
+"""Number of nuclei of a class from which it is judged."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the nuclei of two answers agree; ``a + b`` is that of both together.
+    """Agreement between the nuclei of two answers; ``a + b`` is the agreement over both.
 
     Attributes
     ----------
     iou
         Sum over the nuclei that match (IoU > 0.5).
     classes
-        How many of the reference's nuclei there are by name of their class (empty: not compared)
-        and by that of their match (empty: there is none).
+        Number of the reference's nuclei by name of their class (empty: not compared) and of their
+        match's class (empty: no match).
     superfluous
-        Nuclei of the other that match none.
+        Number of nuclei of the other answer without a match.
     """
 
     iou: float = 0.0
@@ -58,8 +58,8 @@ class Agreement:
         reference, found
             Integer instance maps [H, W], numbered from 1 without gaps.
         reference_classes, found_classes
-            str [n]: name of each instance's class; an empty one leaves it out of what is said of
-            classes.
+            str [n]: name of each instance's class; an instance with an empty one is not compared by
+            class.
         """
         pairs = overlap(reference, found)
         same = pairs.iou > MATCH
@@ -79,36 +79,36 @@ class Agreement:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The agreement that `to_json` wrote."""
+        """Restore an agreement from what `to_json` returned."""
         iou, classes, superfluous = json.loads(text)
         return cls(iou, Counter({(a, b): count for a, b, count in classes}), superfluous)
 
     def to_json(self) -> str:
-        """One line that `from_json` reads."""
+        """Return one line of JSON for `from_json`."""
         classes = [[*pair, count] for pair, count in self.classes.items()]
         return json.dumps([self.iou, classes, self.superfluous])
 
     @property
     def nuclei(self) -> int:
-        """Of the reference."""
+        """Number of nuclei in the reference."""
         return self.classes.total()
 
     @property
     def nuclei_found(self) -> int:
-        """Of the other."""
+        """Number of nuclei in the other answer."""
         return sum(n for (_, other), n in self.classes.items() if other) + self.superfluous
 
     @property
     def panoptic_quality(self) -> float:
-        """Over all images; 1 where neither answer holds a nucleus."""
+        """Panoptic quality over all images; 1 if neither answer holds a nucleus."""
         nuclei = (self.nuclei + self.nuclei_found) / 2
         return self.iou / nuclei if nuclei else 1.0
 
     @property
     def kept(self) -> dict[str, float]:
-        """By name of the class: share of its nuclei that have a match of the same class.
+        """By class, the share of its nuclei with a match of the same class.
 
-        Only classes of which the reference has as many nuclei as tell (`ENOUGH`).
+        Only for classes with at least `ENOUGH` nuclei in the reference.
         """
         return {
             name: row[name] / row.total()
@@ -117,7 +117,7 @@ class Agreement:
         }
 
     def lost_classes(self, kept: float) -> list[str]:
-        """Classes that too few of their nuclei keep, each as a sentence without a full stop.
+        """Find classes that too few nuclei keep; returns a sentence without a full stop for each.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class Agreement:
         return sentences
 
     def _rows(self) -> dict[str, Counter[str]]:
-        """By class of the reference: its nuclei by the class of their match."""
+        """By class in the reference, the classes of its nuclei's matches with their counts."""
         rows: dict[str, Counter[str]] = {}
         for (name, other), count in self.classes.items():
             rows.setdefault(name, Counter())[other] += count

@@ -1,7 +1,7 @@
-"""Engines of a host, kept from one start to the next in a folder, which many hosts may share.
+"""A folder of engines kept from one start to the next, which many hosts may share.
 
-An engine lies under a key that says what it was built from and for. It is put there whole or not at
-all: it is built in a scratch folder beside, by the one process that holds the key's lock.
+An engine is stored under a key that says what it was built from and for. It appears there only when
+complete: it is built in a scratch folder next to it, by the one process that holds the key's lock.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from conversion.errors import ConversionError
 from conversion.host_support import Host
 from conversion.model_io import PLAN
 
-_ROOM = 8  # an engine, the patches and its answers, in sizes of the ONNX file; at least
+_ROOM = 8  # space needed for an engine, the patches and its answers, in sizes of the ONNX file
 _LEAST = 32 << 20
 
 
 def key(onnx_sha256: str, host: Host) -> str:
-    """Name of the engine of an ONNX file for a host's runtime and GPU."""
+    """Name for the engine of an ONNX file on a host's runtime and GPU."""
     said = (onnx_sha256, host.runtime, host.version, host.gpu.name)
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def locked(engines: Path, key: str, waits: Callable[[], None]) -> Iterator[Path]:
-    """Hold the lock of a key; gives the path of its engine, whether there is one or not.
+    """Hold the lock of a key; yields the path of its engine, whether it exists or not.
 
-    The system lets go of the lock when its holder ends, however that is.
+    The operating system releases the lock when its holder ends, for whatever reason.
 
     Parameters
     ----------
     engines
-        The folder; made if need be.
+        The folder; created if necessary.
     waits
-        Called once where another process holds the lock, which is waited for.
+        Called once if another process holds the lock and has to be waited for.
 
     Raises
     ------
@@ -62,15 +62,15 @@ def locked(engines: Path, key: str, waits: Callable[[], None]) -> Iterator[Path]
 
 @contextlib.contextmanager
 def scratch(plan: Path, size: int) -> Iterator[Path]:
-    """A folder to build an engine in, beside its place; gone afterwards.
+    """A folder to build an engine in, next to its place; removed afterwards.
 
-    What a process that was killed has left of the same engine goes, too. The engine's lock is held
-    by the caller.
+    Remains of killed processes that were building the same engine are removed, too. The caller must
+    hold the engine's lock.
 
     Parameters
     ----------
     plan
-        The engine's place, as `locked` gives it.
+        The engine's place, as yielded by `locked`.
     size
         Bytes of the ONNX file.
 
@@ -85,8 +85,8 @@ def scratch(plan: Path, size: int) -> Iterator[Path]:
     wanted, free = max(_LEAST, _ROOM * size), shutil.disk_usage(engines).free
     if free < wanted:
         raise ConversionError(
-            f"The cache of engines {engines} has {free >> 20} MB left, and building one takes "
-            f"{wanted >> 20}: give it more room, or remove engines of former releases."
+            f"The cache of engines {engines} has {free >> 20} MB left, but building an engine "
+            f"takes {wanted >> 20} MB: give it more space, or remove engines of former releases."
         )
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=engines))
@@ -99,7 +99,7 @@ def scratch(plan: Path, size: int) -> Iterator[Path]:
 
 
 def keep(folder: Path, plan: Path) -> None:
-    """Move a scratch folder, which holds an engine, to the engine's place."""
+    """Move a scratch folder that holds an engine to the engine's place."""
     shutil.rmtree(plan.parent, ignore_errors=True)
     folder.chmod(0o755)  # the server may run as another user
     folder.rename(plan.parent)

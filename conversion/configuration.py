@@ -1,7 +1,7 @@
-"""The models' configurations: templates beside them, filled in with what a release is.
+"""The models' configurations, filled in from templates with the details of a release.
 
 ``config.template.pbtxt`` becomes ``config.pbtxt``, which Triton reads. The number of classes
-decides shapes, and the ensemble's parameter ``release`` hands the whole description to clients.
+determines shapes, and the ensemble's parameter ``release`` passes the description to clients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TEMPLATE = ".template.pbtxt"
 
 
 def configurations(repository: Path, release: Release) -> dict[Path, bytes]:
-    """The configurations of a repository that holds a release, by their paths.
+    """Fill in the configurations of a repository that holds a release; returns them by path.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def configurations(repository: Path, release: Release) -> dict[Path, bytes]:
         raise ConversionError(
             f"{repository} has no *{_TEMPLATE}: name a whole model repository with --repository."
         )
-    # JSON's text is a string of the text format, quotes and all.
+    # A JSON string, quotes included, is also a string of protobuf's text format.
     values = {
         "channels": 1 + len(release.classes),
         "release": json.dumps(json.dumps(asdict(release), sort_keys=True)),

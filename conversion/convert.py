@@ -1,4 +1,4 @@
-"""From a SavedModel to the files that the model repository is given."""
+"""Convert a SavedModel to the files that are installed in the model repository."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.quiet import quiet_tensorflow
 
 @dataclass(frozen=True)
 class Forms:
-    """The ONNX files: the SavedModel's own float32, and what CPU and TensorRT are given."""
+    """The ONNX files: the SavedModel's float32, and those for the CPU and for TensorRT."""
 
     precision: str
     tolerance: parity.Tolerance
@@ -36,14 +36,14 @@ class Forms:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a conversion.
+    """Result of a conversion.
 
     Attributes
     ----------
     files
-        Content by name of the files to install.
+        Contents of the files to install, by name.
     check
-        What TensorRT-RTX said of the graph, if it was asked.
+        TensorRT-RTX's verdict on the graph, if it was asked.
     """
 
     files: dict[str, bytes]
@@ -51,7 +51,7 @@ class Made:
 
 
 class Gate:
-    """Lets through what agrees with the SavedModel, and writes down how well.
+    """Accepts forms that agree with the SavedModel, and reports how well they do.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Gate:
     served
         How the answers become nuclei.
     report
-        File for the figures of all forms.
+        File that receives the figures of all forms.
     """
 
     def __init__(self, reference: runtimes.Outputs, served: parity.Served, report: Path) -> None:
@@ -109,13 +109,13 @@ def convert(
     targets
         Some of ``cpu``, ``check`` and ``tensorrt``.
     provenance
-        What every form says it was made of.
+        Recorded in every form.
     served
         How the answers become nuclei.
     patches
-        uint8 [N, 256, 256, 3] that set the scales of INT8; None computes in floating point.
+        uint8 [N, 256, 256, 3] to calibrate INT8 with; None computes in floating point.
     command
-        Builds and runs engines: see `conversion.engine_command`.
+        Command that builds and runs engines; see `conversion.engine_command`.
     out
         Folder for ONNX files and the report.
 
@@ -125,7 +125,7 @@ def convert(
         If a form differs from the SavedModel or a target cannot be made.
     """
     forms = _write_onnx(saved_model, provenance, patches, out)
-    with ThreadPoolExecutor(1) as beside:  # the builder keeps one core busy, and Python free
+    with ThreadPoolExecutor(1) as beside:  # the builder uses one core without Python's lock
         check = beside.submit(_build_check, forms) if "check" in targets else None
         tiles, reference, gate = _compare(saved_model, forms, served, out)
         accepted = check.result() if check else None
@@ -146,7 +146,7 @@ def convert(
         files[sidecar_file(built).name] = sidecar.to_json(**asdict(provenance)).encode()
     if "cpu" in targets:
         files["model.onnx"] = forms.cpu.read_bytes()
-    if files:  # what a host without a plan of its own builds one from, and proves it by
+    if files:  # for hosts without a fitting plan, to build one and to check it
         files[ENGINE_SOURCE] = forms.tensorrt.read_bytes()
         files[PARITY_DATA] = ParityData(tiles, reference, forms.tolerance, served).to_bytes()
     return Made(files, accepted)
@@ -155,7 +155,7 @@ def convert(
 def _compare(
     saved_model: Path, forms: Forms, served: parity.Served, out: Path
 ) -> tuple[np.ndarray, runtimes.Outputs, Gate]:
-    """Tiles, the SavedModel's outputs on them, and the gate that all ONNX files came through."""
+    """Return the tiles, the SavedModel's outputs and the gate that all ONNX files have passed."""
     tiles = parity.tiles()
     reference = runtimes.infer(runtimes.saved_model(saved_model), tiles)
     gate = Gate(reference, served, out / "parity.json")
@@ -166,7 +166,7 @@ def _compare(
     ):
         result = gate.compare(name, runtimes.infer(load(path), tiles), tolerance)
     if result.nuclei_reference <= len(tiles):
-        print("The SavedModel finds next to no nuclei here: agreement of instances says little.")
+        print("The SavedModel finds hardly any nuclei: the agreement of instances says little.")
     gate.check()
     return tiles, reference, gate
 

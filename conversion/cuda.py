@@ -1,5 +1,6 @@
-"""Arrays in a GPU's memory, through the driver's own library: no package for Python is wherever a
-GPU works.
+"""Arrays in a GPU's memory, through the driver's own library.
+
+Wherever a GPU works, the driver's library is installed; no Python package is.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from conversion.nvidia import Driver
 
 @contextmanager
 def on_gpu(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
-    """Copy arrays to the first GPU, give their addresses there, and copy them back at the end.
+    """Copy arrays to the first GPU, yield their addresses there, and copy them back at the end.
 
     Parameters
     ----------
     arrays
-        Contiguous; hold afterwards what the GPU's copies held.
+        Contiguous; afterwards they have the values of the GPU's copies.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def on_gpu(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
         If there is no driver, or it refuses.
     """
     driver = Driver()
-    context = ctypes.c_void_p()  # that which TensorRT uses too
+    context = ctypes.c_void_p()  # the context that TensorRT uses, too
     driver("cuDevicePrimaryCtxRetain", ctypes.byref(context), driver.device)
     driver("cuCtxSetCurrent", context)
     addresses: list[int] = []

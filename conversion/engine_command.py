@@ -1,8 +1,8 @@
-"""An engine, built and run by a command where what builds it is.
+"""Build and run an engine by a command, which may run in a container.
 
-The command is `conversion.tensorrt_engine`, in this Python or in the serving container, or
-`conversion.openvino_engine`, with ``host``, ``build ONNX PLAN`` or ``run PLAN IMAGES OUTPUTS``
-behind it. What it claims is checked here.
+The command runs `conversion.tensorrt_engine`, in this Python or in the serving container, or
+`conversion.openvino_engine`; ``host``, ``build ONNX PLAN`` or ``run PLAN IMAGES OUTPUTS`` is
+appended to it. Its results are checked here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ THIS_PYTHON = (sys.executable, "-m", "conversion.tensorrt_engine")
 
 
 def host(command: Sequence[str]) -> Host:
-    """Have `command` say what it builds and runs engines on.
+    """Ask `command` what it builds and runs engines on.
 
     Raises
     ------
@@ -37,12 +37,12 @@ def host(command: Sequence[str]) -> Host:
 
 
 def build(command: Sequence[str], model: Path, plan: Path) -> Sidecar:
-    """Have `command` build an engine of the ONNX file `model`; returns its sidecar.
+    """Build an engine of the ONNX file `model` by `command`; returns its sidecar.
 
     Raises
     ------
     ConversionError
-        If the command fails or what it leaves is not an engine of `model`.
+        If the command fails or does not leave an engine of `model`.
     """
     for former in (plan, sidecar_file(plan)):
         former.unlink(missing_ok=True)
@@ -57,15 +57,15 @@ def build(command: Sequence[str], model: Path, plan: Path) -> Sidecar:
 
 
 def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -> Outputs:
-    """Have `command` run an engine on uint8 images [N, 256, 256, 3]; returns what it computes.
+    """Run an engine on uint8 images [N, 256, 256, 3] by `command`; returns its outputs.
 
-    Files for the command lie in the folder `scratch`.
+    Files are exchanged with the command in the folder `scratch`.
 
     Raises
     ------
     ConversionError
-        If the command fails, the engine does not fit what it ran on, or its outputs are not the
-        contract's.
+        If the command fails, the engine does not fit the host it ran on, or its outputs break the
+        contract.
     """
     inputs, results = scratch / "engine-images.npy", scratch / "engine-outputs.npz"
     np.save(inputs, images)
@@ -93,14 +93,14 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -
 
 
 def _call(command: Sequence[str], *arguments: str | Path) -> str:
-    """What the command prints."""
+    """Run the command and return what it prints."""
     words = [*command, *map(str, arguments)]
     try:
         result = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConversionError(
-            f"`{command[0]}` cannot be started ({error.strerror}): name the command that runs "
-            "conversion.tensorrt_engine with --tensorrt."
+            f"`{command[0]}` cannot be started ({error.strerror}): give --tensorrt the command "
+            "that runs conversion.tensorrt_engine."
         ) from error
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()

@@ -1,14 +1,13 @@
-"""A plan for this host: the repository's own, one of the cache, or one that is built now.
+"""Find a plan for this host in the repository or the cache, or build one.
 
     python3 -m conversion.ensure_engine --repository /models --engines /engines
 
-Whichever it is, it must be what its sidecar says, be built from the repository's network for this
-TensorRT and this GPU, and answer the recorded patches as the SavedModel does, here and now; a plan
-that does not is not used. Every step is a line on stderr that begins with ``engine: ``; on stdout
-comes JSON: where the plan is, and what was found. Exit code 1 with one line if there is no plan
-that may serve.
+A plan is used only if it matches its sidecar, was built from the repository's network for this
+TensorRT and this GPU, and answers the recorded patches here and now as the SavedModel does. Every
+step is a line on stderr that begins with ``engine: ``; the result, with the plan's path, goes to
+stdout as JSON. The exit code is 1, with one line, if no plan can be served.
 
-Needs numpy and what the post-processing needs, beside the builder's own packages.
+Needs only numpy, the packages of the post-processing and those of the builder.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ BUILDERS = {
 
 @dataclass(frozen=True)
 class Found:
-    """A plan that may serve, and how it was come by.
+    """A plan that can be served, and where it came from.
 
     Attributes
     ----------
@@ -51,11 +50,11 @@ class Found:
     source
         ``"repository"``, ``"cache"`` or ``"built"``.
     host
-        What it was run on.
+        The host it was run on.
     parity
-        How its answers differ from the SavedModel's.
+        Differences between its answers and the SavedModel's.
     build_seconds
-        None where it was there.
+        Duration of the build; None if the plan existed.
     """
 
     plan: Path
@@ -75,16 +74,16 @@ def find(repository: Path, engines: Path, command: Sequence[str]) -> Found:
     Parameters
     ----------
     repository
-        The model repository; nothing is written there.
+        The model repository; not written to.
     engines
         Folder of the cache.
     command
-        Builds and runs engines: see `conversion.engine_command`.
+        Command that builds and runs engines; see `conversion.engine_command`.
 
     Raises
     ------
     ConversionError
-        If the host is not supported, or no plan may serve.
+        If the host is not supported, or no plan can be served.
     """
     host = engine_command.host(command)
     say(f"this host has {host.line()}")
@@ -108,7 +107,7 @@ def find(repository: Path, engines: Path, command: Sequence[str]) -> Found:
 
 
 def _build(judge: Judge, command: Sequence[str], place: Path) -> tuple[Parity, float]:
-    """Put a plan into the cache; how it differs from the SavedModel, and the seconds it took."""
+    """Build a plan in the cache; returns its differences from the SavedModel, and the seconds."""
     say("building a plan, which takes minutes on a GPU")
     start = time.monotonic()
     with cache.scratch(place, judge.source.stat().st_size) as scratch:
@@ -119,7 +118,7 @@ def _build(judge: Judge, command: Sequence[str], place: Path) -> tuple[Parity, f
         try:
             parity = judge.parity(built)
         except ConversionError as error:
-            reason = f"The plan that was built here must not serve: {error}"
+            reason = f"The plan built here cannot be served: {error}"
             raise ConversionError(reason) from error
         cache.keep(scratch, place)
     say(f"kept as {place}")
@@ -127,26 +126,26 @@ def _build(judge: Judge, command: Sequence[str], place: Path) -> tuple[Parity, f
 
 
 class Judge:
-    """Says whether a plan may serve.
+    """Judges whether a plan can be served.
 
     Parameters
     ----------
     host, command
-        Where, and what runs it.
+        The host that runs it, and the command that does.
     folder
-        Of the network in the repository.
+        The network's folder in the repository.
 
     Attributes
     ----------
     source
         The ONNX file that plans are built from.
     source_sha256
-        Of its content.
+        SHA-256 of its content.
 
     Raises
     ------
     ConversionError
-        If the repository lacks what plans are built from and judged by.
+        If the repository lacks the files that plans are built from and judged by.
     """
 
     def __init__(self, host: Host, command: Sequence[str], folder: Path) -> None:
@@ -161,7 +160,7 @@ class Judge:
         self._command = command
 
     def accepts(self, candidate: Path) -> Parity | None:
-        """How a plan differs from the SavedModel; None where it must not serve, or is not there."""
+        """The differences of a plan from the SavedModel; None if it is missing or unacceptable."""
         if not candidate.is_file():
             return None
         try:
@@ -173,12 +172,12 @@ class Judge:
         return parity
 
     def parity(self, candidate: Path) -> Parity:
-        """How a plan differs from the SavedModel.
+        """Run a plan and compare its answers with the SavedModel's.
 
         Raises
         ------
         ConversionError
-            If it must not serve here.
+            If it cannot be served here.
         """
         from conversion.parity import compare
 
@@ -203,12 +202,12 @@ def _waits() -> None:
 
 
 def say(step: str) -> None:
-    """A line for the log."""
+    """Write a line to the log."""
     print(f"engine: {step}", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python3 -m conversion.ensure_engine",
         description=__doc__,
@@ -218,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--engines", type=Path, required=True, help="folder of the cache")
     parser.add_argument("--builder", choices=BUILDERS, default="tensorrt")
     arguments = parser.parse_args(argv)
-    # Judged by the post-processing that will serve.
+    # The plan is judged with the post-processing that will be served.
     sys.path.insert(0, str(arguments.repository / "nuclei_postprocess" / "1"))
     try:
         command = BUILDERS[arguments.builder]

@@ -2,4 +2,4 @@
 
 
 class ConversionError(Exception):
-    """Something the user can put right; the message is one sentence that says what and how."""
+    """An error the user can fix; the message is one sentence that says what is wrong and how."""

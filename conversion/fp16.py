@@ -1,9 +1,9 @@
-"""Float32 ONNX -> ONNX with float16 arithmetic where that is safe.
+"""Convert float32 ONNX to float16 where that is safe.
 
-Float32 stay: everything in front of the first spatial convolution (the logarithm, the min-max
-scaling and the resize of the stain step: float16 has 11 bits, and a stain is a difference of
+The following stay float32: everything before the first spatial convolution (logarithm, min-max
+scaling and resize of the stain step, as float16 has 11 bits and a stain is a difference of
 logarithms), everything after the last convolution of each output (softmax, sigmoid, rounding), and
-the global means of squeeze-excite (a sum over 16,384 pixels overflows float16 where a runtime
+the global means of squeeze-excite (a sum over 16,384 pixels overflows float16 if a runtime
 accumulates in it). Inputs and outputs keep their types.
 """
 
@@ -28,12 +28,12 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     Parameters
     ----------
     model
-        As `conversion.to_onnx.convert` makes it; left as it is.
+        As returned by `conversion.to_onnx.convert`; not modified.
 
     Returns
     -------
     onnx.ModelProto
-        The same tensors in and out, float16 weights and arithmetic in the network's body.
+        The same inputs and outputs, with float16 weights and arithmetic in the network's body.
     """
     inferred = onnx.shape_inference.infer_shapes(model)
     graph = inferred.graph
@@ -71,14 +71,14 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass
 class _Rewriter:
-    """Rebuilds a graph node by node, casting where float32 and float16 meet.
+    """Rebuilds a graph node by node, inserting casts where float32 and float16 meet.
 
     Attributes
     ----------
     weights
         The float32 model's constants.
     floats
-        Names of its other float32 tensors.
+        Names of the float32 model's other float32 tensors.
     nodes, constants
         The new graph so far.
     halves
@@ -128,7 +128,7 @@ class _Rewriter:
 
 
 def _halved(values: np.ndarray) -> np.ndarray:
-    """Round to float16; what is too small becomes the smallest number of its sign, not zero."""
+    """Round to float16; values too small become the smallest number of their sign, not zero."""
     tiny = (values != 0) & (np.abs(values) < _SMALLEST)
     values = np.where(tiny, np.copysign(_SMALLEST, values), values)
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)

@@ -1,4 +1,4 @@
-"""What an engine is built and run on, and whether that is supported (``supported.toml``)."""
+"""The host that engines are built and run on, and whether ``supported.toml`` supports it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ TABLE = Path(__file__).with_name("supported.toml")
 
 @dataclass(frozen=True)
 class Host:
-    """What builds and runs engines.
+    """A host that builds and runs engines.
 
     Attributes
     ----------
     runtime, version
         ``"TensorRT"`` or ``"OpenVINO"``, and its version.
     gpu
-        What it computes on; the processor where there is no GPU.
+        The GPU, or the processor if there is none.
     driver
-        Version of the NVIDIA driver; None where there is none.
+        Version of the NVIDIA driver, or None.
     """
 
     runtime: str
@@ -34,12 +34,12 @@ class Host:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The host that `to_json` wrote."""
+        """Restore a host from what `to_json` returned."""
         found = json.loads(text)
         return cls(**found | {"gpu": Gpu(**found["gpu"])})
 
     def to_json(self) -> str:
-        """One line that `from_json` reads."""
+        """Return one line of JSON for `from_json`."""
         return json.dumps(asdict(self))
 
     def line(self) -> str:
@@ -49,12 +49,12 @@ class Host:
 
 
 def refusal(host: Host, triton: str | None) -> str | None:
-    """Say in one sentence why engines are not built and served on `host`, or return None.
+    """Return a sentence that says why `host` is not supported, or None if it is.
 
     Parameters
     ----------
     triton
-        Version of the server; None where it is not known, which refuses nothing.
+        Version of the server; None, if it is not known, skips this check.
     """
     row = tomllib.loads(TABLE.read_text())[host.runtime]
     asked = {host.runtime: (host.version, row["versions"])}

@@ -1,4 +1,4 @@
-"""Putting files into the model repository: whole or not at all."""
+"""Install files in the model repository, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conversion.errors import ConversionError
 
 
 def version_folder(repository: Path) -> Path:
-    """Folder of the network's version 1, made if need be.
+    """Folder of the network's version 1; created if necessary.
 
     Raises
     ------
@@ -37,12 +37,12 @@ def version_folder(repository: Path) -> Path:
 
 
 def write(files: Mapping[Path, bytes]) -> None:
-    """Write files beside their places, then move each there in one step.
+    """Write files next to their places, then move each into place atomically.
 
     Raises
     ------
     ConversionError
-        If that fails; nothing is moved before everything is written.
+        If that fails; nothing is moved until everything is written.
     """
     scratches: dict[Path, Path] = {}
     try:

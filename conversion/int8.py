@@ -1,9 +1,9 @@
-"""Float32 ONNX -> ONNX whose dense convolutions compute in INT8, by explicit Q/DQ nodes.
+"""Convert the dense convolutions of float32 ONNX to INT8, by explicit Q/DQ nodes.
 
-TensorRT takes its INT8 from such nodes alone; OpenVINO and ONNX Runtime understand them too.
-Symmetric scales, one per output channel for weights and one per tensor for activations, measured on
-images of the user's. Convolutions of fewer than 16 channels (stem, squeeze-excite, heads) and
-depthwise ones stay as they are: INT8 would cost accuracy there and save little.
+TensorRT supports INT8 only through such nodes; OpenVINO and ONNX Runtime understand them, too.
+Scales are symmetric, one per output channel for weights and one per tensor for activations, the
+latter measured on the user's images. Convolutions of fewer than 16 channels (stem, squeeze-excite,
+heads) and depthwise ones stay as they are: INT8 would cost accuracy there and save little.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from conversion.model_io import INPUT, TILE
 
 _MOST_PATCHES = 64
 _FEWEST_CHANNELS = 16
-_OPSET = 19  # the first in which scales may be float16
+_OPSET = 19  # the first opset with float16 scales
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -53,7 +53,7 @@ def to_int8(model: onnx.ModelProto, patches: np.ndarray) -> onnx.ModelProto:
     named.CopyFrom(model)
     for number, node in enumerate(named.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
-    # The graph is optimised; without this mark ONNX Runtime advises to do so.
+    # The graph is already optimised; without this mark ONNX Runtime advises doing so.
     onnx.helper.set_model_props(named, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -71,7 +71,7 @@ def to_int8(model: onnx.ModelProto, patches: np.ndarray) -> onnx.ModelProto:
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
-                # TensorRT has no INT32 biases, and fuses what follows a convolution into it.
+                # TensorRT has no INT32 biases, and fuses the nodes after a convolution into it.
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": ["Conv"],
             },
@@ -140,7 +140,7 @@ def _unreadable(path: Path) -> ConversionError:
 
 
 def _dense_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Names of the ungrouped convolutions of enough channels on both sides."""
+    """Names of the ungrouped convolutions with enough input and output channels."""
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
     names = []
     for node in graph.node:

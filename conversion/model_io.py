@@ -13,7 +13,7 @@ OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
     "boundary_prob": (np.uint8, (TILE, TILE)),
     "tissue_probs": (np.float32, (19,)),
 }
-"""Type and shape of each output, without the batch dimension; -1 is one more than the classes."""
+"""Type and shape of each output without the batch dimension; -1 is number of classes plus one."""
 
 INPUT_SHAPE: Final = (TILE, TILE, 3)
 BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
@@ -21,13 +21,13 @@ BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32
 PLAN: Final = "model.plan"
 """TensorRT's engine."""
 ENGINE_SOURCE: Final = "engine.onnx"
-"""What engines are built from, beside ``model.onnx``."""
+"""The ONNX file that engines are built from, next to ``model.onnx``."""
 PARITY_DATA: Final = "engine.parity.npz"
-"""What they must answer: `conversion.parity_data`."""
+"""The answers that engines must give; see `conversion.parity_data`."""
 
 
 def has_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether a shape is the one wanted, in which -1 stands for any size that is known."""
+    """Whether a shape is the wanted one, in which -1 stands for any known size."""
     return len(found) == len(wanted) and all(
         size == want or (want == -1 and size > 0) for size, want in zip(found, wanted, strict=True)
     )

@@ -1,8 +1,8 @@
-"""The NVIDIA driver: whether CUDA shows this process a GPU, and the driver's functions.
+"""The NVIDIA driver: whether this process has a GPU, and the driver's functions.
 
-Through the driver's own library, ``libcuda``, which is wherever a GPU works and heeds
+Uses the driver's own library, ``libcuda``, which is present wherever a GPU works and respects
 CUDA_VISIBLE_DEVICES; device files and nvidia-smi tell what a host has, not what a process may use.
-Needs no package, so that the supervisor in a container can ask, too.
+Needs no packages, so that the supervisor in a container can use it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAME_LENGTH: Final = 256
 
 
 def obstacle() -> str | None:
-    """Why CUDA shows this process no GPU, as a clause; None if it shows one."""
+    """Why this process has no GPU, as a clause, or None if it has one."""
     try:
         code = ctypes.CDLL(_LIBRARY).cuInit(0)
     except OSError:
@@ -33,7 +33,7 @@ def obstacle() -> str | None:
 
 
 class Driver:
-    """Functions of ``libcuda``, and the first GPU that CUDA shows.
+    """Functions of ``libcuda``, and the first visible GPU.
 
     Attributes
     ----------
@@ -43,15 +43,14 @@ class Driver:
     Raises
     ------
     ConversionError
-        If there is none; any function, if the driver refuses it.
+        If there is no GPU; and from any function that the driver refuses.
     """
 
     def __init__(self) -> None:
         reason = obstacle()
         if reason:
             raise ConversionError(
-                f"An engine runs on an NVIDIA GPU alone, and {reason}: run this on the serving "
-                "host."
+                f"An engine needs an NVIDIA GPU, and {reason}: run this on the serving host."
             )
         self._library = ctypes.CDLL(_LIBRARY)
         self.device = ctypes.c_int()
@@ -70,7 +69,7 @@ class Driver:
         return name.value.decode()
 
     def compute_capability(self) -> str:
-        """Of the GPU, such as ``"8.9"``."""
+        """Compute capability of the GPU, such as ``"8.9"``."""
         parts = [ctypes.c_int(), ctypes.c_int()]
         for part, attribute in zip(parts, (_MAJOR, _MINOR), strict=True):
             self("cuDeviceGetAttribute", ctypes.byref(part), attribute, self.device)

@@ -1,9 +1,9 @@
-"""The commands of `conversion.tensorrt_engine` with OpenVINO's exported network for an engine.
+"""The commands of `conversion.tensorrt_engine`, with a network compiled by OpenVINO as engine.
 
     python3 -m conversion.openvino_engine build engine.onnx model.plan
 
-Builds and runs on the processor, with no GPU: for rehearsals of a first start
-(`conversion.ensure_engine`). No server serves it.
+It needs no GPU and serves to rehearse a first start (`conversion.ensure_engine`). No server can
+serve such an engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def host() -> Host:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python3 -m conversion.openvino_engine",
         description=__doc__,
@@ -60,7 +60,7 @@ def build(onnx: Path, plan: Path) -> None:
 
 
 def run(plan: Path, images: Path, outputs: Path) -> None:
-    """Write what an engine makes of uint8 images [N, 256, 256, 3], and what it ran on."""
+    """Run an engine on uint8 images [N, 256, 256, 3]; write its outputs and the host it ran on."""
     compiled = openvino.Core().import_model(plan.read_bytes(), "CPU")
 
     def engine(batch: np.ndarray) -> Outputs:

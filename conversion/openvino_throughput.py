@@ -1,4 +1,4 @@
-"""Throughput of the CPU runtime alone: what serving is measured against."""
+"""Throughput of the bare CPU runtime, with which serving is compared."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _WAYS = (("LATENCY", 4), ("THROUGHPUT", 4), ("THROUGHPUT", 1))
 
 
 def best_rate(model: Path, seconds: float = 4.0) -> float:
-    """Patches per second of OpenVINO on `model`, in this process, on all cores.
+    """Measure OpenVINO's patches per second on `model`, in this process, on all cores.
 
-    The best of its ways: all cores on one batch, a batch per stream, a patch per stream; `seconds`
-    is spent on each. Computed with known sizes, in the precision that the server uses.
+    The best of three ways: all cores on one batch, a batch per stream, a patch per stream; each is
+    timed for `seconds`. Uses fixed batch sizes and the server's precision.
     """
     return max(rate(model, *way, seconds=seconds) for way in _WAYS)
 
 
 def best_way(model: Path, seconds: float = 2.0) -> tuple[str, int]:
-    """Hint and batch of the way that `best_rate` is of, for `rate`."""
+    """Find the hint and the batch size with the best rate, for `rate`."""
     return max(_WAYS, key=lambda way: rate(model, *way, seconds=seconds))
 
 
 def rate(
     model: Path, hint: str, batch: int, *, seconds: float, precision: str | None = None
 ) -> float:
-    """Patches per second of OpenVINO in one way.
+    """Measure OpenVINO's patches per second in one of these ways.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def rate(
     hint
         ``"LATENCY"``, all cores on one batch, or ``"THROUGHPUT"``, a batch per stream.
     batch
-        Patches per batch; -1 is a batch of 4 in a network whose batch is left open.
+        Patches per batch; -1 stands for batches of 4 in a network with a dynamic batch size.
     precision
         ``"f32"``, or None for the processor's fastest.
     """

@@ -1,8 +1,8 @@
-"""Whether two forms of the network say the same: probabilities and, as they serve, nuclei.
+"""Whether two forms of the network agree in their probabilities and in the nuclei found.
 
-Every form sees the same tiles: H&E tissue (`samples.histology`), a synthetic field, and extremes,
-in which there is nothing to find but arithmetic may break. Their nuclei are those that the
-release's thresholds find.
+All forms are given the same tiles: H&E tissue (`samples.histology`), a synthetic field, and
+extremes without nuclei on which arithmetic may break. Nuclei are found with the release's
+thresholds.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _BLANKS = (255, 0)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What is allowed between a form of the network and the SavedModel.
+    """Differences allowed between a form of the network and the SavedModel.
 
     Attributes
     ----------
     percentile, difference
-        Of the pixels' differences of probability (0..1), this percentile may be this large. Where
-        arithmetic is coarser than float32 the single worst pixel is reported, not judged.
+        Largest `difference` of probability (0..1) at this percentile of the pixels. If arithmetic
+        is coarser than float32, the single worst pixel is reported but not judged.
     tissue_difference
-        Largest difference of a tissue's probability.
+        Largest difference in a tissue's probability.
     mean_difference
-        Of each output.
+        Largest mean difference of each output.
     panoptic_quality, kept
-        Smallest agreement of the nuclei, and smallest share of a class' nuclei that keep it.
+        Lowest panoptic quality, and lowest share of a class's nuclei that must keep it.
     """
 
     percentile: float
@@ -49,11 +49,11 @@ class Tolerance:
 
 
 # One level of uint8 is 0.004. The stain channels are floored to whole levels, so a difference in
-# the last bit of a logarithm can move an input by 1/255, which single pixels then show.
+# the last bit of a logarithm can move an input by 1/255, which may be visible in single pixels.
 FLOAT32 = Tolerance(
     100, 0.05, tissue_difference=0.05, mean_difference=0.001, panoptic_quality=0.98, kept=0.98
 )
-# OpenVINO, too, computes in 16 bits where the processor is faster at it.
+# OpenVINO computes in 16 bits, too, if that is faster on the processor.
 HALF = Tolerance(
     99.9,
     0.15,
@@ -62,7 +62,7 @@ HALF = Tolerance(
     panoptic_quality=LEAST_PQ,
     kept=LEAST_KEPT,
 )
-# A broken graph is told from a coarse one; what INT8 costs, only annotated images tell.
+# These limits detect a broken graph; what INT8 costs in accuracy takes annotated images to tell.
 INT8 = Tolerance(
     99.9, 0.35, tissue_difference=1.0, mean_difference=0.1, panoptic_quality=0.70, kept=0.50
 )
@@ -70,12 +70,12 @@ INT8 = Tolerance(
 
 @dataclass(frozen=True)
 class Served:
-    """How probabilities become nuclei where they are served.
+    """Post-processing parameters and classes with which a network is served.
 
     Attributes
     ----------
     parameters
-        Of the post-processing.
+        Parameters of the post-processing.
     classes
         Names by class id, which begins with 1.
     """
@@ -86,24 +86,24 @@ class Served:
 
 @dataclass(frozen=True)
 class Parity:
-    """How one form of the network differs from the SavedModel.
+    """Differences between one form of the network and the SavedModel.
 
     Attributes
     ----------
     form
         Name of the form.
     max_difference, percentile_difference, mean_difference
-        Of each output's probabilities, 0..1; the second at the tolerance's percentile.
+        Of each output's probabilities (0..1); the second at the tolerance's percentile.
     nuclei, nuclei_reference
         Instances found over all tiles.
     panoptic_quality
-        Between the two sets of instances over all tiles; 1 where neither has any.
+        Between the two sets of instances over all tiles; 1 if both are empty.
     kept
-        By class, for those of which the tiles show enough: share of the nuclei that keep it.
+        Share of the nuclei that keep their class, for the classes with enough nuclei in the tiles.
     untold
         The other classes.
     failures
-        Sentences; empty if within tolerance.
+        A sentence for each limit exceeded.
     """
 
     form: str
@@ -139,7 +139,7 @@ def tiles() -> np.ndarray:
     ConversionError
         If the tissue's image is not installed.
     """
-    # A serving container has none of these, and takes the tiles from a file.
+    # Imported here: a serving container has none of these and reads the tiles from a file.
     import cv2
 
     from samples import histology
@@ -229,7 +229,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _impossible(found: Outputs) -> list[str]:
-    """What no network may answer, as sentences that name the first tile."""
+    """Find outputs that no network may return; the sentences name the first such tile."""
     sums = found["class_probs"].sum(axis=-1, dtype=np.int64)
     rounding = found["class_probs"].shape[-1] / 2
     wrong = {

@@ -1,7 +1,7 @@
-"""What a network must answer: the parity tiles and the SavedModel's outputs, as a file.
+"""The parity tiles and the SavedModel's outputs on them, as a file.
 
-It travels with the model repository (``engine.parity.npz``), so that an engine which is built where
-neither the SavedModel nor TensorFlow is can be proven there.
+As part of the model repository (``engine.parity.npz``) it lets a host with neither the SavedModel
+nor TensorFlow check the engine that it has built.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from conversion.runtimes import Outputs
 
 @dataclass(frozen=True)
 class ParityData:
-    """What a network must answer.
+    """The answers that every form of a network must give.
 
     Attributes
     ----------
     images
         uint8 [N, 256, 256, 3].
     outputs
-        The SavedModel's.
+        The SavedModel's outputs.
     tolerance
-        How far others may be from them.
+        How far other outputs may be from them.
     served
         How they become nuclei.
     """
@@ -63,7 +63,7 @@ class ParityData:
             raise ConversionError(f"{path} cannot be read: run `make convert`.") from error
 
     def to_bytes(self) -> bytes:
-        """Content of the file."""
+        """Return the content of the file."""
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,

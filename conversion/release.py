@@ -1,10 +1,10 @@
-"""What is served together: the network, the post-processing and its parameters.
+"""A release: the network, the post-processing and its parameters, which are served together.
 
-A SavedModel says what it was exported from; every form of the network that is made of it says so
-too (its `Provenance`, in the ONNX file's metadata and in the engine's sidecar). ``release.json``
-beside the post-processing names and describes the whole; the configuration of the served model
-carries the same to clients, and every answer carries the name. Contents are compared, never times.
-Imports nothing that takes time.
+A SavedModel records what it was exported from, and so does every form of the network made from it:
+its `Provenance` is in the ONNX file's metadata and in the engine's sidecar. ``release.json`` beside
+the post-processing describes the whole; the configuration of the served model passes the
+description to clients, and every answer carries the release's name. Whether files are up to date is
+decided by content, never by time. This module imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -13,51 +13,28 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from conversion.errors import ConversionError
 
+if TYPE_CHECKING:
+    from training.exported import Exported
+
 _POSTPROCESSING = Path("nuclei_postprocess", "1")
 _FLOAT = "float"
-_GRAPH = ("to_onnx.py", "rewrites.py")  # decide what is computed; int8.py besides, where it is used
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a SavedModel was exported from: its ``assets.extra/network.json``.
-
-    Attributes
-    ----------
-    preset
-        Which network it is.
-    weights_sha256
-        Of the weights file.
-    source_sha256
-        Of the code that exported it.
-    parameters
-        Post-processing that the weights want, as `instances.Parameters` names it.
-    target
-        What it tells apart: ``mpp``, micrometres per pixel of its tiles, and ``classes``, ``name``
-        and ``colour`` (RGB) by class id, which begins with 1.
-    """
-
-    preset: str
-    weights_sha256: str
-    source_sha256: str
-    parameters: dict[str, float | int | str]
-    target: dict[str, Any]
+_GRAPH = ("to_onnx.py", "rewrites.py")  # determine what is computed; for INT8 also int8.py
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a network computes.
+    """Arithmetic of a network.
 
     Attributes
     ----------
     name
-        ``"float"``, whose forms (float32, bfloat16, FP16) are proven equal, or ``"int8"``.
+        ``"float"`` for float32, bfloat16 and FP16, which agree within tolerance, or ``"int8"``.
     patches_sha256
-        Of the patches that set the scales of INT8.
+        Of the patches that INT8 was calibrated with.
     """
 
     name: str = _FLOAT
@@ -73,12 +50,12 @@ class Precision:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a form of the network was made of.
+    """What a form of the network was made from.
 
     Attributes
     ----------
     preset, weights_sha256
-        As in `Network`.
+        As in `training.exported.Exported`.
     source_sha256
         Of the code that exported and converted it.
     precision
@@ -91,8 +68,8 @@ class Provenance:
     precision: str
 
     @classmethod
-    def of(cls, network: Network, precision: Precision) -> Self:
-        """Provenance of a form that the code at hand makes of `network`."""
+    def of(cls, network: Exported, precision: Precision) -> Self:
+        """Provenance of a form made from `network` by the current code."""
         sources = sorted(Path(__file__).parent.glob("*.py"))
         source = _sha256(network.source_sha256.encode(), *(path.read_bytes() for path in sources))
         return cls(network.preset, network.weights_sha256, source, str(precision))
@@ -100,14 +77,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Release:
-    """All that a server says of what it serves: content of ``release.json``.
+    """A server's description of what it serves: the content of ``release.json``.
 
     Attributes
     ----------
     release
-        Name: the preset and 12 digits that change with anything that decides an answer.
+        Name: the preset, and 12 digits that change with anything that affects answers.
     preset, weights_sha256, parameters
-        As in `Network`.
+        As in `training.exported.Exported`.
     mpp
         Scale of the tiles, micrometres per pixel.
     classes
@@ -115,7 +92,7 @@ class Release:
     precision
         ``"float"`` or ``"int8"``.
     graph_sha256
-        Of the code that makes the graph, and of what INT8's scales were set by.
+        Of the code that makes the graph, and of the patches that INT8 was calibrated with.
     postprocessing_sha256
         Of the source of the package ``instances``.
     """
@@ -131,26 +108,27 @@ class Release:
     postprocessing_sha256: str
 
 
-def read_network(saved_model: Path) -> Network:
-    """What a SavedModel was exported from.
+def read_network(saved_model: Path) -> Exported:
+    """Read what a SavedModel was exported from.
 
     Raises
     ------
     ConversionError
-        If there is no SavedModel or it does not say so.
+        If there is no SavedModel, or it has no such record.
     """
-    path = saved_model / "assets.extra" / "network.json"
+    from training.exported import Exported  # a serving container has no `training`
+
     try:
-        return Network(**json.loads(path.read_text()))
+        return Exported.read(saved_model)
     except (OSError, ValueError, TypeError) as error:
         raise ConversionError(
-            f"{saved_model} is no SavedModel that says which weights it holds: write one with "
+            f"{saved_model} is not a SavedModel that says which weights it holds: write one with "
             "`make export`, or name its folder with --saved-model."
         ) from error
 
 
-def make_release(network: Network, precision: Precision, repository: Path) -> Release:
-    """The release that a network makes with the post-processing of a repository.
+def make_release(network: Exported, precision: Precision, repository: Path) -> Release:
+    """Describe the release of a network with the post-processing in a repository.
 
     Raises
     ------
@@ -170,7 +148,7 @@ def make_release(network: Network, precision: Precision, repository: Path) -> Re
     return Release(release=f"{network.preset}-{digest[:12]}", **described)
 
 
-def _graph(network: Network, precision: Precision) -> str:
+def _graph(network: Exported, precision: Precision) -> str:
     names = _GRAPH if precision.name == _FLOAT else (*_GRAPH, "int8.py")
     sources = (Path(__file__).with_name(name).read_bytes() for name in names)
     return _sha256(network.source_sha256.encode(), precision.patches_sha256.encode(), *sources)
@@ -187,17 +165,17 @@ def _postprocessing(repository: Path) -> str:
 
 
 def release_file(repository: Path) -> Path:
-    """Where the post-processing reads which release it belongs to."""
+    """The file from which the post-processing reads which release it belongs to."""
     return repository / _POSTPROCESSING / "release.json"
 
 
 def to_json(record: Release | Provenance) -> str:
-    """A record as the content of a file."""
+    """Return a record as the content of a JSON file."""
     return json.dumps(asdict(record), indent=2) + "\n"
 
 
 def provenance_of(form: Path) -> Provenance | None:
-    """What an installed ``model.onnx`` or ``model.plan`` was made of; None if it does not say."""
+    """Read what an installed ``model.onnx`` or ``model.plan`` was made from, if recorded."""
     try:
         if form.suffix == ".onnx":
             import onnx

@@ -1,14 +1,14 @@
-"""Rewrites of an ONNX graph that change how it computes, not what.
+"""Rewrites of an ONNX graph that make it faster without changing its results.
 
-`upsampling_to_convolutions`: runtimes have no fast kernel for a transposed convolution with few
-output channels. With stride 2 and a kernel of 3, each output pixel sees at most 2 x 2 input pixels,
-so an ordinary 2 x 2 convolution computes the four phases of the output as channels, and a
-depth-to-space puts them in place.
+`upsampling_to_convolutions`: runtimes have no fast kernel for transposed convolutions with few
+output channels. With stride 2 and a kernel of 3, each output pixel depends on at most 2 x 2 input
+pixels, so an ordinary 2 x 2 convolution computes the four phases of the output as channels, and a
+depth-to-space interleaves them.
 
-`transposes_to_outputs`: what follows the last convolution (bias, softmax, rounding) does not care
-where the channels stand. With the transpose moved behind it, softmax runs over planes instead of
-over groups of six. The transpose stays before the cast to uint8, a type that TensorRT takes for
-outputs alone.
+`transposes_to_outputs`: the nodes after the last convolution (bias, softmax, rounding) work with
+the channels in any position. With the transpose moved behind them, softmax runs over planes instead
+of groups of six. The transpose stays before the cast to uint8, a type that TensorRT accepts only
+for outputs.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _doubles(node: onnx.NodeProto) -> bool:
 
 
 def _phases(kernel: np.ndarray) -> np.ndarray:
-    """Kernel [in, out, 3, 3] of the transposed convolution -> [4 * out, in, 2, 2]."""
-    # Even rows of the output see input rows i - 1 (by tap 2) and i (by tap 0), odd ones i (tap 1).
+    """Turn the transposed convolution's kernel [in, out, 3, 3] into [4 * out, in, 2, 2]."""
+    # Even output rows depend on input rows i - 1 (tap 2) and i (tap 0), odd ones on i (tap 1).
     taps = np.zeros((2, 2, 3), kernel.dtype)  # phase, row of the new kernel, tap
     taps[0, 0, 2] = taps[0, 1, 0] = taps[1, 1, 1] = 1
     phases = np.einsum("iokl,amk,bnl->oabimn", kernel, taps, taps)
@@ -69,7 +69,7 @@ def _phases(kernel: np.ndarray) -> np.ndarray:
 
 
 def transposes_to_outputs(model: onnx.ModelProto) -> None:
-    """Move transposes to channels-last behind the pixelwise nodes that follow them, in place."""
+    """Move transposes to channels-last behind the pixelwise nodes after them, in place."""
     graph = model.graph
     for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
         chain = _pixelwise_chain(graph, transpose)
@@ -87,7 +87,7 @@ def transposes_to_outputs(model: onnx.ModelProto) -> None:
 
 
 def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Nodes after the transpose that work on each pixel by itself, if a cast follows them."""
+    """The nodes after the transpose that work pixel by pixel, if a cast follows them."""
     if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
         return []
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -100,7 +100,7 @@ def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[
         (node,) = users
         others = [name for name in node.input if name != tensor]
         if node.op_type in ("Add", "Mul"):
-            # A vector of the channels, or a scalar.
+            # A vector with a value per channel, or a scalar.
             if any(name not in weights or len(weights[name].dims) > 1 for name in others):
                 return []
         elif node.op_type == "Softmax":

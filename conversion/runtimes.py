@@ -1,4 +1,4 @@
-"""Running one form of the network."""
+"""Run a form of the network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from conversion.model_io import INPUT, OUTPUTS
 
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[np.ndarray], Outputs]
-"""uint8 [N, 256, 256, 3] -> the contract's outputs."""
+"""Function from uint8 [N, 256, 256, 3] to the contract's outputs."""
 
 
 def infer(run: Runner, images: np.ndarray, *, at_a_time: int = 2) -> Outputs:
-    """Run a form of the network over `images`, a few at a time to stay small in memory."""
+    """Run a form of the network on `images`, a few at a time to save memory."""
     parts = [run(images[i : i + at_a_time]) for i in range(0, len(images), at_a_time)]
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
 
 
 def saved_model(folder: Path) -> Runner:
-    """TensorFlow on a SavedModel."""
-    import tensorflow as tf  # takes seconds; the other runtimes do without
+    """Run a SavedModel with TensorFlow."""
+    import tensorflow as tf  # takes seconds; the other runtimes do not need it
 
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures["serving_default"]
@@ -34,7 +34,7 @@ def saved_model(folder: Path) -> Runner:
 
 
 def onnx_runtime(model: Path) -> Runner:
-    """ONNX Runtime on an ONNX file."""
+    """Run an ONNX file with ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -45,7 +45,7 @@ def onnx_runtime(model: Path) -> Runner:
 
 
 def openvino(model: Path) -> Runner:
-    """OpenVINO on an ONNX file, in the precision the server uses: the processor's fastest."""
+    """Run an ONNX file with OpenVINO in the server's precision, the processor's fastest."""
     import openvino as ov
 
     compiled = ov.compile_model(model, "CPU")

@@ -1,4 +1,4 @@
-"""What an engine was built from and for: ``model.plan.json`` beside ``model.plan``."""
+"""The record of what an engine was built from and for: ``model.plan.json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conversion.model_io import BATCH_BEST, BATCH_MAX, BATCH_MIN
 
 @dataclass(frozen=True)
 class Gpu:
-    """Name and compute capability (such as ``"9.0"``) of the GPU an engine is built for."""
+    """Name and compute capability (such as ``"9.0"``) of the GPU that an engine is built for."""
 
     name: str
     compute_capability: str
@@ -31,13 +31,13 @@ class Sidecar:
 
     @classmethod
     def describe(cls, version: str, device: Gpu, onnx_model: bytes, engine: bytes) -> Sidecar:
-        """Sidecar of an engine just built by TensorRT `version` on `device`."""
+        """Describe an engine just built by TensorRT `version` on `device`."""
         digests = (hashlib.sha256(content).hexdigest() for content in (onnx_model, engine))
         return cls(version, device.name, device.compute_capability, *digests)
 
     @classmethod
     def read(cls, plan: Path) -> Sidecar | None:
-        """Sidecar of an engine, or None where there is none that can be read."""
+        """Read the sidecar of an engine; None if it is missing or unreadable."""
         try:
             found = json.loads(sidecar_file(plan).read_text())
             return cls(**{field.name: found[field.name] for field in fields(cls)})
@@ -45,26 +45,26 @@ class Sidecar:
             return None
 
     def to_json(self, **more: str) -> str:
-        """Content of the file; `more` goes into it beside the fields."""
+        """Return the content of the file; `more` is added to the fields."""
         return json.dumps(asdict(self) | more, indent=2) + "\n"
 
 
 def sidecar_file(plan: Path) -> Path:
-    """Where an engine's sidecar lies."""
+    """Path of an engine's sidecar."""
     return plan.with_name(plan.name + ".json")
 
 
 def misfit(plan: Path, *, version: str | None, device: Gpu | None) -> str | None:
-    """Say in a clause why an engine does not fit here, or return None.
+    """Return a clause that says why an engine does not fit here, or None if it does.
 
     Parameters
     ----------
     plan
-        The engine; its sidecar lies beside it with ``.json`` added to the name.
+        The engine; its sidecar has the same name with ``.json`` added.
     version
-        Version of the installed TensorRT; None where there is none, which misfits nothing.
+        Version of the installed TensorRT; None skips this check.
     device
-        The GPU at hand; None where there is none, which misfits nothing.
+        The GPU of this host; None skips this check.
     """
     if not plan.is_file():
         return None

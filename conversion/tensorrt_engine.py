@@ -1,16 +1,17 @@
-"""FP16 ONNX -> TensorRT engine: one code path for TensorRT 10 and 11 and for TensorRT-RTX.
+"""Build and run TensorRT engines of FP16 ONNX, with TensorRT 10 or 11 or TensorRT-RTX.
 
     python3 -m conversion.tensorrt_engine host
     python3 -m conversion.tensorrt_engine build model.fp16.onnx model.plan
     python3 -m conversion.tensorrt_engine run model.plan images.npy outputs.npz
 
-run where TensorRT and the GPU are, this Python or NVIDIA's container, and need numpy and TensorRT's
-own package alone. ``host`` prints what there is, ``build`` writes the engine and its sidecar,
-``run`` what the engine makes of uint8 images [N, 256, 256, 3] and what it ran on.
+These commands run wherever TensorRT and the GPU are, in this Python or in NVIDIA's container, and
+need only numpy and TensorRT's own package. ``host`` prints a description of the host, ``build``
+writes the engine and its sidecar, and ``run`` writes the engine's outputs for uint8 images
+[N, 256, 256, 3] and the host it ran on.
 
-Networks are strongly typed (the only kind TensorRT 11 has), so the float16 of the ONNX graph is
-the float16 of the engine. TensorRT-RTX builds ahead of time with no GPU: a graph that its parser
-refuses, TensorRT refuses too, which is what the target ``check`` is for.
+Networks are strongly typed (the only kind in TensorRT 11), so the engine computes in float16
+exactly where the ONNX graph does. TensorRT-RTX can build without a GPU. TensorRT refuses every
+graph that its parser refuses, which is what the target ``check`` tests.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ INSTALL_CHECK = (
     "pip install --no-deps tensorrt-rtx-cu12-libs==1.7.1.116"
 )
 COMMANDS = {"host": (), "build": ("onnx", "plan"), "run": ("plan", "images", "outputs")}
-"""Of this command line and `conversion.openvino_engine`'s: the files of each."""
+"""The commands, here and in `conversion.openvino_engine`, with their file arguments."""
 
 _MOST_REFUSALS = 5  # named in one message
 
@@ -48,12 +49,12 @@ def tensorrt() -> ModuleType | None:
 
 def tensorrt_rtx() -> ModuleType | None:
     """The installed TensorRT-RTX, or None."""
-    # The libraries must be in the process before the bindings look for them.
+    # The libraries must be loaded before the bindings look for them.
     return _imported("tensorrt_rtx_bindings") if _imported("tensorrt_rtx_libs") else None
 
 
 def gpu() -> Gpu | None:
-    """The first GPU that CUDA shows, on which engines are built and run; None if it shows none."""
+    """The first visible GPU, on which engines are built and run, or None."""
     if nvidia.obstacle():
         return None
     driver = nvidia.Driver()
@@ -100,16 +101,16 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
     Returns
     -------
     bytes
-        The engine, for batches of 1 to 32 and fastest at 8.
+        The engine, for batches of 1 to 32, optimised for 8.
 
     Raises
     ------
     ConversionError
-        If the parser refuses a node (named) or the builder fails.
+        If the parser refuses a node, which is named, or the builder fails.
     """
     log = _collector(trt)
     builder = trt.Builder(log)
-    # TensorRT 11 has no other kind of network and may have no flag for it.
+    # TensorRT 11 has no other kind of network, and perhaps no flag for it.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, log)
@@ -117,7 +118,7 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
         raise ConversionError(f"{_title(trt)} refuses the graph: {_refusals(parser)}.")
 
     config = builder.create_builder_config()
-    # The stain step's float32 must be float32: TF32 keeps 10 bits of a difference of logarithms.
+    # The stain step needs full float32: TF32 keeps 10 bits of a difference of logarithms.
     config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     shapes = [(batch, *INPUT_SHAPE) for batch in (BATCH_MIN, BATCH_BEST, BATCH_MAX)]
@@ -136,12 +137,12 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
 
 
 def load(trt: ModuleType, engine: bytes) -> Runner:
-    """Make a serialised engine ready to run on the first GPU.
+    """Load a serialised engine on the first GPU.
 
     Raises
     ------
     ConversionError
-        If TensorRT refuses the engine; the runner raises it if the GPU does.
+        If TensorRT refuses the engine; raised by the runner if the GPU fails.
     """
     log = _collector(trt)
     runtime = trt.Runtime(log)
@@ -178,7 +179,7 @@ def _title(trt: ModuleType) -> str:
 
 
 def _collector(trt: ModuleType) -> object:
-    """A logger that keeps errors for the message instead of printing them."""
+    """A logger that keeps errors for the exception's message instead of printing them."""
 
     class Collector(trt.ILogger):
         def __init__(self) -> None:
@@ -208,7 +209,7 @@ def _refusals(parser: object) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python3 -m conversion.tensorrt_engine",
         description=__doc__,
@@ -239,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _build(trt: ModuleType, device: Gpu, onnx: Path, plan: Path) -> None:
     graph = onnx.read_bytes()
-    # Timings of one version and GPU type are worthless to another.
+    # Timings are valid for one version and GPU type only.
     cache = plan.with_name(f"timing-{trt.__version__}-{device.compute_capability}.cache")
     engine = build(trt, graph, timing_cache=cache)
     plan.write_bytes(engine)

@@ -1,10 +1,10 @@
-"""SavedModel -> ONNX, in a fraction of the time tf2onnx takes on its own.
+"""Convert a SavedModel to ONNX in a fraction of the time that tf2onnx takes on its own.
 
 tf2onnx spends most of its time in its graph optimisers (the transpose pass sorts the whole graph
-again at every step) and much of the rest in TensorFlow's freezing, which rebuilds a function that
-nobody calls. Here variables become constants through a session, Grappler folds them, each dense
-layer on a [N, 1, 1, C] tensor becomes the 1x1 convolution it is, tf2onnx translates node by node,
-and ONNX Runtime's offline optimiser removes the transposes and folds the batch normalisations.
+again at every step) and much of the rest in TensorFlow's freezing, which rebuilds an unused
+function. Here a session turns variables into constants, Grappler folds them, each dense layer on an
+[N, 1, 1, C] tensor becomes the equivalent 1x1 convolution, tf2onnx translates node by node, and
+ONNX Runtime's offline optimiser removes transposes and folds batch normalisations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SIGNATURE = "serving_default"
 
 
 def convert(saved_model: Path) -> onnx.ModelProto:
-    """Convert a SavedModel that keeps the serving contract.
+    """Convert a SavedModel that follows the serving contract.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def convert(saved_model: Path) -> onnx.ModelProto:
     Raises
     ------
     ConversionError
-        If there is no SavedModel, it cannot be read or its signature is another.
+        If there is no SavedModel, or it cannot be read or has another signature.
     """
     graph, names = _freeze(saved_model)
     graph = _fold(graph, list(names))
@@ -62,7 +62,7 @@ def convert(saved_model: Path) -> onnx.ModelProto:
 
 
 def _freeze(saved_model: Path) -> tuple[graph_pb2.GraphDef, dict[str, str]]:
-    """Graph with constants for variables, and the contract's name of each tensor in it."""
+    """Return the graph with variables as constants, and its tensors' names by the contract's."""
     v1 = tf.compat.v1
     if not (saved_model / "saved_model.pb").is_file():
         raise ConversionError(
@@ -99,7 +99,7 @@ def _checked_signature(meta: meta_graph_pb2.MetaGraphDef, saved_model: Path) -> 
             expected = np.dtype(dtype).name, (-1, *shape)
             has = "it is missing" if name not in found else f"it is {_text(found[name])}"
             raise ConversionError(
-                f"The SavedModel in {saved_model} does not keep the serving contract: {name} "
+                f"The SavedModel in {saved_model} does not follow the serving contract: {name} "
                 f"should be {_text(expected)} in the signature {_SIGNATURE}, and {has}. Export it "
                 "with `make export`."
             )
@@ -137,10 +137,10 @@ def _fold(graph: graph_pb2.GraphDef, tensors: list[str]) -> graph_pb2.GraphDef:
 def _tensordots_to_convolutions(
     graph: graph_pb2.GraphDef, tensors: list[str]
 ) -> graph_pb2.GraphDef:
-    """Replace Reshape, MatMul, Reshape over the last axis of a rank 4 tensor by a 1x1 convolution.
+    """Replace Reshape, MatMul, Reshape on the last axis of a rank 4 tensor by a 1x1 convolution.
 
-    Keras computes a dense layer on a rank 4 tensor this way, with eight more nodes for the shapes:
-    none of them folds while the batch is dynamic, and they part the convolutions around them.
+    Keras computes a dense layer on a rank 4 tensor this way, with eight more nodes for the shapes.
+    With a dynamic batch size none of them folds, and they separate the convolutions around them.
     """
     nodes = {node.name: node for node in graph.node}
     for last in list(graph.node):
@@ -165,7 +165,7 @@ def _tensordots_to_convolutions(
 def _tensordot(
     last: graph_pb2.NodeDef, nodes: dict[str, graph_pb2.NodeDef]
 ) -> tuple[str, graph_pb2.NodeDef] | None:
-    """Tensor and weights that the tensordot ending in `last` multiplies, if it is one."""
+    """The tensor and the weights multiplied by the tensordot that ends in `last`, if it is one."""
 
     def source(node: graph_pb2.NodeDef, number: int) -> graph_pb2.NodeDef:
         return nodes[node.input[number].partition(":")[0]]
@@ -198,7 +198,7 @@ def _translate(graph: graph_pb2.GraphDef, names: dict[str, str]) -> onnx.ModelPr
 
 
 def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove transposes and fold what is constant, staying within standard operators."""
+    """Remove transposes and fold constants, using standard operators only."""
     with tempfile.TemporaryDirectory(prefix="tsfd-onnx-") as scratch:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -1,1 +1,1 @@
-"""What ships: images, signed releases, bills of materials, checks of manifests."""
+"""Everything for deployment: images, signed releases, bills of materials, checks of manifests."""

@@ -1,11 +1,11 @@
-"""What is shipped, as CycloneDX bills of materials: ``make sbom``.
+"""Write CycloneDX bills of materials of everything that ships: ``make sbom``.
 
 client.json      the client with all extras, in the versions of constraints.txt
 server.json      the embedded server's environment, and the Triton in its wheel
 container.json   what deploy/Dockerfile adds to NVIDIA's image, and that image by name
 
-They are written to ``build/sbom`` once they are valid. This runs in an environment of its own, so
-it uses nothing of the project.
+They are written to ``build/sbom`` once validated. The script runs in an environment of its own, so
+it imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _VERSION: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"
 
 
 class SbomError(RuntimeError):
-    """A bill cannot be written; the message says why."""
+    """A bill of materials cannot be written; the message says why."""
 
 
 def write_client() -> None:
-    """The client and its dependencies."""
+    """Write the bill of the client and its dependencies."""
     project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
@@ -48,14 +48,14 @@ def write_client() -> None:
 
 
 def write_server() -> None:
-    """The embedded server's environment."""
+    """Write the bill of the embedded server's environment."""
     bom = _bom("environment", str(ROOT / "build" / "triton-env"))
     triton = {"type": "application", "group": "nvidia", "name": "tritonserver", "version": TRITON}
     _write("server", "application", bom, triton)
 
 
 def write_container() -> None:
-    """The container: NVIDIA's image by its name, and the packages added to it."""
+    """Write the bill of the container: NVIDIA's image by name, and the packages added to it."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     release = re.search(r"^ARG RELEASE=(\S+)$", dockerfile, re.MULTILINE)[1]
     image = re.search(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)[1]
@@ -71,7 +71,7 @@ def _bom(*arguments: str, given: str | None = None) -> dict[str, Any]:
 
 
 def _write(name: str, kind: str, bom: dict[str, Any], *others: dict[str, str]) -> None:
-    """Write a bill with its subject and what no package tells."""
+    """Write a bill with its subject and components that are not packages."""
     subject = {"type": kind, "bom-ref": f"tsfd-{name}", "name": f"tsfd-{name}", "version": _VERSION}
     bom["metadata"]["component"] = subject
     bom["components"] += others
@@ -94,7 +94,7 @@ def _run(command: list[str], given: str | None = None) -> str:
 
 
 def main() -> int:
-    """Write all three; return the exit code."""
+    """Write all three bills; return the exit code."""
     try:
         write_client()
         write_server()

@@ -1,8 +1,8 @@
-"""Load test against limits: ``python -m loadtest``, `make loadtest`.
+"""Run a load test and check it against limits: ``python -m loadtest``, `make loadtest`.
 
-Starts the server (or takes ``--server``), measures the bare CPU runtime in this process, and runs
-the profiles of ``load.toml``: requests at drawn times (an open loop) and, for what the server can
-do at most, a closed loop. Every answer is compared in full. Writes ``report.html`` and
+Starts the server (or uses ``--server``), measures the bare CPU runtime in this process, and runs
+the profiles of ``load.toml``: requests at random times (an open loop) and, to find the maximum
+throughput, a closed loop. Every answer is checked in full. Writes ``report.html`` and
 ``summary.json``; the exit code is 0 only if every limit holds.
 """
 
@@ -23,7 +23,7 @@ _DAY = tuple(name for name in ORDER if name != "soak")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest",
         description=__doc__,
@@ -40,10 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         default=REPOSITORY,
         metavar="DIR",
-        help="what is served; default: model_repository",
+        help="model repository to serve; default: model_repository",
     )
     parser.add_argument(
-        "--server", metavar="HOST:PORT", help="a running server; without it one is started"
+        "--server", metavar="HOST:PORT", help="a running server; default: start one"
     )
     parser.add_argument(
         "--bare",
@@ -52,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         help="patches per second of the bare runtime on the server's host; default: measured here",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, help="of the generator; default: %(default)s"
+        "--processes",
+        type=int,
+        default=1,
+        help="processes of the load generator; default: %(default)s",
     )
     parser.add_argument("--config", type=Path, default=profiles.FILE, metavar="TOML")
     parser.add_argument("--out", type=Path, default=Path("build/loadtest"), metavar="DIR")
@@ -82,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _chosen(load: Load, names: list[str], *, own: bool) -> list[Profile]:
-    """The profiles to run, with those that others take their rates from."""
+    """The profiles to run, including those whose results set the rates of others."""
     wanted = {*names} or {*_DAY} & {*load.profiles}
     unknown = wanted - {*load.profiles}
     if unknown:
@@ -94,7 +97,7 @@ def _chosen(load: Load, names: list[str], *, own: bool) -> list[Profile]:
         wanted |= {"steps"}
     stalls = {name for name in wanted if load.profiles[name].stall}
     if stalls and not own:
-        print(f"loadtest: {', '.join(stalls)} needs a server of its own: left out.")
+        print(f"loadtest: left out {', '.join(stalls)}, which needs a server of its own.")
         wanted -= stalls
     return [load.profiles[name] for name in ORDER if name in wanted]
 

@@ -1,9 +1,9 @@
-"""What is sent, and the answers it must get, computed in this process.
+"""The requests of a load test and their right answers, computed in this process.
 
-The CPU profile must answer exactly as OpenVINO and the package ``instances`` do here. A GPU rounds
-otherwise: over all answers its nuclei must agree with those of float32 as an engine's must
-(`conversion.agreement`); one answer holds too few to be judged by that, and is wrong where most of
-them differ.
+The CPU profile must give exactly the answers of OpenVINO and the package ``instances`` here. A GPU
+rounds differently: over all answers, its nuclei must agree with those of float32 as an engine's
+must (`conversion.agreement`). A single answer holds too few nuclei for that, and counts as wrong if
+most of them differ.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from tsfd_client.server.client import Client
 from tsfd_client.stitching.tiling import tiling
 
 KINDS = {"tile": 1, "batch": 4, "image": 9}
-"""Kinds of requests, and the patches of each."""
+"""Kinds of requests, and the number of patches in each."""
 
 _IMAGES = 4
 _SIDE = 640
 _CLASS = instances.COLUMNS.index("class")
-_FEW = 4  # nuclei at a threshold that one answer may have and the other not
+_FEW = 4  # nuclei close to a threshold, which only one of two answers may have
 _TISSUE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An instance map, the class of each nucleus by name (empty: not compared) and a table."""
+    """An instance map, the class name of each nucleus (empty: not compared) and a table."""
 
     instance_map: np.ndarray
     classes: np.ndarray
@@ -52,16 +52,16 @@ class Answer:
 
 
 class Asked:
-    """Everything that is sent, with the right answers.
+    """All requests, with their right answers.
 
     Attributes
     ----------
     right
         Right answers by kind, ``"tile"`` or ``"image"``.
     release
-        Whose they are.
+        The release that they are answers of.
     agreement
-        Of all answers so far, where a server may round otherwise.
+        Agreement of all answers so far, if the server may round differently.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Asked:
         self._exact = exact
 
     def save(self, path: Path) -> None:
-        """Write all to a file, for `load` in other processes."""
+        """Write everything to a file, for `load` in other processes."""
         path.write_bytes(pickle.dumps(self))
 
     def ask(self, client: Client, kind: str, choice: int) -> bool:
-        """Send a request of a kind; whether the answer is right.
+        """Send a request of a kind; return whether the answer is right.
 
         Raises
         ------
         tsfd_client.TsfdError
-            If there is none.
+            If there is no answer.
         """
         if kind == "image":
             images = self._pixels["image"]
@@ -107,15 +107,15 @@ class Asked:
 
 
 def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True) -> Asked:
-    """Compute all answers with what `repository` serves on a CPU; takes a few seconds.
+    """Compute all answers with the models that `repository` serves on a CPU; takes a few seconds.
 
     Parameters
     ----------
     exact
-        Whether the server must answer so to the bit, in the processor's fastest precision; else
-        they are float32's, and the server may round.
+        Whether the server's answers must be identical, computed in the processor's fastest
+        precision; if not, the right answers are float32's, and the server may round.
     """
-    import openvino  # as in the model itself: each process of the load test would import it
+    import openvino  # here, as the other processes of the load test do not need it
 
     network = openvino.Core().read_model(repository / ARTEFACT)
     network.reshape({"image": [1, TILE, TILE, 3]})
@@ -150,7 +150,7 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
 
 
 def load(path: Path) -> Asked:
-    """Read what `Asked.save` has written."""
+    """Read what `Asked.save` wrote."""
     return pickle.loads(path.read_bytes())
 
 
@@ -185,15 +185,15 @@ def _agreement(found: Answer, right: Answer) -> Agreement:
 
 
 def _is_alike(one: Agreement) -> bool:
-    """Whether a single answer may be the right one but for rounding."""
+    """Whether a single answer may differ from the right one by rounding only."""
     same = sum(count for (right, found), count in one.classes.items() if right in ("", found))
     return one.nuclei - same + one.superfluous <= max(same, _FEW)
 
 
 def _leave_out_rare(answers: list[Answer]) -> None:
-    """Forget the classes of which all answers together hold too few nuclei to tell.
+    """Drop the classes with too few nuclei in all answers together to be judged.
 
-    The same answers come again and again under load, which makes no class more frequent.
+    A load test repeats the same answers, which does not make a rare class less rare.
     """
     counts = Counter(name for answer in answers for name in answer.classes.tolist())
     rare = [name for name, count in counts.items() if count < ENOUGH]

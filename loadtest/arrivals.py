@@ -1,4 +1,4 @@
-"""When requests are sent, and what they ask: drawn before the test, whatever the server does."""
+"""Times and kinds of the requests, drawn before the test and independent of the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Arrival:
     kind
         Name in `KINDS`.
     choice
-        Number that chooses what of its kind is sent.
+        Number that selects the request among those of its kind.
     """
 
     at: float
@@ -30,19 +30,19 @@ class Arrival:
 
 
 def mean_patches(mix: dict[str, float]) -> float:
-    """Patches per request."""
+    """Mean number of patches per request."""
     return sum(share * KINDS[kind] for kind, share in mix.items()) / sum(mix.values())
 
 
 def draw(
     steps: list[list[float]], mix: dict[str, float], rng: np.random.Generator
 ) -> Iterator[Arrival]:
-    """Poisson arrivals.
+    """Draw Poisson arrivals.
 
     Parameters
     ----------
     steps
-        Pairs of patches per second and seconds.
+        Pairs of a rate in patches per second and its duration in seconds.
     mix
         Shares of the requests by kind.
     """

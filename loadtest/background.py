@@ -1,4 +1,4 @@
-"""What goes on in a thread while a load runs."""
+"""Work in a thread while a load runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Background:
-    """A thread that works as long as the context lasts; `run` ends once `ended` is set."""
+    """A thread that works for the duration of the context; `run` must end when `ended` is set."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()

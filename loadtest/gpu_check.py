@@ -1,10 +1,10 @@
-"""All that a GPU host must show, in one go: ``python -m loadtest.gpu_check``, `make gpu-check`.
+"""Run all checks of a GPU host: ``python -m loadtest.gpu_check``, `make gpu-check`.
 
-Builds the image, has it find or build the engine for the GPU and prove it, serves, times batches of
-1 to 32 patches, and keeps up the load for some minutes. Each step is told as it ends; the first one
-that fails is the last. Writes ``report.json`` and ``report.md``, to be sent back. With ``--profile
-cpu`` every step runs on a machine with no GPU: OpenVINO's export is built and proven in the
-engine's place, and the embedded server serves its CPU profile.
+Builds the image, finds or builds the engine for the GPU and checks it, starts the server, times
+batches of 1 to 32 patches, and sustains a load for some minutes. Every step is reported as it ends;
+the first failure ends the check. Writes ``report.json`` and ``report.md``, to be sent back. With
+``--profile cpu`` all steps run on a machine without a GPU: a network compiled by OpenVINO takes the
+place of the engine, and the embedded server serves its CPU profile.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from tsfd_client import TsfdError
 
 _IMAGE = "tsfd-triton"
 _SERVER = "tritonserver"
-_SAMPLES = 60  # of the processes' resources over the soak, which tell a trend
+_SAMPLES = 60  # samples of the processes' resources over the soak, enough to show a trend
 
 
 class CheckError(RuntimeError):
-    """A step cannot be done; the message says why."""
+    """A step has failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the server runs.
+    """The commands for one place where the server can run.
 
     Attributes
     ----------
     prepare
-        Command that must succeed first; None if there is none.
+        Command that must succeed first, or None.
     ensure_engine, serve
-        Commands of `conversion.ensure_engine` and of `serving`.
+        Commands that run `conversion.ensure_engine` and `serving`.
     environment
         Variables for `ensure_engine`.
     """
@@ -66,7 +66,7 @@ class Place:
 
 
 def in_container(engines: Path) -> Place:
-    """NVIDIA's container on this GPU host."""
+    """Serve in NVIDIA's container on this GPU host."""
     run = ["docker", "run", "--rm", "--gpus=all", "--shm-size=2g", "--read-only", "--tmpfs=/tmp"]
     run += [f"--volume={REPOSITORY}:/models:ro", f"--volume={engines}:/engines"]
     command = ["python3", "-m", "conversion.ensure_engine"]
@@ -80,12 +80,12 @@ def in_container(engines: Path) -> Place:
 
 
 def embedded(engines: Path) -> Place:
-    """The embedded server on this machine's processor.
+    """Serve with the embedded server on this machine's processor.
 
     Raises
     ------
     CheckError
-        If it is not set up.
+        If the server is not set up.
     """
     found = installation.find()
     if found is None:
@@ -106,26 +106,26 @@ PLACES: dict[str, Callable[[Path], Place]] = {"gpu": in_container, "cpu": embedd
 
 @dataclass
 class Report:
-    """What was found, filled step by step.
+    """The results, filled in step by step.
 
     Attributes
     ----------
     profile
         ``"gpu"`` or ``"cpu"``.
     client
-        The machine that asked.
+        The machine that ran the check.
     steps
-        Seconds of each step that was done.
+        Duration of each completed step in seconds.
     failed
         Step and reason; None if all passed.
     engine
-        As `conversion.ensure_engine` prints it.
+        The output of `conversion.ensure_engine`.
     triton
         Version of the server.
     rows
-        As `bench.gpu.measure` returns them.
+        The result of `bench.gpu.measure`.
     soak
-        Knee in patches per second, table in Markdown of `loadtest.soak`, trends, and the limits
+        Knee in patches per second, the Markdown table of `loadtest.soak`, trends, and the limits
         that did not hold.
     """
 
@@ -140,7 +140,7 @@ class Report:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step and say how it ended."""
+        """Time a step and print how it ended."""
         print(f"{name} ...", end=" ", flush=True)
         start = time.monotonic()
         try:
@@ -159,7 +159,7 @@ class Report:
         (out / "report.md").write_text(self.markdown())
 
     def markdown(self) -> str:
-        """The report in short."""
+        """Return a summary of the report in Markdown."""
         lines = [
             f"# {self.profile.upper()} check, {self.client['date']} UTC: "
             + ("FAILED" if self.failed else "passed"),
@@ -208,23 +208,23 @@ def check(
     seconds: float = 10.0,
     minutes: float = 5.0,
 ) -> None:
-    """Take all steps, and fill the report with what they show.
+    """Run all steps and fill in the report.
 
     Parameters
     ----------
     out
-        Folder for the cache of engines and what the soak writes.
+        Folder for the cache of engines and the files of the soak.
     load
-        Profiles ``steps`` and ``soak`` are run.
+        The load; its profiles ``steps`` and ``soak`` are run.
     batches, seconds
-        Of each row of the throughput.
+        Batch sizes, and the seconds for which each is timed.
     minutes
-        Of the soak.
+        Duration of the soak.
 
     Raises
     ------
     CheckError, OSError, LoadError, ServerError, TsfdError
-        What ended the first step that failed.
+        The error that ended the first step that failed.
     """
     engines = (out / "engines").resolve()
     engines.mkdir(parents=True, exist_ok=True)
@@ -232,9 +232,9 @@ def check(
     if place.prepare:
         with report.step("build the image"):
             _run(place.prepare, dict(os.environ))
-    with report.step("find or build the engine, and prove it"):
+    with report.step("find or build the engine, and check it"):
         found = _run(place.ensure_engine, place.environment)
-        # NVIDIA's image says its own words first.
+        # NVIDIA's image prints a banner first.
         report.engine = json.loads(_last(found.stdout)) | {"log": found.stderr.splitlines()}
     with contextlib.ExitStack() as stack:
         with report.step("start the server"):
@@ -243,12 +243,12 @@ def check(
                 report.triton = connection.get_server_metadata().version
         with report.step("time the batches"):
             report.rows = sweep.measure(url, batches=batches, seconds=seconds)
-        with report.step("keep up the load"):
+        with report.step("sustain the load"):
             _soak(report, out, load, minutes, url, pid)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run a command; its last words are the reason where it fails."""
+    """Run a command; if it fails, its last line of output is the reason."""
     result = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -259,7 +259,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 @contextlib.contextmanager
 def _served(place: Place, log: Path) -> Iterator[tuple[str, int | None]]:
-    """Address of a server that is ready, and its process where this machine shows it."""
+    """Yield the address of a ready server, and its process if visible on this machine."""
     with (
         log.open("w") as file,
         subprocess.Popen(
@@ -281,7 +281,7 @@ def _last(words: str) -> str:
 
 
 def _triton(parent: int) -> int | None:
-    """The server's own process: one of `parent`'s, or that of a container, the newest."""
+    """Find the server's process: a child of `parent`, or the newest, if in a container."""
     own = psutil.Process(parent).children(recursive=True)
     found = [process for process in own or psutil.process_iter() if process.name() == _SERVER]
     return max(found, key=lambda process: process.create_time()).pid if found else None
@@ -302,7 +302,7 @@ def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: 
             raise CheckError("not even the lowest load is answered in time.")
         resources = stack.enter_context(Resources(pid, every)) if pid else None
         test.run(replace(soak, steps=[[rate, 60 * minutes]]))
-        # The steps look for the load that is too much; an answer may be wrong at none.
+        # The steps exceed what the server can take, so only wrong answers count.
         checks = [c for c in test.report() if c.profile == soak.name or c.name == "wrong answers"]
     enough = resources is not None and len(resources.times) > 0.8 * _SAMPLES
     trends = resources.trends() if enough else []
@@ -318,7 +318,7 @@ def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.gpu_check",
         description=__doc__,
@@ -326,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--profile", choices=PLACES, default="gpu")
     parser.add_argument(
-        "--minutes", type=float, default=5, help="of the soak; default: %(default)s"
+        "--minutes", type=float, default=5, help="duration of the soak; default: %(default)s"
     )
     parser.add_argument("--out", type=Path, default=Path("build/gpu-check"), metavar="DIR")
     arguments = parser.parse_args(argv)

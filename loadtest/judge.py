@@ -1,4 +1,4 @@
-"""What a load amounts to, and whether it keeps the limits of its profile."""
+"""The figures of a load, and whether they keep the limits of its profile."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _REFUSED: Final = "UNAVAILABLE"
 
 @dataclass(frozen=True)
 class Figures:
-    """Of the requests of a time.
+    """Figures of the requests of a period.
 
     Attributes
     ----------
     requests
-        All.
+        Number of requests.
     offered, answered
-        Patches per second, of all requests and of those rightly answered.
+        Patches per second of all requests, and of those answered correctly.
     latency
-        Seconds by percentile, of the answered ones, from when each was meant to be sent.
+        Seconds by percentile, from when each answered request was meant to be sent.
     failures
-        Requests by status, without those answered rightly.
+        Number of requests by status, without those answered correctly.
     lag_p99
-        Seconds by which the generator was late.
+        Lag of the generator in seconds, 99th percentile.
     """
 
     requests: int
@@ -44,7 +44,7 @@ class Figures:
 
     @classmethod
     def of(cls, records: Records, seconds: float) -> Figures:
-        """Of the requests meant to be sent in a time of `seconds`."""
+        """Figures of requests that were meant to be sent within `seconds`."""
         failures = Counter(str(s) for s in records.status if s != ANSWERED)
         return cls(
             requests=len(records),
@@ -58,24 +58,24 @@ class Figures:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one profile.
+    """Result of one profile.
 
     Attributes
     ----------
     profile
-        What was run.
+        The profile that was run.
     records
         All requests.
     begin
-        Of the load, in seconds since 1970.
+        Start of the load in seconds since 1970.
     seconds
         Length of the load.
     figures
-        Of the whole.
+        Figures of the whole load.
     steps
-        Nominal patches per second and figures of each step.
+        Nominal rate in patches per second and figures of each step.
     agreement
-        Of the answers' nuclei with the right ones, where the server may round otherwise.
+        Agreement of the nuclei with the right ones, if the server may round differently.
     """
 
     profile: Profile
@@ -94,11 +94,11 @@ class Check:
     Attributes
     ----------
     profile, name
-        Whose it is, and what is limited, in words.
+        The profile, and what is limited, in words.
     value, limit
-        What was found, and what was asked.
+        The value found, and the limit.
     holds
-        Whether it does.
+        Whether the limit holds.
     """
 
     profile: str
@@ -117,14 +117,14 @@ def result(
     steps: list[list[float]] | None = None,
     agreement: Agreement | None = None,
 ) -> Result:
-    """Figures of a load.
+    """Compute the result of a load.
 
     Parameters
     ----------
     steps
-        Pairs of patches per second and seconds; None for a closed loop.
+        Pairs of a rate in patches per second and seconds; None for a closed loop.
     agreement
-        Of the answers' nuclei, where the server may round otherwise.
+        Agreement of the nuclei, if the server may round differently.
     """
     agreement = agreement or Agreement()
     begin = float(records.intended.min())
@@ -141,7 +141,7 @@ def result(
 
 
 def knee(steps: Result, bare: float) -> float:
-    """Highest patches per second up to which steps are answered in time; 0 if the first is not."""
+    """The highest rate, in patches per second, up to which all steps are answered in time, or 0."""
     found = 0.0
     for rate, figures in steps.steps:
         if figures.failures or not figures.latency["p95"] * bare <= steps.profile.knee:
@@ -151,7 +151,7 @@ def knee(steps: Result, bare: float) -> float:
 
 
 def recovery(found: Result, slow: float) -> float:
-    """Seconds after the last step but one in which a request still failed, or took over `slow`."""
+    """Seconds into the last step until no request fails or takes longer than `slow`."""
     *_, (_, _), (_, _) = found.steps
     last = found.profile.steps[-1][1]
     end = found.begin + found.seconds
@@ -170,11 +170,11 @@ def judge(
     bare
         The bare runtime's patches per second.
     knee
-        Patches per second that are answered in time.
+        Highest rate, in patches per second, that is answered in time.
     lag_p99_ms
         How late the generator may be.
     slow
-        Bare patches from which on an answer is late.
+        Latency, in bare patches, above which an answer is late.
     """
     figures = found.figures
     failed = sum(figures.failures.values())
@@ -184,15 +184,15 @@ def judge(
 
     most: dict[str, tuple[str, Callable[[], float]]] = {
         "failed": ("failed or wrong", lambda: failed),
-        "other_failures": ("failed otherwise than by a refusal", lambda: others),
+        "other_failures": ("failed other than by refusal", lambda: others),
         "p99": ("p99 in bare patches", lambda: figures.latency["p99"] * bare),
         "recovery_s": ("seconds to recover", lambda: recovery(found, slow / bare)),
     }
     least: dict[str, tuple[str, Callable[[], float]]] = {
-        "of_bare": ("answered of the bare rate", lambda: figures.answered / bare),
-        "knee_of_bare": ("knee of the bare rate", lambda: knee / bare),
-        "achieved": ("answered of the offered", lambda: figures.answered / figures.offered),
-        "answered_of_knee": ("answered of the knee", lambda: first.answered / knee),
+        "of_bare": ("answered rate / bare rate", lambda: figures.answered / bare),
+        "knee_of_bare": ("knee / bare rate", lambda: knee / bare),
+        "achieved": ("answered / offered rate", lambda: figures.answered / figures.offered),
+        "answered_of_knee": ("answered rate / knee", lambda: first.answered / knee),
         "least_p99_s": ("p99 in seconds", lambda: figures.latency["p99"]),
     }
     name = found.profile.name
@@ -208,7 +208,7 @@ def judge(
     if found.agreement.nuclei:
         least = {"PQ of the nuclei": (quality, LEAST_PQ)}
         least |= {
-            f"{name} nuclei that stay so": (share, LEAST_KEPT) for name, share in kept.items()
+            f"share of {name} nuclei kept": (share, LEAST_KEPT) for name, share in kept.items()
         }
         checks += [
             Check(name, f"{words}, at least", value, limit, value >= limit)
@@ -217,6 +217,12 @@ def judge(
     if found.steps:
         lag = 1000 * figures.lag_p99
         checks.append(
-            Check(name, "generator's lag p99 in ms, at most", lag, lag_p99_ms, lag <= lag_p99_ms)
+            Check(
+                name,
+                "p99 of the generator's lag in ms, at most",
+                lag,
+                lag_p99_ms,
+                lag <= lag_p99_ms,
+            )
         )
     return checks

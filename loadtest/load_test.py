@@ -1,4 +1,4 @@
-"""The profiles of a load test one after the other, against one server."""
+"""Run the profiles of a load test one after the other against one server."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ _BARE_SECONDS = 3.0
 
 @dataclass
 class LoadTest:
-    """The profiles one after the other; later ones take their rates from earlier ones.
+    """A load test; its later profiles take their rates from the results of earlier ones.
 
     Parameters
     ----------
     target
-        Whom to ask.
+        The server.
     load
         Profiles and mix.
     out
         Folder for all files.
     model
-        Network that the bare runtime is given.
+        Network for the bare runtime.
     processes
-        Of the generator.
+        Number of processes of the generator.
     way
-        Of the bare runtime (`conversion.openvino_throughput.best_way`); None where its rate is
-        given.
+        How to run the bare runtime (`conversion.openvino_throughput.best_way`); None if its rate
+        is given.
 
     Attributes
     ----------
     bare
-        Patches per second of the bare runtime so far.
+        Patches per second of the bare runtime, from each measurement so far.
     knee
-        Patches per second that are answered in time, once it is known.
+        Highest rate, in patches per second, that is answered in time, once known.
     """
 
     target: Target
@@ -68,13 +68,13 @@ class LoadTest:
     machine: dict[str, str | int] = field(default_factory=machine)
 
     def measure_bare(self, given: float | None = None) -> None:
-        """Measure the bare runtime once more; the server is idle meanwhile."""
+        """Measure the bare runtime once more while the server is idle."""
         if self.way:
             given = rate(self.model, *self.way, seconds=_BARE_SECONDS)
         self.bare.append(given or self.bare[-1])
 
     def run(self, profile: Profile) -> None:
-        """Run a profile; one with a stall once more in a closed loop, for comparison."""
+        """Run a profile; if it has a stall, also in a closed loop, for comparison."""
         unit = median(self.bare) if profile.of == "bare" else self.knee
         options = {"processes": self.processes, "stall": profile.stall}
         folder = self.out / profile.name
@@ -116,7 +116,7 @@ class LoadTest:
         )
 
     def checks(self) -> list[Check]:
-        """Limits of all profiles that have run."""
+        """Check the limits of all profiles that have run."""
         return [
             check
             for found in self.results
@@ -130,7 +130,7 @@ class LoadTest:
         ]
 
     def report(self) -> list[Check]:
-        """Write the report; returns all limits."""
+        """Write the report; returns all checks."""
         checks = self.checks()
         Report(
             self.machine,
@@ -155,16 +155,16 @@ def prepared(
     bare: float | None = None,
     processes: int = 1,
 ) -> Iterator[LoadTest]:
-    """A load test that can begin: a server, the right answers, and the bare runtime's rate.
+    """Prepare a load test: the server, the right answers and the bare runtime's rate.
 
     Parameters
     ----------
     repository
-        What is served.
+        The model repository.
     server
-        ``host:port`` of a running one; None starts one.
+        ``host:port`` of a running server; None starts one.
     bare
-        Patches per second; None measures them here.
+        Patches per second of the bare runtime; None measures it here.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def prepared(
 
 
 def _is_on_gpu(url: str) -> bool:
-    """Whether a server computes otherwise than the CPU profile, which must answer exactly."""
+    """Whether a server uses another profile than the CPU's, whose answers must be exact."""
     with Client(url) as client:
         client.check()
     with triton.InferenceServerClient(url) as connection:

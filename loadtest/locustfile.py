@@ -3,10 +3,10 @@
     locust -f loadtest/locustfile.py --host localhost:8001 Arrivals
     locust -f loadtest/locustfile.py --host localhost:8001 Viewer
 
-`Arrivals` sends requests at times that were drawn before, whatever the server does (an open loop);
-each latency counts from the time at which the request was meant to be sent. `Viewer` asks again
-when it has been answered (a closed loop), so that it sends less where the server is slow. `python
--m loadtest` starts a server, runs both and judges the figures.
+`Arrivals` sends requests at times drawn beforehand, whatever the server does (an open loop);
+latencies count from the time at which a request was meant to be sent. `Viewer` sends its next
+request when the last has been answered (a closed loop), so it sends fewer if the server is slow.
+``python -m loadtest`` starts a server, runs both and judges the figures.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from loadtest.arrivals import draw
 from loadtest.profiles import read
 from tsfd_client import Client, TsfdError
 
-grpc_gevent.init_gevent()  # without it gRPC blocks all users of the process
+grpc_gevent.init_gevent()  # otherwise gRPC blocks all users of the process
 
-_MOST_UNDER_WAY = 1000  # per user; what comes then is counted as dropped
-_PAUSE = 0.2  # a refusal is immediate: without a pause nothing else would run
+_MOST_UNDER_WAY = 1000  # per user; further requests are dropped and counted
+_PAUSE = 0.2  # refusals are immediate: without a pause nothing else would run
 
 
 @events.init_command_line_parser.add_listener
@@ -44,19 +44,21 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         default="[[5, 60]]",
-        help="of Arrivals: pairs of patches per second (all users together) and seconds, as JSON",
+        help="for Arrivals: pairs of patches per second (all users together) and seconds, as JSON",
     )
     parser.add_argument(
-        "--pace", type=float, default=0, help="of Viewer: requests per second; 0: no pause"
+        "--pace", type=float, default=0, help="for Viewer: requests per second; 0: no pause"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the drawn times")
-    parser.add_argument("--answers", default="", help="file of loadtest.answers; made if missing")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
+    parser.add_argument(
+        "--answers", default="", help="file of loadtest.answers; written if missing"
+    )
     parser.add_argument("--records", default="", help="folder for requests-<process>.csv")
 
 
 @events.init.add_listener
 def _begin(environment: Environment, **_: object) -> None:
-    """Know the right answers, and that the server is the one that should give them."""
+    """Load the right answers, and check that the server has the release that gives them."""
     options = environment.parsed_options
     environment.mix = read().mix
     environment.asked = (
@@ -75,14 +77,14 @@ def _begin(environment: Environment, **_: object) -> None:
         sys.exit(f"loadtest: {error}")
     if served != environment.asked.release:
         sys.exit(
-            f"loadtest: The server serves {served}, model_repository {environment.asked.release}: "
-            "their answers differ."
+            f"loadtest: The server serves {served}, but model_repository holds "
+            f"{environment.asked.release}: their answers differ."
         )
 
 
 @events.quit.add_listener
 def _end(**_: object) -> None:
-    """The figures are written: end, even if gRPC and gevent wait for each other, as they may."""
+    """End the process now that all is written: gRPC and gevent may wait for each other forever."""
     signal.alarm(5)
 
 
@@ -97,7 +99,7 @@ def _address(environment: Environment) -> str:
 
 
 class _Asking(User):
-    """Sends requests and notes what became of them."""
+    """Sends requests and records their outcomes."""
 
     abstract = True
 
@@ -112,7 +114,7 @@ class _Asking(User):
         self._client.close()
 
     def _ask(self, kind: str, choice: int, intended: float) -> bool:
-        """Send a request; whether it was answered."""
+        """Send a request; return whether it was answered."""
         sent = time.time()
         failure: Exception | None = None
         try:
@@ -142,14 +144,14 @@ class _Asking(User):
 
 
 def _status(error: TsfdError) -> str:
-    """gRPC's name of a failure."""
+    """gRPC's name for a failure."""
     cause = error.__cause__
     status = cause.status() if hasattr(cause, "status") else None
     return str(status or type(error).__name__).removeprefix("StatusCode.")
 
 
 class Arrivals(_Asking):
-    """Sends requests at drawn times, whether or not earlier ones have been answered."""
+    """Sends requests at random times, whether or not earlier ones have been answered."""
 
     @task
     def send(self) -> None:
@@ -170,7 +172,7 @@ class Arrivals(_Asking):
 
 
 class Viewer(_Asking):
-    """Asks for one thing after the other."""
+    """Sends one request after the other."""
 
     def wait_time(self) -> float:
         pace = self.environment.parsed_options.pace

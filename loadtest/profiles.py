@@ -1,4 +1,4 @@
-"""The profiles of the load test, from ``load.toml``."""
+"""The profiles of a load test, read from ``load.toml``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 FILE = Path(__file__).with_name("load.toml")
 ORDER = ("smoke", "closed", "steps", "steady", "spike", "overload", "stall", "soak")
-"""Profiles in the order in which they run: the first ones tell the others' rates."""
+"""Profiles in the order in which they run: the first ones determine the rates of the others."""
 
 _NO_PROFILE = ("mix", "generator")
 
@@ -26,17 +26,18 @@ class Profile:
     name
         Its table in the file.
     limits
-        What must hold, by name; see `loadtest.judge`.
+        Limits by name; see `loadtest.judge`.
     of
-        What rates are shares of: ``"bare"`` or ``"knee"``.
+        What the rates are relative to: ``"bare"`` or ``"knee"``.
     steps
-        Pairs of rate and seconds, one after the other. None: a closed loop.
+        Pairs of a rate and its duration in seconds, in order; None for a closed loop.
     users, seconds
-        Of a closed loop.
+        Number of users and duration of a closed loop.
     knee
-        Bare patches within which 95 % are answered below the knee.
+        Time, in bare patches, within which 95 % of a step's requests must be answered for its rate
+        to count as below the knee.
     stall
-        Seconds after which the server is stopped, and seconds for which.
+        Seconds until the server is suspended, and for how many.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Load:
     profiles
         By name.
     lag_p99_ms
-        How late the generator itself may be.
+        Allowed lag of the generator, 99th percentile in milliseconds.
     """
 
     mix: dict[str, float]

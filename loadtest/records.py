@@ -1,6 +1,6 @@
-"""What became of each request, in CSV files, one per process of the generator.
+"""The outcome of each request, in one CSV file per process of the generator.
 
-Beside each lies how the nuclei of all its answers agree with the right ones, as JSON.
+A JSON file beside each holds the agreement of its answers' nuclei with the right ones.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from conversion.agreement import Agreement
 
 ANSWERED, WRONG, DROPPED = "OK", "WRONG", "DROPPED"
-"""States beside gRPC's: answered rightly, answered wrongly, never sent for too many were under
-way."""
+"""States besides gRPC's: answered correctly, answered wrongly, not sent because too many requests
+were in flight."""
 
 _COLUMNS = ("kind", "patches", "intended", "sent", "done", "status")
 
 
 class Writer:
-    """Appends to the file of this process."""
+    """Appends to this process' file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,7 +43,7 @@ class Writer:
 
 
 def read_agreement(folder: Path) -> Agreement:
-    """Of all answers to all processes that have written to `folder`."""
+    """Sum up the agreement from all processes that have written to `folder`."""
     paths = folder.glob("requests-*.json")
     return sum((Agreement.from_json(path.read_text()) for path in paths), Agreement())
 
@@ -55,7 +55,7 @@ class Records:
     Attributes
     ----------
     patches
-        int64 [n], of each request.
+        int64 [n]: number of patches in each request.
     intended, sent, done
         float64 [n]; seconds since 1970.
     status
@@ -70,7 +70,7 @@ class Records:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """All requests of all processes that have written to `folder`."""
+        """Read the requests of all processes that have written to `folder`."""
         rows = []
         for path in sorted(folder.glob("requests-*.csv")):
             with path.open(newline="") as file:
@@ -88,17 +88,17 @@ class Records:
         return type(self)(*(values[chosen] for values in fields))
 
     def between(self, begin: float, end: float) -> Self:
-        """Those meant to be sent in a time; seconds since 1970."""
+        """Select the requests meant to be sent between two times, in seconds since 1970."""
         return self[(self.intended >= begin) & (self.intended < end)]
 
     @property
     def is_answered(self) -> np.ndarray:
-        """bool [n]: rightly."""
+        """bool [n], whether each was answered correctly."""
         return self.status == ANSWERED
 
     @property
     def latency(self) -> np.ndarray:
-        """float64 [n]: seconds from when it was meant to be sent until its answer."""
+        """float64 [n]: seconds from when each was meant to be sent until its answer."""
         return self.done - self.intended
 
     @property
@@ -107,6 +107,6 @@ class Records:
         return self.sent - self.intended
 
     def percentile(self, percent: float) -> float:
-        """Latency of the answered requests in seconds; NaN without one."""
+        """Percentile of the answered requests' latency in seconds; NaN if there are none."""
         answered = self.latency[self.is_answered]
         return float(np.percentile(answered, percent)) if len(answered) else float("nan")

@@ -1,4 +1,4 @@
-"""The report of a load test: one HTML file that needs no other, and ``summary.json``."""
+"""The report of a load test: one self-contained HTML file, and ``summary.json``."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _COLOURS = {"offered": "#888888", "answered": "#0072b2", "p50": "#56b4e9", "p99"
 
 @dataclass(frozen=True)
 class Report:
-    """All that is known after a load test.
+    """The results of a load test.
 
     Attributes
     ----------
     machine
-        What it ran on.
+        The machine that it ran on.
     server, release
-        Who was asked.
+        The server and the release it serves.
     bare
-        Patches per second of the bare runtime, before, between and after.
+        Patches per second of the bare runtime before, between and after the profiles.
     knee
-        Patches per second that are answered in time; None where it was not looked for.
+        Highest rate, in patches per second, that is answered in time; None if not measured.
     results, times
-        Of the profiles, and the server's times under each.
+        Results of the profiles, and the server's times during each.
     checks
-        Limits.
+        The limits, checked.
     """
 
     machine: dict[str, object]
@@ -79,7 +79,7 @@ class Report:
 
 
 def _steps(result: Result, report: Report) -> str:
-    """Answered against offered rate and latency by offered rate, with the knee; SVG."""
+    """Plot answered rate and latency against offered rate, with the knee, as SVG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -102,7 +102,7 @@ def _steps(result: Result, report: Report) -> str:
 
 
 def _timeline(result: Result, times: list[Reading]) -> str:
-    """Rates above; latency, the generator's lag and the server's times below; by second; SVG."""
+    """Plot rates (above), latency, the generator's lag and the server's times (below) as SVG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""What the processes of a load test hold, over time: memory, threads, descriptors."""
+"""Memory, threads and file descriptors of a load test's processes over time."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import psutil
 
 from loadtest.background import Background
 
-_WARM_UP: Final = 0.1  # share of the time in which caches may still fill
-_BLOCKS: Final = 30  # neighbouring samples resemble each other: means of blocks do less
+_WARM_UP: Final = 0.1  # share of the time during which caches may still fill
+_BLOCKS: Final = 30  # means of blocks are less correlated than neighbouring samples
 _T: Final = 2.05  # Student's t for 95 % and 28 degrees of freedom
 
 
 @dataclass(frozen=True)
 class Trend:
-    """How a quantity has changed.
+    """The trend of a quantity.
 
     Attributes
     ----------
     name, unit
-        Of the quantity.
+        Name and unit of the quantity.
     mean
-        Over the time.
+        Mean over the time.
     slope, low, high
         Change per hour and its 95 % interval.
     """
@@ -41,12 +41,12 @@ class Trend:
 
     @property
     def grows(self) -> bool:
-        """Whether it certainly grows, by more than 2 % per hour."""
+        """Whether it grows significantly, and by more than 2 % per hour."""
         return self.low > 0.02 * self.mean
 
 
 class Resources(Background):
-    """Samples a server's and the generator's processes from a thread, as a context manager.
+    """Samples the processes of a server and the generator in a thread, as a context manager.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Resources(Background):
     Attributes
     ----------
     times
-        Of the samples, in seconds since 1970.
+        Times of the samples in seconds since 1970.
     samples
         Values by name, such as ``"tsfd_net: memory"``.
     """
@@ -102,11 +102,11 @@ class Resources(Background):
         return found
 
     def trends(self) -> list[Trend]:
-        """How each quantity has changed, without the time in which caches fill."""
+        """Trends of all quantities, without the time during which caches fill."""
         hours = (np.array(self.times) - self.times[0]) / 3600
         found = []
         for name, values in self.samples.items():
-            # A process that began late or ended early lacks samples at either end.
+            # A process that started late or ended early lacks samples at that end.
             own = np.array(values[int(_WARM_UP * len(values)) :])
             at = hours[len(hours) - len(own) :]
             x = np.array([block.mean() for block in np.array_split(at, _BLOCKS)])

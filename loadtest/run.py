@@ -1,4 +1,4 @@
-"""Runs Locust with the load of one profile and collects what became of the requests."""
+"""Run Locust with the load of one profile and collect the outcomes of the requests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from loadtest.records import Records, read_agreement
 from loadtest.server_times import Reading, ServerTimes
 from serving.environment import ROOT
 
-_GRACE = 90  # seconds for requests under way at the end
-_START = 120  # seconds until Locust must have begun
+_GRACE = 90  # seconds for requests still in flight at the end
+_START = 120  # seconds within which Locust must have started
 
 
 class LoadError(RuntimeError):
@@ -36,9 +36,9 @@ class Target:
     url
         ``host:port`` of gRPC.
     pid
-        Of ``tritonserver``, where it was started for the test.
+        Process id of ``tritonserver``, if it was started for the test.
     release
-        What it serves.
+        The release that it serves.
     answers
         File with the right answers.
     """
@@ -51,16 +51,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a load.
+    """The outcome of a load.
 
     Attributes
     ----------
     records
         All requests.
     times
-        The server's own.
+        The server's own times.
     agreement
-        Of the answers' nuclei with the right ones, where the server may round otherwise.
+        Agreement of the nuclei with the right ones, if the server may round differently.
     """
 
     records: Records
@@ -76,18 +76,18 @@ def open_loop(
     processes: int = 1,
     stall: list[float] | None = None,
 ) -> Outcome:
-    """Send requests at drawn times.
+    """Send requests at random times.
 
     Parameters
     ----------
     steps
-        Pairs of patches per second and seconds.
+        Pairs of a rate in patches per second and its duration in seconds.
     out
         Folder for Locust's files.
     processes
-        Of the generator.
+        Number of processes of the generator.
     stall
-        Seconds after which the server is stopped, and seconds for which.
+        Seconds until the server is suspended, and for how many.
 
     Raises
     ------
@@ -109,12 +109,12 @@ def closed_loop(
     pace: float = 0.0,
     stall: list[float] | None = None,
 ) -> Outcome:
-    """Keep `users` busy, each of whom asks when it has been answered; see `open_loop`.
+    """Keep `users` busy, each sending a request after the last was answered; see `open_loop`.
 
     Parameters
     ----------
     pace
-        Requests per second of a user at most; 0: no pause.
+        Highest number of requests per second and user; 0: no limit.
     """
     options = ["-u", str(users), "--pace", f"{pace:g}"]
     return _run(target, "Viewer", options, seconds, out, processes, stall)
@@ -149,7 +149,7 @@ def _run(
             with _stalled(target, stall, out):
                 locust.wait(_START + seconds + _GRACE)
         except subprocess.TimeoutExpired as error:
-            raise LoadError(f"Locust did not end: its log is {log}.") from error
+            raise LoadError(f"Locust did not end: see its log, {log}.") from error
         finally:
             locust.kill()
             locust.wait()
@@ -159,14 +159,14 @@ def _run(
         raise LoadError(
             said[-1].removeprefix("loadtest: ")
             if said
-            else f"No request was sent: the reason is in {log}."
+            else f"No request was sent: see {log} for the reason."
         )
     return Outcome(records, times.readings, read_agreement(out))
 
 
 @contextmanager
 def _stalled(target: Target, stall: list[float] | None, out: Path) -> Iterator[None]:
-    """Stop the server for a while, once the load has begun."""
+    """Suspend the server for a while, once the load has started."""
     if stall is None:
         yield
         return

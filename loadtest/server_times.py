@@ -1,4 +1,4 @@
-"""The server's own times while it is under load, a reading every two seconds."""
+"""The server's own times under load, read every two seconds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Reading:
     Attributes
     ----------
     at
-        The middle, in seconds since 1970.
+        Middle of the period, in seconds since 1970.
     queue_ms
-        What a request waited in the queues of all models.
+        Time that a request waited in the queues of all models.
     compute_ms
-        What a patch took in all models.
+        Time that a patch took in all models.
     """
 
     at: float
@@ -35,12 +35,12 @@ class Reading:
 
 
 class ServerTimes(Background):
-    """Reads a server's statistics from a thread, as a context manager.
+    """Reads a server's statistics in a thread, as a context manager.
 
     Attributes
     ----------
     readings
-        So far.
+        The readings so far.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,7 +52,7 @@ class ServerTimes(Background):
         """Read until the context ends."""
         with triton.InferenceServerClient(self._url) as connection:
             while not self.ended.is_set():
-                # A server that is away for a while has no times; its clients tell the rest.
+                # A server that is unreachable has no times; the clients' records show the rest.
                 with contextlib.suppress(InferenceServerException):
                     begin, stages = time.time(), Stages(connection)
                     self.ended.wait(_EVERY)

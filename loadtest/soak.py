@@ -1,9 +1,9 @@
-"""An hour at 70 % of the knee: ``python -m loadtest.soak``, `make soak`.
+"""Run an hour of load at 70 % of the knee: ``python -m loadtest.soak``, `make soak`.
 
-Looks for the knee first, then keeps the load for an hour and samples what the processes of the
-server and the clients hold. Writes ``report.html``, ``summary.json``, ``soak.json`` and a picture,
-and with ``--document`` the table of slopes into a document. The exit code is 0 only if every limit
-holds and nothing grows.
+Finds the knee first, then sustains the load for an hour and samples the resources that the
+processes of the server and the clients use. Writes ``report.html``, ``summary.json``, ``soak.json``
+and a picture, and with ``--document`` the table of trends into a document. The exit code is 0 only
+if every limit holds and nothing grows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MARKS = re.compile(r"(<!-- soak -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(found: Result, trends: list[Trend], machine: dict[str, object]) -> str:
-    """What a soak has shown, in Markdown."""
+    """Return the results of a soak as Markdown."""
     figures = found.figures
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}: "
@@ -50,7 +50,7 @@ def table(found: Result, trends: list[Trend], machine: dict[str, object]) -> str
 
 
 def plot(resources: Resources, path: Path) -> None:
-    """Every quantity over time."""
+    """Plot every quantity over time."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.5), layout="constrained")
@@ -69,14 +69,16 @@ def plot(resources: Resources, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.soak",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=60, help="default: %(default)g")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="for the table of slopes")
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="document that receives the table of trends"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/soak"), metavar="DIR")
     arguments = parser.parse_args(argv)
     try:

@@ -30,6 +30,16 @@ def disc(truth: np.ndarray, y: float, x: float, radius: float, instance: int) ->
     truth[(grid_y - y) ** 2 + (grid_x - x) ** 2 <= radius**2] = instance
 
 
+def touching() -> np.ndarray:
+    """Two discs that share a straight edge, int32 [64, 64]."""
+    truth = np.zeros((64, 64), np.int32)
+    disc(truth, 32, 20, 12, 1)
+    disc(truth, 32, 44, 12, 2)
+    truth[:, :32][truth[:, :32] == 2] = 1
+    assert ((truth[:, 31] == 1) & (truth[:, 32] == 2)).any()
+    return truth
+
+
 def renumbered(instance_map: np.ndarray) -> np.ndarray:
     """The same regions with ids in raster order of their first pixels."""
     ids, firsts = np.unique(instance_map[instance_map > 0], return_index=True)

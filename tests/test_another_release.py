@@ -198,7 +198,7 @@ def test_what_cannot_be_scored_is_refused(
     ):
         assert evaluate.main(["--manifest", str(manifest(tmp_path)), *source]) == 1
         assert capsys.readouterr().err == (
-            f"evaluate: {name} tells tumour, immune cell, stroma apart, but what is annotated are "
+            f"evaluate: {name} predicts tumour, immune cell, stroma, but the annotated classes are "
             "neoplastic, inflammatory, connective, dead, epithelial: it cannot be scored by these "
             "annotations.\n"
         )

@@ -1,7 +1,7 @@
 """TSFD-Net: network, data, training, evaluation and export.
 
-model, data, evaluation                   rooms of their own
+model, data, evaluation                   subpackages
 train, evaluate, export, check, protocol  the commands
-recipe, schedule, losses, callbacks       what decides a training: settings, learning rate, losses,
-checkpoint                                and what happens around its steps
+recipe, schedule, losses                  settings, learning rate and losses of a training run
+callbacks, checkpoint                     what else happens during one: validation, saving, progress
 """

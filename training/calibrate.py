@@ -1,12 +1,12 @@
-"""Fit the classes of weights to annotated nuclei, on the images that are held back to choose by.
+"""Calibrate a network's class probabilities on the images held back for choosing settings.
 
     python -m training.calibrate --manifest DATA --weights runs/lite/weights.npz --write
 
-Drawing rare classes more often, and data that do not tell every nucleus' class, leave a network
-that tells classes apart but prefers some of them. A temperature and a bias per class set that right
-(Alexandari et al. 2020, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
-label shift adaptation"), chosen by the likelihood of the classes of annotated nuclei. --write folds
-both into the network's last layer, so that they cost nothing. Tune the thresholds afterwards.
+A network trained with oversampled rare classes and incomplete labels separates the classes but
+favours some of them. A temperature and a bias per class correct this (Alexandari et al. 2020,
+"Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation");
+both are fitted by maximum likelihood to the annotated nuclei. --write folds them into the network's
+last layer, where they cost nothing at inference. Tune the thresholds afterwards.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tsfd_client.contract import TILE
 _CLASSES = len(CLASSES) - 1
 _FOLDS = 5
 _FEW_PIXELS = 20
-_FLOOR = 1e-4  # a probability of 0 is one below a step of uint8
+_FLOOR = 1e-4  # added to every probability: in uint8, 0 only means less than one step
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the logits of the classes are multiplied by, and what is added to each of a nucleus.
+    """A scale for all class logits and a bias for each nuclear class.
 
     Attributes
     ----------
@@ -54,16 +54,16 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """Annotated nuclei of which something is known.
+    """Annotated nuclei whose class is known at least in part.
 
     Attributes
     ----------
     shares
         float64 [n, 5]: the network's mean probability of each class within the nucleus.
     allowed
-        bool [n, 5]: which classes the nucleus may have.
+        bool [n, 5]: the classes that the nucleus may have.
     image
-        int64 [n]: which image it is of.
+        int64 [n]: index of the image that the nucleus is in.
     """
 
     shares: np.ndarray
@@ -71,12 +71,12 @@ class Nuclei:
     image: np.ndarray
 
     def of(self, chosen: np.ndarray) -> Nuclei:
-        """Some of them, bool [n]."""
+        """The nuclei where `chosen`, bool [n], is true."""
         return Nuclei(self.shares[chosen], self.allowed[chosen], self.image[chosen])
 
 
 def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nuclei:
-    """What the network says of the annotated nuclei, whether it would find them or not."""
+    """Collect the network's class probabilities for all annotated nuclei, detected or not."""
     shares, allowed = [np.empty((0, _CLASSES))], [np.empty((0, _CLASSES), bool)]
     numbers = [np.empty(0, np.int64)]
     for number, (annotated, answer) in enumerate(zip(images, found, strict=True)):
@@ -99,7 +99,7 @@ def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nucl
 
 
 def _class_map(annotated: Annotated, answer: Probabilities) -> np.ndarray:
-    """Probabilities of the nuclear classes, mean over the tiles, float64 [H, W, 5]."""
+    """Probabilities of the nuclear classes, averaged over the tiles; float64 [H, W, 5]."""
     height, width = annotated.instances.shape
     total, tiles = np.zeros((height, width, _CLASSES)), np.zeros((height, width, 1))
     for tile, said in zip(answer.tiles, answer.answers, strict=True):
@@ -111,15 +111,15 @@ def _class_map(annotated: Annotated, answer: Probabilities) -> np.ndarray:
 
 
 def fit(nuclei: Nuclei) -> Calibration:
-    """The calibration under which the classes of nuclei are most likely.
+    """Find the calibration that makes the annotated classes most likely.
 
-    It leaves the probability that there is a nucleus as it is, in the mean over these nuclei's
-    log-odds.
+    The biases are shifted so that, averaged over these nuclei, the log-odds of nucleus against
+    background stay as they were.
     """
 
     def cost(values: np.ndarray) -> float:
         calibration = Calibration(np.exp(values[0]), values[1:])
-        # One nucleus' worth of doubt keeps what is not annotated at 0.
+        # A weak prior, worth one nucleus, keeps classes without annotations at 0.
         chance = probabilities(nuclei, calibration)
         return surprise(chance, nuclei.allowed) + float(values @ values) / len(nuclei.shares)
 
@@ -130,19 +130,19 @@ def fit(nuclei: Nuclei) -> Calibration:
 
 
 def probabilities(nuclei: Nuclei, calibration: Calibration) -> np.ndarray:
-    """Of each class, given that it is a nucleus; float64 [n, 5]."""
+    """Probability of each class given that there is a nucleus, float64 [n, 5]."""
     logits = calibration.scale * np.log(nuclei.shares + _FLOOR) + calibration.bias
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
 
 def surprise(chance: np.ndarray, allowed: np.ndarray) -> float:
-    """Mean negative log probability of the classes that nuclei may have."""
+    """Mean negative log probability of the classes that each nucleus may have."""
     return float(-np.log(np.maximum((chance * allowed).sum(axis=1), 1e-12)).mean())
 
 
 def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
-    """F1 of each class over nuclei of which one class is known; NaN where none has it."""
+    """F1 of each class over nuclei with one allowed class; NaN for classes without nuclei."""
     known = nuclei.allowed.sum(axis=1) == 1
     truth, said = nuclei.allowed[known].argmax(axis=1), said[known]
     scores = []
@@ -153,7 +153,7 @@ def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
 
 
 def report(nuclei: Nuclei, calibration: Calibration) -> Table:
-    """Before and after, the latter cross-validated over images."""
+    """Scores before and after calibration, the latter cross-validated over images."""
     before = probabilities(nuclei, Calibration(1.0, np.zeros(_CLASSES)))
     after = before.copy()
     for fold in range(_FOLDS):
@@ -184,7 +184,7 @@ def report(nuclei: Nuclei, calibration: Calibration) -> Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.calibrate",
         description=__doc__,
@@ -195,7 +195,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
     parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
-    parser.add_argument("--write", action="store_true", help="fold it into the weights file")
+    parser.add_argument(
+        "--write", action="store_true", help="fold the calibration into the weights file"
+    )
     arguments = parser.parse_args(argv)
     try:
         data = hold_back(read_manifest(arguments.manifest, arguments.split)).choosing
@@ -211,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         show([report(nuclei, calibration)])
         if arguments.write:
             weights.fold(arguments.weights, calibration.scale, calibration.bias)
-            print(f"Folded it into {arguments.weights}: tune the thresholds now.")
+            print(f"Folded the calibration into {arguments.weights}: tune the thresholds now.")
     except (DataError, weights.WeightsError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: checkpoints, validation, progress."""
+"""Keras callbacks of a training run: checkpoints, validation, progress."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from training.model import weights
 from training.model.statistics import fit_statistics
 from training.pictures import draw_curves, draw_examples
 
-_LOOK = 10  # steps between two looks at the loss: each waits for the device
+_LOOK = 10  # steps between reads of the loss, each of which waits for the device
 _SECONDS_BETWEEN_CHECKPOINTS = 600
-_STATISTICS = 8  # batches that averaged weights get their statistics from; more change nothing
+_STATISTICS = 8  # batches for the statistics of averaged weights; more make no difference
 
 
 class TrainingError(Exception):
-    """The training cannot go on; the message says why and what is left."""
+    """The training cannot go on; the message says why and what has been saved."""
 
 
 class Stopped(Exception):
@@ -36,10 +36,11 @@ class Stopped(Exception):
 
 
 class Callbacks(keras.callbacks.CallbackList):
-    """Callbacks that get the logs of a step as the backend left them.
+    """A callback list that hands on the logs of each step as the backend's own tensors.
 
-    Keras' own list turns them into numbers, for which every step waits for the device. As a context
-    it ends a training that fails, which Keras leaves out: files would stay open.
+    Keras' own list converts them to numbers, which makes every step wait for the device. As a
+    context manager it calls `on_train_end` when training fails; Keras does not, and leaves files
+    open.
     """
 
     _began = False
@@ -79,7 +80,7 @@ class StopOnNaN(keras.callbacks.Callback):
         self._kept = kept
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # Keras' logs are means since the epoch began: a NaN stays.
+        # Keras' logs are means since the start of the epoch, so a NaN persists.
         if batch % _LOOK == 0:
             self._check(logs)
 
@@ -90,18 +91,18 @@ class StopOnNaN(keras.callbacks.Callback):
         loss = float(logs["loss"])
         if math.isfinite(loss):
             return
-        kept = f"{self._kept} is as before" if self._kept.exists() else "nothing was saved yet"
+        kept = f"{self._kept} is unchanged" if self._kept.exists() else "nothing was saved yet"
         raise TrainingError(
             f"The loss is {loss} by step {int(self.model.optimizer.iterations)}; {kept}. Lower the "
-            "recipe's learning_rate and begin a new run, from the last weights by --start."
+            "recipe's learning_rate and begin a new run; --start makes it begin with saved weights."
         )
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    Comes after `StopOnNaN` and before `MovingAverage`. Within its context SIGTERM
-    and SIGINT end the training after the step at hand: the state is saved and `Stopped` is raised.
+    Must come after `StopOnNaN` and before `MovingAverage`. Within its context, SIGTERM and SIGINT
+    end the training after the current step: the state is saved and `Stopped` is raised.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ class Checkpoint(keras.callbacks.Callback):
     def __exit__(self, kind: type | None, *error: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self._asked and kind is None:  # after the last step
+        if self._asked and kind is None:  # the signal came after the last step
             raise Stopped
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -151,11 +152,11 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class MovingAverage(keras.callbacks.Callback):
-    """The moving average in the place of the weights, between the epochs and after the last.
+    """Put the moving average in place of the weights between epochs and after the last one.
 
-    With the statistics of the batch normalisation that belong to it. Everything comes back as it
-    was: Keras' own ``SwapEMAWeights`` adds and subtracts, so that weights come back rounded and a
-    training that goes on from a checkpoint would differ from one that was not interrupted.
+    The batch normalisation gets the statistics that belong to the averaged weights. The next epoch
+    starts from exact copies of the learned weights: Keras' ``SwapEMAWeights`` adds and subtracts,
+    so rounding would make a resumed training differ from an uninterrupted one.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -189,7 +190,7 @@ class SaveWeights(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Score the images held back after every epoch, and draw the first of them.
+    """Score the validation images after every epoch, and draw some of them.
 
     Adds ``val_pq``, the mean class-free panoptic quality, to the logs.
     """
@@ -214,7 +215,7 @@ class Validate(keras.callbacks.Callback):
 
 
 class Curves(keras.callbacks.Callback):
-    """Draw what the log holds after every epoch; must come after the log."""
+    """Draw the logged values after every epoch; must come after the ``CSVLogger``."""
 
     def __init__(self, log: Path, path: Path) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Say what data holds and name everything that is broken in it, before a training starts.
+"""Summarise training data and name every problem in it before training starts.
 
     python -m training.check PanNuke            # a folder with PanNuke's folds
     python -m training.check data more/data     # folders with a manifest.json
 
-Prints a table with a column per split or fold; every problem is a line on stderr. Exits with 1 if
-there is one. PanNuke is read patch by patch.
+Prints a table with one column per split or fold, and each problem as a line on stderr. The exit
+code is 1 if there are problems. PanNuke is read patch by patch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def table(title: str, tallies: dict[str, Tally]) -> Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.check",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training, so that it can go on as if never stopped."""
+"""Checkpoints: the whole state of a training, so that it resumes as if never interrupted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def save(network: keras.Model, run: dict, path: Path) -> None:
     network
         Compiled and built.
     run
-        What the training goes by, two levels of names with values that JSON knows: one that
-        differs cannot go on from here.
+        What identifies the training, as a dict of dicts of JSON values: only a run with the
+        same values can resume from the checkpoint.
 
     Raises
     ------
     CheckpointError
-        If it cannot be written; the checkpoint that was there is still there.
+        If it cannot be written; an earlier checkpoint is kept.
     """
     arrays = {str(n): keras.ops.convert_to_numpy(v.value) for n, v in enumerate(_state(network))}
     partial = path.with_suffix(".partial.npz")
@@ -41,7 +41,7 @@ def save(network: keras.Model, run: dict, path: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise CheckpointError(
-            f"Cannot write {path}: {error.strerror or error}. What was there before is still there."
+            f"Cannot write {path}: {error.strerror or error}. An earlier checkpoint is kept."
         ) from error
 
 
@@ -64,20 +64,21 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
         of_file = json.loads(str(arrays.pop(_RUN)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint, or damaged: delete it and start the run again."
+            f"{path} is not a checkpoint, or is damaged: delete it and start the run again."
         ) from error
     differences = list(_differences(of_file, run))
     if differences:
         raise CheckpointError(
-            f"{path} is of another run: {'; '.join(differences)}. Go on as it was begun, or name "
-            f"another --out and begin from its weights by --start {path.with_name('weights.npz')}."
+            f"{path} belongs to another run: {'; '.join(differences)}. Restore the former "
+            "settings, or choose another --out and begin with its weights: "
+            f"--start {path.with_name('weights.npz')}."
         )
     state = _state(network)
     values = [arrays[key] for key in sorted(arrays, key=int)]
     if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
         raise CheckpointError(
-            f"{path} is of another network or optimiser: go on with the version it was begun with, "
-            "or name another --out."
+            f"{path} belongs to another network or optimiser: resume with the version that "
+            "began it, or choose another --out."
         )
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
@@ -88,7 +89,7 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
 
 
 def _differences(old: dict, new: dict) -> Iterator[str]:
-    # Through JSON, which knows no tuples.
+    # Through JSON, which turns tuples into lists.
     new = json.loads(json.dumps(new))
     for part in sorted(old.keys() | new.keys()):
         before, now = old.get(part, {}), new.get(part, {})
@@ -98,6 +99,6 @@ def _differences(old: dict, new: dict) -> Iterator[str]:
 
 
 def _state(network: keras.Model) -> list[keras.Variable]:
-    # By position: Keras numbers names anew for every network a process builds.
+    # By position, as Keras numbers the names of each network built in a process differently.
     network.optimizer.build(network.trainable_variables)
     return [*network.variables, *network.optimizer.variables]

@@ -1,8 +1,8 @@
-"""Make a weights file smaller: its large kernels in 8 bits instead of 16.
+"""Make a weights file smaller by storing its large kernels in 8 bits instead of 16.
 
     python -m training.compact --weights runs/full/weights.npz
 
-What it costs is about what bfloat16 costs in serving: score the file afterwards.
+The loss of accuracy is about that of serving in bfloat16: evaluate the file afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.model.weights import WeightsError, compact
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.compact",
         description=__doc__,
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     except WeightsError as error:
         print(f"compact: {error}", file=sys.stderr)
         return 1
-    print(f"{path} has {path.stat().st_size / 1e6:.1f} MB.")
+    print(f"{path} is now {path.stat().st_size / 1e6:.1f} MB.")
     return 0
 
 

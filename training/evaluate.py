@@ -45,7 +45,7 @@ class EvaluationError(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if (arguments.pannuke is None) != (arguments.fold is None):
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_writable(out: Path) -> None:
-    """Better now than after the computation."""
+    """Fail now rather than after the computation."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -136,7 +136,7 @@ def _read_manifest(arguments: argparse.Namespace) -> tuple[Dataset, str]:
 
 
 def _present(evaluation: Evaluation, data: Dataset, subject: Subject, out: Path) -> None:
-    """Print the tables, then write the files, so that a full disk loses no figure."""
+    """Print the tables before writing the files, so that a full disk loses no figures."""
     tables = make_tables(evaluation.scores, subject)
     show(tables)
     note = evaluation.groups.note
@@ -168,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="all",
         choices=("all", "choosing", "reporting"),
-        help="of the split only images that training.train holds back: all, or the half that "
-        "settings are chosen by, or the half that is left to report",
+        help="only the images of the split that training holds back: all of them, those for "
+        "choosing settings, or those for reporting",
     )
     parser.add_argument("--set", help="only this data set of the manifest")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")

@@ -1,10 +1,10 @@
-"""Weights -> SavedModel with the serving contract: uint8 tiles in, uint8 probabilities out.
+"""Export weights as a SavedModel with the serving signature.
 
     python -m training.export --weights weights/lite.npz --out build/saved_model
 
 Signature ``serving_default``: ``image`` uint8 [N, 256, 256, 3] in; ``class_probs`` uint8
 [N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
-``tissue_probs`` float32 [N, 19] out. Nothing is done where `out` holds the same already.
+``tissue_probs`` float32 [N, 19] out. An export that is up to date is left as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ExportError(Exception):
-    """Something the user can put right; the message says what and how."""
+    """The export failed for a reason the user can fix; the message says how."""
 
 
 def export(network: keras.Model, out: Path, origin: Exported) -> None:
@@ -96,7 +96,7 @@ def export(network: keras.Model, out: Path, origin: Exported) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.export",
         description=__doc__,
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument(
         "--random-weights",
         metavar="PRESET",
-        help="export an untrained network instead, to try the tool chain: paper or lite",
+        help="export an untrained network instead, to try out the tool chain: paper or lite",
     )
     parser.add_argument("--out", type=Path, default=Path("build/saved_model"), metavar="DIR")
     arguments = parser.parse_args(argv)

@@ -1,6 +1,6 @@
-"""What a SavedModel was exported from: its ``assets.extra/network.json``.
+"""The record of what a SavedModel was exported from: ``assets.extra/network.json`` in it.
 
-Needs no Keras, so that finding an export up to date takes no time.
+Does not import Keras, so checking whether an export is up to date takes no time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _ROOT = Path(__file__).resolve().parents[1]
-# What decides the graph and its constants.
+# The code that determines the graph and its constants.
 _SOURCES = (
     "training/export.py",
     "training/model/backbone.py",
@@ -31,15 +31,15 @@ class Exported:
     Attributes
     ----------
     preset
-        Which network it is.
+        Name of the network.
     weights_sha256
         Of the weights file.
     source_sha256
-        Of the code that makes a SavedModel of it.
+        Of the code that exported it.
     parameters
-        Fields of `instances.Parameters` that the weights want.
+        Post-processing that suits the weights: fields of `instances.Parameters`.
     target
-        What the network tells apart, at which scale: `training.target.Target` as it writes itself.
+        Scale and classes of the network, as written by `training.target.Target.to_dict`.
     """
 
     preset: str
@@ -47,6 +47,11 @@ class Exported:
     source_sha256: str
     parameters: dict[str, float | int | str]
     target: dict[str, Any]
+
+    @classmethod
+    def read(cls, saved_model: Path) -> Self:
+        """Read the record of a SavedModel; OSError, ValueError or TypeError if it has none."""
+        return cls(**json.loads(_path(saved_model).read_text()))
 
     def write(self, saved_model: Path) -> None:
         """Put the record into a SavedModel's folder."""
@@ -56,14 +61,14 @@ class Exported:
 
 
 def is_current(saved_model: Path, weights: Path) -> bool:
-    """Whether exporting `weights` would write again what `saved_model` holds."""
+    """Whether `saved_model` was exported from these weights by this code."""
     try:
-        found = json.loads(_path(saved_model).read_text())
-        return (
-            found["weights_sha256"] == file_sha256(weights)
-            and found["source_sha256"] == source_sha256()
+        found = Exported.read(saved_model)
+        return (found.weights_sha256, found.source_sha256) == (
+            file_sha256(weights),
+            source_sha256(),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):
         return False
 
 
@@ -74,7 +79,7 @@ def file_sha256(path: Path) -> str:
 
 
 def source_sha256() -> str:
-    """SHA-256 of the code that decides what an export of given weights looks like."""
+    """SHA-256 of the code that determines what is exported from given weights."""
     digest = hashlib.sha256()
     for pattern in _SOURCES:
         for path in sorted(_ROOT.glob(pattern)):

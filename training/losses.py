@@ -1,11 +1,11 @@
 """Losses of the three heads, for labels that may be incomplete.
 
-Every nucleus pixel carries the set of classes it may have, not one class: a set annotated
-"epithelial, benign or malignant" and one annotated "a nucleus" train the same network. There are
-two families, of which a recipe names one: ``marginal``, in which a pixel costs the negative log of
-the probability the network gives to its whole set, and ``paper``, the losses of TSFD-Net (Ilyas et
-al. 2022), which with one class allowed per pixel are as published. Pixels that may be anything,
-background included, are left out of either.
+Each nucleus pixel carries a set of possible classes instead of a single class, so that labels such
+as "epithelial, benign or malignant" or "a nucleus" can train the same network. A recipe chooses one
+of two families: in ``marginal``, a pixel costs the negative log of the probability that the network
+gives to its whole set; ``paper`` has the losses of TSFD-Net (Ilyas et al. 2022), exactly as
+published where each pixel has one class. Both leave out pixels that may be anything, background
+included.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from keras import ops
 from training.target import CLASSES
 
 ANYTHING = 2 ** len(CLASSES) - 1
-"""Set of classes of a pixel to leave out."""
+"""Set of classes that marks a pixel to leave out."""
 
 NO_BOUNDARY = 3
-"""Stands in the outlines where a pixel is to be left out."""
+"""Value in the boundary labels that marks a pixel to leave out."""
 
 _EPSILON = 1e-6
 _BETWEEN_NUCLEI = 4.0
@@ -38,7 +38,7 @@ def marginal_cross_entropy(allowed: keras.KerasTensor, logits: keras.KerasTensor
     """Mean negative log probability of each pixel's allowed set.
 
     With one class allowed everywhere this is the ordinary cross-entropy. A pixel that may be
-    anything costs nothing; the mean is over all pixels, so that each known one weighs the same.
+    anything costs nothing but counts in the mean, so that every known pixel has the same weight.
 
     Parameters
     ----------
@@ -56,10 +56,11 @@ def marginal_cross_entropy(allowed: keras.KerasTensor, logits: keras.KerasTensor
 
 
 def soft_targets(allowed: keras.KerasTensor, logits: keras.KerasTensor):
-    """Per pixel, the network's own distribution restricted to the allowed set, as a constant.
+    """The network's own class distribution of each pixel, restricted to the allowed set.
 
-    With one class allowed this is the one-hot label, so a loss that wants one-hot labels also
-    takes these: they pull the probability into the set and leave its shares in there alone.
+    Treated as a constant. With one class allowed it is the one-hot label, so it can stand in for
+    one-hot labels in any loss: it pulls the probability into the set and leaves the shares within
+    the set alone.
 
     Parameters
     ----------
@@ -96,8 +97,9 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
     Parameters
     ----------
     boundary
-        [N, H, W, 1], as `data.batches.boundaries` makes it: pixels that part two nuclei (2) weigh
-        more, for they are few and decide how many nuclei there are. `NO_BOUNDARY` leaves one out.
+        [N, H, W, 1], as `data.batches.boundaries` makes it. Pixels that separate two nuclei (2)
+        weigh more: they are few and decide how many nuclei are found. `NO_BOUNDARY` leaves a
+        pixel out.
     logits
         float32 [N, H, W, 1].
     """
@@ -110,7 +112,7 @@ def boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
 
 
 def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
-    """The paper's: focal Tversky plus 0.4 times border-weighted BCE-Dice, float32 [N]."""
+    """The paper's class loss: focal Tversky plus 0.4 times border-weighted BCE-Dice, [N]."""
     truth = soft_targets(allowed, logits)
     probability = ops.softmax(logits, axis=-1)
     near = ops.average_pool(truth, _BORDER_WINDOW, strides=1, padding="same")
@@ -128,7 +130,7 @@ def paper_class_loss(allowed: keras.KerasTensor, logits: keras.KerasTensor):
 
 
 def paper_boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
-    """The paper's: focal Tversky plus 0.4 times focal loss of the outlines, float32 [N]."""
+    """The paper's boundary loss: focal Tversky plus 0.4 times focal loss, [N]."""
     known = ops.cast(ops.not_equal(boundary, NO_BOUNDARY), "float32")
     truth = known * ops.cast(ops.not_equal(boundary, 0), "float32")
     probability = ops.sigmoid(logits)
@@ -141,7 +143,7 @@ def paper_boundary_loss(boundary: keras.KerasTensor, logits: keras.KerasTensor):
 def focal_tversky(truth: keras.KerasTensor, probability: keras.KerasTensor):
     """Focal Tversky loss (Abraham and Khan 2019) over a batch, a scalar.
 
-    Taken over the batch, not per patch: a patch with no nuclei would cost 1 whatever it predicts.
+    Not computed per patch, because a patch without nuclei would cost 1 whatever is predicted.
     """
     hit = ops.sum(truth * probability)
     false_positive = ops.sum((1.0 - truth) * probability)
@@ -153,11 +155,11 @@ def focal_tversky(truth: keras.KerasTensor, probability: keras.KerasTensor):
 
 
 def tissue_loss(tissue: keras.KerasTensor, logits: keras.KerasTensor):
-    """Focal binary cross-entropy of the tissue's softmax, nothing where it is not known.
+    """Focal binary cross-entropy of the tissue's softmax; 0 where the tissue is unknown.
 
-    A patch is of one tissue, and a softmax is what the paper has and what is served. The shipped
-    weights learned by sigmoids: what a softmax makes of theirs is each tissue's odds, normalised,
-    in the same order, but no probability. Sigmoids served instead would not add up to 1.
+    A patch has one tissue, and both the paper and the served model use a softmax. The shipped
+    weights were trained with sigmoids: the softmax of their logits ranks the tissues in the same
+    order, but its values are normalised odds, not probabilities.
 
     Parameters
     ----------
@@ -191,4 +193,4 @@ LOSSES = {
         "tissue_logits": tissue_loss,
     },
 }
-"""Losses by the name a recipe gives, then by output of the network."""
+"""Losses by the recipe's name for them, then by output of the network."""

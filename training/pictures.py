@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, and what the network finds in images held back."""
+"""Pictures of a training run: its curves, and what the network finds in validation images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw_curves(log: Path, path: Path) -> None:
     """Draw every column of a run's ``log.csv`` over the epochs, as a PNG."""
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    # Keras logs columns of "NA" where no image validates.
+    # Without validation images Keras logs columns of "NA".
     names = [name for name, value in rows[0].items() if name != "epoch" and value != "NA"]
     figure = matplotlib.figure.Figure(figsize=(4 * len(names), 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -35,7 +35,7 @@ def draw_curves(log: Path, path: Path) -> None:
 def draw_examples(
     images: list[Annotated], found: list[np.ndarray], scores: list[float], path: Path
 ) -> None:
-    """Draw the centres of some images with the outlines of truth (cyan) and of what was found.
+    """Draw the centres of some images with the outlines of the truth (cyan) and of the prediction.
 
     Parameters
     ----------

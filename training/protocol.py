@@ -1,12 +1,12 @@
-"""Train and score by the protocols of the literature on PanNuke.
+"""Train and score on PanNuke by the protocols of the literature.
 
     python -m training.protocol rotation --pannuke PANNUKE --recipe paper --out runs/rotation
     python -m training.protocol random --pannuke PANNUKE --recipe paper --out runs/random
 
-``rotation`` is the official one: three trainings, each on one fold, validated on another and scored
-on the third. ``random`` is that of TSFD-Net's authors: 80 % of the patches of every tissue to train
-on, 20 % to score. Ends in the paper's tables with a column of ours. The same command given again
-goes on where it stopped.
+``rotation`` is the official protocol: three trainings, each on one fold, validated on another and
+scored on the third. ``random`` is that of TSFD-Net's authors: 80 % of the patches of every tissue
+for training and 20 % for scoring. Finally prints the paper's tables with our scores beside them.
+Running the same command again resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from training.train import SEED, train
 from tsfd_client.settings import Settings
 
 ROTATION = ((1, 2, 3), (2, 1, 3), (3, 2, 1))
-"""Folds to train on, to validate with and to score, of the three official splits."""
+"""Folds for training, validation and scoring in each of the three official splits."""
 
 _TEST_SHARE = 0.2
 
@@ -61,7 +61,7 @@ def rotation(folds: dict[int, Dataset]) -> Iterator[Split]:
 
 
 def random_split(folds: dict[int, Dataset]) -> Iterator[Split]:
-    """80 % of the patches of every tissue against 20 %, of the 80 % an eighth to validate."""
+    """Score 20 % of the patches of every tissue; an eighth of the other 80 % validates."""
     by_tissue: dict[int | None, list[Entry]] = defaultdict(list)
     for fold in folds.values():
         for entry in fold.entries:
@@ -149,7 +149,7 @@ def mean(runs: Sequence[Scores]) -> Scores:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.protocol",
         description=__doc__,
@@ -158,7 +158,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("protocol", choices=PROTOCOLS)
     parser.add_argument("--pannuke", type=Path, required=True, metavar="DIR")
     parser.add_argument("--recipe", default="paper", help="paper, full, lite or a .toml file")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run folders")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder that receives the run folders"
+    )
     arguments = parser.parse_args(argv)
     try:
         recipe = read(arguments.recipe)

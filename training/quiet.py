@@ -1,4 +1,4 @@
-"""TensorFlow without its start-up lines."""
+"""Keep TensorFlow's start-up messages off the screen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _NOISE = ("I0000 ", "WARNING: All log messages before absl::InitializeLog()")
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Import TensorFlow, or Keras on it, in this context and hear only of what went wrong.
+    """Silence TensorFlow's start-up messages while it, or Keras on it, is imported in this context.
 
-    Its libraries write lines of information before they read any setting, so the process' error
-    stream is held back meanwhile; all else that was written to it follows, and everything if the
-    import fails.
+    Its libraries write them before reading any setting, so the process' stderr is captured in the
+    meantime. Anything else in it is passed on afterwards; if the import fails, all of it is.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # about gradients that nobody asks for
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of gradients, unused here
     sys.stderr.flush()
     stream, noise = os.dup(2), _NOISE
     with tempfile.TemporaryFile() as held:

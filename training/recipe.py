@@ -1,4 +1,4 @@
-"""Recipes: everything that decides the outcome of a training, in a readable file.
+"""Recipes: every setting of a training run, in one readable file.
 
 recipe = read("lite")                # training/recipes/lite.toml
 recipe = read("my/recipe.toml")
@@ -48,13 +48,13 @@ class Recipe:
     balance_classes
         Whether patches with rare classes are drawn more often.
     epochs, steps_per_epoch, batch_size
-        Length of the training; without `steps_per_epoch` an epoch draws as many pixels as the data
-        has.
+        Length of the training; without `steps_per_epoch` an epoch draws as many pixels as there
+        are in the data.
     learning_rate, warm_up, decay
         The rate rises to `learning_rate` over the first `warm_up` epochs, is held, and falls to 0
         over the last `decay` epochs.
     statistics_momentum
-        Of the moving averages in the batch normalisation.
+        Momentum of the moving averages in the batch normalisation.
     optimizer
         ``name`` of a Keras optimiser, and its arguments.
     """
@@ -81,7 +81,7 @@ def read(name: str) -> Recipe:
     Raises
     ------
     RecipeError
-        If there is no such recipe, or a line of it is missing, unknown or out of its range.
+        If there is no such recipe, or a line of it is missing, unknown or out of range.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
@@ -123,7 +123,7 @@ def read(name: str) -> Recipe:
 
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> WarmUpHoldDecay:
-    """The recipe's learning rate, by step."""
+    """The recipe's learning rate schedule."""
     return WarmUpHoldDecay(
         peak=recipe.learning_rate,
         warm_up=recipe.warm_up * steps_per_epoch,

@@ -11,16 +11,16 @@ from keras import ops
 class WarmUpHoldDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises linearly, is held, and falls to 0 by half a cosine.
 
-    Keras' own schedules fall from the end of the warm-up on. A rate that is held lets a training
-    be prolonged for as long as its end is not decided (Hägele et al. 2024, "Scaling laws and
-    compute-optimal training beyond fixed training durations").
+    Keras' own schedules start to fall right after the warm-up. While the rate is held, a training
+    can still be prolonged (Hägele et al. 2024, "Scaling laws and compute-optimal training beyond
+    fixed training durations").
 
     Parameters
     ----------
     peak
         Highest rate.
     warm_up, decay
-        Steps in which the rate rises and falls.
+        Number of steps over which the rate rises and falls.
     steps
         Length of the training; the decay ends there.
     """

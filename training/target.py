@@ -1,4 +1,4 @@
-"""What a network tells apart, and at which scale: part of its weights file and of its release."""
+"""A network's scale and classes, stored in its weights file and its release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tsfd_client.settings import Settings
 
 @dataclass(frozen=True)
 class Target:
-    """What a network is trained for.
+    """The scale and the classes that a network is trained for.
 
     Attributes
     ----------
@@ -26,27 +26,27 @@ class Target:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Self:
-        """The target that `to_dict` has written.
+        """Restore a target from what `to_dict` returned.
 
         Raises
         ------
         ValueError, KeyError, TypeError
-            If it is none.
+            If `record` is not a target.
         """
         classes = tuple(NucleusClass(c["name"], tuple(c["colour"])) for c in record["classes"])
         names = [c.name for c in classes]
         if not names or len(set(names)) < len(names) or not all(names):
-            raise ValueError(f"classes must have names, each another, not {names}")
+            raise ValueError(f"classes must have distinct names, not {names}")
         if not record["mpp"] > 0:
             raise ValueError(f"mpp must be positive, not {record['mpp']!r}")
         return cls(float(record["mpp"]), classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The target as values that JSON can hold."""
         return asdict(self)
 
     def release(self, name: str, settings: Settings) -> Release:
-        """A network that was trained for it, as a server would describe it."""
+        """Describe a network trained for this target as a server would."""
         return Release(
             name=name,
             mpp=self.mpp,
@@ -57,7 +57,7 @@ class Target:
         )
 
 
-# The colours are told apart with the common colour blindnesses.
+# The colours remain distinct with the common forms of colour blindness.
 PANNUKE: Final = Target(
     mpp=0.25,
     classes=(

@@ -2,12 +2,11 @@
 
     python -m training.train --data DATA --recipe lite --out runs/lite
 
-DATA is a folder with a ``manifest.json``, of which the train split is used (but for what
-`training.data.hold_back` holds back), or PanNuke as released. The run folder receives
-``weights.npz`` (the network as it is to be used: the moving average where the recipe keeps one),
-``checkpoint.npz`` (everything, to go on with --resume), ``log.csv``, ``curves.png``,
-``examples.png``, TensorBoard's files and ``settings.json``. Runs on Keras' TensorFlow and JAX
-backends (KERAS_BACKEND=jax), on JAX with every GPU it finds.
+DATA is PanNuke as released, or a folder with a ``manifest.json``, whose train split is used except
+for what `training.data.hold_back` holds back. The run folder receives ``weights.npz`` (the network
+to use: the moving average if the recipe keeps one), ``checkpoint.npz`` (the whole state, for
+--resume), ``log.csv``, ``curves.png``, ``examples.png``, TensorBoard's files and ``settings.json``.
+Runs on Keras' TensorFlow and JAX backends (KERAS_BACKEND=jax); JAX uses every GPU it finds.
 """
 
 from __future__ import annotations
@@ -67,14 +66,14 @@ def train(
     Parameters
     ----------
     training, validation
-        Images to learn from, and images to score after every epoch (none if there are none).
+        Images to learn from, and images to score after every epoch (may be empty).
     recipe
-        How.
+        Settings of the training.
     start
         Weights file to begin with instead of the recipe's start.
     resume
-        Go on from the checkpoint in `out`. Of the recipe only `epochs` and `decay`, which decide
-        the end, may have changed.
+        Go on from the checkpoint in `out`. Only `epochs` and `decay` of the recipe may have
+        changed.
 
     Raises
     ------
@@ -89,7 +88,7 @@ def train(
     state = out / "checkpoint.npz"
     if state.exists() and not resume:
         raise TrainingError(
-            f"{out} holds a run already: go on with it by --resume, or name another --out."
+            f"{out} already holds a run: resume it with --resume, or choose another --out."
         )
     if resume and not state.exists():
         raise TrainingError(f"There is no {state} to resume from.")
@@ -163,7 +162,8 @@ def train(
     epoch = done // steps
     try:
         if done % steps:
-            # Keras counts an epoch's batches once: one that was begun is a training of its own.
+            # Keras counts an epoch's batches only once, so the rest of an epoch is a fit of its
+            # own.
             fit(epoch, epoch + 1, skipped=done % steps)
             epoch += 1
         if epoch < recipe.epochs:
@@ -173,7 +173,7 @@ def train(
 
 
 def _run(recipe: Recipe, training: Dataset) -> dict:
-    """What a checkpoint belongs to: all that decides the outcome but the end of the training."""
+    """What identifies a run: all that determines its outcome except its length."""
     kept = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
     return {"recipe": kept, "data": fingerprints(training), "": {"seed": SEED}}
 
@@ -182,7 +182,7 @@ def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
     if start is not None and not resume:
         network, preset = weights.load(start)
         if preset != recipe.network:
-            raise WeightsError(f"{start} is of the {preset} network, not of {recipe.network}.")
+            raise WeightsError(f"{start} is for the {preset} network, not for {recipe.network}.")
     else:
         network = build(recipe.network)
         if recipe.start == "imagenet" and not resume:
@@ -231,7 +231,7 @@ def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Data
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.train",
         description=__doc__,

@@ -1,11 +1,11 @@
-"""Find the thresholds that suit weights, on the images that are held back to choose by.
+"""Find the thresholds that suit a weights file, on the images held back for choosing settings.
 
     python -m training.tune --manifest DATA --weights runs/lite/weights.npz --write
 
-The network runs once per image; each setting of the grid then splits its probabilities anew. The
-best has the highest PQ, mean over a set's images and then over the sets; mPQ and class F1 are means
-over the sets with classes. --write puts the best into the weights file, where the evaluation, the
-export and, after `make convert`, the server find it.
+The network runs once per image; every setting of a grid then post-processes its probabilities. The
+best setting has the highest PQ, averaged over the images of each set and then over the sets; mPQ
+and class F1 are means over the sets with classes. --write stores the best in the weights file,
+where the evaluation, the export and, after `make convert`, the server find it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _GRID = {
 
 @dataclass(frozen=True)
 class Choosing:
-    """A set's images to choose by, and what the network says of them."""
+    """A set's images for choosing settings, and the network's probabilities for them."""
 
     images: list[Annotated]
     probabilities: list[Probabilities]
@@ -59,7 +59,7 @@ class Result:
     parameters
         The setting.
     pq
-        By set, mean over its images.
+        PQ by set, averaged over its images.
     mpq, f1
         mPQ and the classes' mean F1 of detection, means over the sets with classes; NaN without.
     """
@@ -76,7 +76,7 @@ class Result:
 
 
 def settings() -> Iterator[Parameters]:
-    """The grid."""
+    """All settings of the grid."""
     for values in product(*_GRID.values()):
         yield Parameters(**dict(zip(_GRID, values, strict=True)))
 
@@ -153,7 +153,7 @@ def _read(folder: Path, split: str, names: Sequence[str] | None) -> dict[str, Da
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.tune",
         description=__doc__,

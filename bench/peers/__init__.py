@@ -1,1 +1,1 @@
-"""Other nucleus networks, built anew from their papers, beside ours on this machine's CPU."""
+"""Other nucleus networks, rebuilt from their papers, compared with ours on this machine's CPU."""

@@ -1,9 +1,9 @@
-"""Other nucleus networks beside both presets: ``python -m bench.peers``, `make bench-peers`.
+"""Compare other nucleus networks with ours: ``python -m bench.peers``, `make bench-peers`.
 
-Hover-Net, two StarDists and CPP-Net, built anew with random weights, and both presets, in ONNX
-Runtime and in OpenVINO. Every network takes turns with `lite`, and its ratio is the median over the
-rounds, since a machine's speed drifts; that of `lite` to itself says how much is left of the drift.
-Networks alone are timed, no post-processing. Writes ``peers.json``.
+Times Hover-Net, two StarDists and CPP-Net, rebuilt with random weights, and both of our presets, in
+ONNX Runtime and in OpenVINO, without post-processing. As a machine's speed drifts, every network
+takes turns with `lite`, and its ratio is the median over the rounds; the ratio of `lite` to itself
+shows how much of the drift remains. Writes ``peers.json``.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from bench.peers.systems import SYSTEMS, YARDSTICK, System
 def measure(
     systems: dict[str, System] = SYSTEMS, *, rounds: int = 7, seconds: float = 2.0
 ) -> list[dict[str, object]]:
-    """One row per system: its tiles, parameters, and times in each runtime.
+    """Measure all systems; returns one row each with its tiles, parameters and times by runtime.
 
     Parameters
     ----------
     systems
-        By name, `YARDSTICK` among them.
+        Systems by name, including `YARDSTICK`.
     seconds
-        Least length of a turn; a turn computes whole tiles.
+        Minimum length of a turn, which computes whole tiles.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def _take_turns(
     rounds: int,
     seconds: float,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Seconds per tile of the yardstick and, right after it, of each system, for each round."""
+    """Time the yardstick and, right after it, each system in every round; seconds per tile."""
     load = RUNTIMES[runtime]
     turns = {name: load(models[name], system.image()) for name, system in systems.items()}
     found = {name: [] for name in systems}
@@ -74,12 +74,12 @@ def _take_turns(
 def _figures(
     system: System, yardstick: System, turns: list[tuple[float, float]]
 ) -> dict[str, object]:
-    """Time for a patch that the network is given and for a square millimetre, and both as ratios.
+    """Compute the times per patch of input and per square millimetre, and their ratios.
 
     Parameters
     ----------
     turns
-        Seconds per tile of the yardstick and of the system, for each round.
+        Seconds per tile of the yardstick and of the system in each round.
     """
     seconds = median(own for _, own in turns)
     ratios = [own / base for base, own in turns]
@@ -96,7 +96,7 @@ def _figures(
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """A line per system and runtime."""
+    """Format one line per system and runtime."""
     lines = [
         f"{'':<20} {'million':>7} {'tile/step':>9} {'':<12} "
         f"{'ms/patch':>9} {'to lite':>8} {'s/mm²':>9} {'to lite':>8}"
@@ -115,14 +115,14 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.peers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=2, help="of each turn")
+    parser.add_argument("--seconds", type=float, default=2, help="length of each turn")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     arguments = parser.parse_args(argv)
     for converter in ("tensorflow", "tf2onnx"):

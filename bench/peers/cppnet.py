@@ -1,7 +1,7 @@
 """CPP-Net (Chen et al., IEEE Transactions on Image Processing 2023, doi 10.1109/TIP.2023.3237013).
 
-StarDist's network with the ResNet-50, and what each pixel says of its polygon is corrected by six
-more pixels on the way along every ray: their own distances count with a learned confidence.
+StarDist's network with a ResNet-50. Each distance is refined by six further pixels along its ray,
+whose own distances are weighted by a learned confidence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SAMPLES = 6
 
 
 def build(side: int = 256) -> tuple[onnx.ModelProto, int]:
-    """The network, outputs of half the side, and its number of parameters."""
+    """Build the network, whose outputs have half the side; also returns its parameter count."""
     g = Graph(side)
     levels = encoder(g)
     x = polygon_features(g, levels)
@@ -26,10 +26,10 @@ def build(side: int = 256) -> tuple[onnx.ModelProto, int]:
 
 
 def refined(g: Graph, distance: Tensor, confidence: Tensor) -> Tensor:
-    """Distances to the boundary, each a mean of the pixel's own and of those along its ray.
+    """Refine each distance to the boundary by a weighted mean with those along its ray.
 
-    Both inputs have a channel per ray. Rays stand where batches do, and the samples of a ray below
-    one another: one `GridSample` reads the distances and confidences of all.
+    Both inputs have a channel per ray. Rays take the place of the batch, and the samples of a ray
+    are stacked vertically, so that one `GridSample` reads all distances and confidences.
     """
     side = distance.side
 
@@ -55,7 +55,7 @@ def refined(g: Graph, distance: Tensor, confidence: Tensor) -> Tensor:
 
 
 def _coordinates(g: Graph, travelled: str, side: int) -> tuple[str, str]:
-    """Columns and rows of the samples, -1 to 1 from edge to edge."""
+    """Columns and rows of the samples, from -1 to 1 between the edges."""
     angles = np.arange(RAYS, dtype=np.float32)[:, None, None, None] * (2 * np.pi / RAYS)
     centres = (2 * np.arange(side, dtype=np.float32) + 1) / side - 1
 

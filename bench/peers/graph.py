@@ -1,7 +1,7 @@
-"""Writing a network as ONNX, layer by layer, with random weights.
+"""Write a network as ONNX, layer by layer, with random weights.
 
-A published network is rebuilt here to be timed, not trained. Written as ONNX it needs no framework
-and reaches every runtime as its authors' export would: channels first, one operator per layer.
+Published networks are rebuilt to be timed, not trained. Written as ONNX they need no framework and
+reach every runtime as their authors' export would: channels first, one operator per layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPSET = 18
 
 @dataclass(frozen=True)
 class Tensor:
-    """A feature map float32 [1, channels, side, side] of the graph."""
+    """A feature map of the graph, float32 [1, channels, side, side]."""
 
     name: str
     channels: int
@@ -26,14 +26,14 @@ class Tensor:
 
 
 class Graph:
-    """One network while it is written; every method adds a layer and returns its result.
+    """A network under construction; every method adds a layer and returns its output.
 
     Attributes
     ----------
     image
-        Input ``image``, RGB.
+        The input ``image``, RGB.
     parameters
-        Trainable numbers so far.
+        Number of trainable parameters so far.
     """
 
     def __init__(self, side: int) -> None:
@@ -54,7 +54,7 @@ class Graph:
         bias: bool = True,
         padded: bool = True,
     ) -> Tensor:
-        """Convolution; unpadded it trims ``kernel - 1`` pixels off each dimension."""
+        """Convolution; without padding it trims ``kernel - 1`` pixels off each dimension."""
         padding = kernel // 2 if padded else 0
         shape = (channels, x.channels // groups, kernel, kernel)
         inputs = [x.name, self._weights(shape, np.sqrt(6 / np.prod(shape[1:])))]
@@ -64,7 +64,7 @@ class Graph:
         return Tensor(name, channels, (x.side + 2 * padding - kernel) // stride + 1)
 
     def batch_norm(self, x: Tensor) -> Tensor:
-        """Batch normalisation with the statistics of a finished training."""
+        """Batch normalisation with fixed statistics, as after training."""
         scale, shift = self._affine((x.channels,))
         mean = self.constant(self._uniform((x.channels,), 0.1))
         variance = self.constant(1 + self._uniform((x.channels,), 0.1))
@@ -85,12 +85,12 @@ class Graph:
         return self._same(x, operator, [x.name], **attributes)
 
     def max_pool(self, x: Tensor) -> Tensor:
-        """Largest of each 2 x 2 pixels."""
+        """Maximum of each 2 x 2 pixels."""
         name = self.add("MaxPool", [x.name], kernel_shape=[2, 2], strides=[2, 2])
         return Tensor(name, x.channels, x.side // 2)
 
     def upsample(self, x: Tensor, *, bilinear: bool = False) -> Tensor:
-        """Twice the side: each pixel repeated, or interpolated between corners that stay."""
+        """Double the side by repeating pixels, or bilinearly with aligned corners."""
         scales = self.constant(np.array([1, 1, 2, 2], np.float32))
         name = self.add(
             "Resize",
@@ -102,35 +102,35 @@ class Graph:
         return Tensor(name, x.channels, 2 * x.side)
 
     def crop(self, x: Tensor, side: int) -> Tensor:
-        """The middle."""
+        """Crop to the central pixels."""
         first = (x.side - side) // 2
         begin, end, axes = ([first] * 2, [first + side] * 2, [2, 3])
         inputs = [x.name, *(self.constant(np.array(each)) for each in (begin, end, axes))]
         return Tensor(self.add("Slice", inputs), x.channels, side)
 
     def sum(self, a: Tensor, b: Tensor) -> Tensor:
-        """Sum of two feature maps of one shape."""
+        """Sum of two feature maps of the same shape."""
         return self._same(a, "Add", [a.name, b.name])
 
     def concat(self, *tensors: Tensor) -> Tensor:
-        """All channels of feature maps of one side."""
+        """Concatenate the channels of feature maps of the same side."""
         name = self.add("Concat", [x.name for x in tensors], axis=1)
         return Tensor(name, sum(x.channels for x in tensors), tensors[0].side)
 
     def add(self, operator: str, inputs: Sequence[str], **attributes: object) -> str:
-        """Any operator of ONNX with one output, whose name is returned."""
+        """Add any ONNX operator with one output; returns the output's name."""
         name = f"{operator}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
     def constant(self, values: np.ndarray) -> str:
-        """Name of a tensor of the graph that holds `values`."""
+        """Add a constant tensor; returns its name."""
         name = f"constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
     def model(self, **outputs: Tensor) -> onnx.ModelProto:
-        """The network with these outputs."""
+        """Return the network with these outputs."""
         for name, x in outputs.items():
             self._nodes.append(helper.make_node("Identity", [x.name], [name]))
         graph = helper.make_graph(
@@ -152,7 +152,7 @@ class Graph:
         return self.constant(self._uniform(shape, limit))
 
     def _affine(self, shape: tuple[int, ...]) -> tuple[str, str]:
-        """Scale near one and shift near zero: exactly these would be optimised away."""
+        """Scale near 1 and shift near 0; exactly 1 and 0 would be optimised away."""
         self.parameters += 2 * int(np.prod(shape))
         return self.constant(1 + self._uniform(shape, 0.1)), self.constant(
             self._uniform(shape, 0.1)

@@ -1,8 +1,8 @@
 """Hover-Net's fast variant (Graham et al. 2019, doi 10.1016/j.media.2019.101563).
 
-A pre-activated ResNet-50 that keeps the full resolution in its first stage, and three decoders of
-densely connected units without padding: classes, nuclear pixels, and horizontal and vertical
-distance. Of 256 pixels the middle 164 come out.
+A pre-activation ResNet-50 that keeps the full resolution in its first stage, and three decoders of
+densely connected units without padding, for classes, nuclear pixels, and horizontal and vertical
+distances. The output covers the central 164 of 256 pixels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from bench.peers.graph import Graph, Tensor
 
 SIDE, MIDDLE = 256, 164
 _STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))
-"""Units, width and stride of each stage of the encoder, whose output is four times as wide."""
+"""Units, width and stride of each stage of the encoder; its output is four times as wide."""
 _DECODERS = {"class_logits": 6, "pixel_logits": 2, "distances": 2}
 _DENSE_WIDTH, _DENSE_GROWTH, _DENSE_GROUPS = 128, 32, 4
 
 
 def build() -> tuple[onnx.ModelProto, int]:
-    """The network, three outputs of [1, 6 or 2, 164, 164], and its number of parameters."""
+    """Build the network, with outputs [1, 6 or 2, 164, 164]; also returns its parameter count."""
     g = Graph(SIDE)
     levels = _encoder(g)
     outputs = {name: _decoder(g, levels, channels) for name, channels in _DECODERS.items()}
@@ -28,7 +28,7 @@ def build() -> tuple[onnx.ModelProto, int]:
 
 
 def _encoder(g: Graph) -> list[Tensor]:
-    """Features of each stage, fine to coarse."""
+    """Features of the stages, from fine to coarse."""
     scale = g.constant(np.float32(1 / 255))
     x = Tensor(g.add("Mul", [g.image.name, scale]), 3, SIDE)
     x = _activated(g, g.conv(x, 64, 7, bias=False))
@@ -36,7 +36,7 @@ def _encoder(g: Graph) -> list[Tensor]:
     for units, width, stride in _STAGES:
         shortcut = g.conv(x, 4 * width, 1, stride=stride, bias=False)
         for unit in range(units):
-            # The last stage's normalisation is the first unit's.
+            # The first unit uses the normalisation of the previous stage.
             y = _activated(g, x) if unit else x
             y = _activated(g, g.conv(y, width, 1, bias=False))
             y = _activated(g, g.conv(y, width, 3, stride=1 if unit else stride, bias=False))

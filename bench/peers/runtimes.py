@@ -1,4 +1,4 @@
-"""Timing one network in a runtime, in turns with others."""
+"""Time a network in a runtime, in turns with others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 Turn = Callable[[float], float]
-"""Computes tiles for some seconds, one at least; returns seconds per tile."""
+"""Function that computes tiles for some seconds, at least one; returns seconds per tile."""
 
 
 def onnx_runtime(model: Path, tile: np.ndarray) -> Turn:
-    """ONNX Runtime in float32, all cores on one tile at a time."""
+    """Use ONNX Runtime in float32, with all cores on one tile at a time."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
@@ -21,7 +21,7 @@ def onnx_runtime(model: Path, tile: np.ndarray) -> Turn:
 
 
 def openvino(model: Path, tile: np.ndarray) -> Turn:
-    """OpenVINO as the server runs it: the processor's fastest precision, a tile per stream."""
+    """Use OpenVINO as the server does: the processor's fastest precision, a tile per stream."""
     import openvino as ov
 
     network = ov.Core().read_model(model)

@@ -1,8 +1,8 @@
 """Two StarDist networks (Schmidt et al., MICCAI 2018, doi 10.1007/978-3-030-00934-2_30).
 
-The published H&E network is a small U-Net at half resolution that knows no classes. The one that
-papers on PanNuke compare with, here as in CPP-Net's (doi 10.1109/TIP.2023.3237013), has a ResNet-50
-and one decoder for the polygons and one for the classes. Both predict 32 distances per pixel.
+The published H&E network is a small U-Net at half resolution without classes. The one that papers
+on PanNuke compare with, here as in CPP-Net's (doi 10.1109/TIP.2023.3237013), has a ResNet-50 and
+separate decoders for polygons and classes. Both predict 32 distances per pixel.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from bench.peers.graph import Graph, Tensor
 
 RAYS = 32
 _STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))
-"""Units, width and stride of each stage of the ResNet, whose output is four times as wide."""
+"""Units, width and stride of each stage of the ResNet; its output is four times as wide."""
 _CLASSES = 6
 
 
 def he(side: int = 1024) -> tuple[onnx.ModelProto, int]:
-    """The published H&E network, outputs of half the side, and its number of parameters."""
+    """Build the published H&E network, with outputs of half the side; also its parameter count."""
     g = Graph(side)
     x = g.max_pool(_convolved(g, g.image, 32, 32))
     skipped = []
@@ -40,7 +40,7 @@ def _convolved(g: Graph, x: Tensor, *widths: int) -> Tensor:
 
 
 def resnet(side: int = 256) -> tuple[onnx.ModelProto, int]:
-    """The network of the comparisons, outputs of half the side, and its number of parameters."""
+    """Build the network of the comparisons, with outputs of half the side; as in `he`."""
     g = Graph(side)
     levels = encoder(g)
     x = polygon_features(g, levels)
@@ -50,7 +50,7 @@ def resnet(side: int = 256) -> tuple[onnx.ModelProto, int]:
 
 
 def encoder(g: Graph) -> list[Tensor]:
-    """Features of a ResNet-50 with no pooling: at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+    """Features of a ResNet-50 without pooling, at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 
     def normal(x: Tensor, width: int, kernel: int, stride: int = 1) -> Tensor:
         return g.batch_norm(g.conv(x, width, kernel, stride=stride, bias=False))
@@ -71,17 +71,17 @@ def encoder(g: Graph) -> list[Tensor]:
 
 
 def polygon_features(g: Graph, levels: list[Tensor]) -> Tensor:
-    """What distances and probability are read from, 256 channels."""
+    """Features from which distances and probability are computed, 256 channels."""
     return g.conv(_decoder(g, levels), 256, 3)
 
 
 def probability(g: Graph, features: Tensor) -> Tensor:
-    """That a pixel is a nucleus' centre."""
+    """Probability that a pixel is a nucleus' centre."""
     return g.activation(g.conv(features, 1, 1), "Sigmoid")
 
 
 def class_probs(g: Graph, levels: list[Tensor]) -> Tensor:
-    """Background and five classes, by a decoder of their own."""
+    """Probabilities of background and five classes, by a separate decoder."""
     return g.activation(g.conv(_decoder(g, levels), _CLASSES, 1), "Softmax", axis=1)
 
 

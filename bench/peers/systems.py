@@ -1,4 +1,4 @@
-"""What is compared: each network, and how a slide is cut into its tiles."""
+"""The systems compared: networks, and how each cuts a slide into tiles."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tsfd_client.stitching.grid import OVERLAP
 
 @dataclass(frozen=True)
 class System:
-    """A network and the way it covers a slide.
+    """A network and how it covers a slide.
 
     Attributes
     ----------
     build
-        Makes the network with random weights; returns it and its number of parameters.
+        Builds the network with random weights; returns it and its number of parameters.
     tile
-        Side of what the network is given, in pixels.
+        Side of the network's input in pixels.
     step
         Pixels from one tile to the next.
     mpp
@@ -51,11 +51,11 @@ class System:
 
     @property
     def tiles_per_mm2(self) -> float:
-        """Tiles for a square millimetre of a slide without end."""
+        """Tiles per square millimetre of an endless slide."""
         return (1000 / self.mpp / self.step) ** 2
 
     def image(self) -> np.ndarray:
-        """A tile of synthetic tissue as the network takes it."""
+        """A tile of synthetic tissue in the network's format."""
         blocks = patches().reshape(4, 4, TILE, TILE, 3).swapaxes(1, 2)
         tile = blocks.reshape(1, 4 * TILE, 4 * TILE, 3)[:, -self.tile :, -self.tile :]
         return tile if self.preprocesses else tile.transpose(0, 3, 1, 2).astype(np.float32)
@@ -84,10 +84,10 @@ SYSTEMS: dict[str, System] = {
     YARDSTICK: _ours("lite"),
     "paper": _ours("paper"),
     "Hover-Net fast": System(hovernet.build, hovernet.SIDE, hovernet.MIDDLE, 0.25),
-    # Trained at 40x; it takes any side, and its own command cuts large images as the user says.
+    # Trained at 40x. It takes tiles of any side, and its own command cuts images as the user says.
     "StarDist H&E": System(partial(stardist.he, 1024), 1024, 1024 - 64, 0.25),
-    # Published for PanNuke's patches, without a way to tile a slide: as ours.
+    # Published for PanNuke's patches, without a way to tile a slide, so tiled like ours.
     "StarDist ResNet-50": System(stardist.resnet, TILE, TILE - OVERLAP, 0.25),
     "CPP-Net": System(cppnet.build, TILE, TILE - OVERLAP, 0.25),
 }
-"""By name; all are measured against `YARDSTICK`."""
+"""Systems by name; all are compared with `YARDSTICK`."""

@@ -1,4 +1,4 @@
-"""Write files atomically: they appear under their name only when complete and on the disk."""
+"""Names of a result's files, and files that appear only when complete and on the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+RUN: Final = "run.json"
+PARQUET: Final = "nuclei.parquet"
+"""Either of the two makes a folder a result."""
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}")
 
 

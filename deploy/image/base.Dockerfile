@@ -1,5 +1,5 @@
-# The base of the CPU variant, with the wheel's Triton where NVIDIA's image has its own; build.py
-# makes the Debian. deploy/Dockerfile, which builds on it, sets the user and the health check.
+# The base of the CPU variant: Debian, made by build.py, with the wheel's Triton in the place where
+# NVIDIA's image has Triton. deploy/Dockerfile, which builds on it, sets user and health check.
 # checkov:skip=CKV_DOCKER_2:a base
 # checkov:skip=CKV_DOCKER_3:a base
 # checkov:skip=CKV_DOCKER_4:an archive is unpacked

@@ -1,8 +1,8 @@
 """Build the CPU variants of the images: ``python -m deploy.image.build``, `make image`.
 
-They are deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by
-mmdebstrap, and in it the Triton that ``serving.environment`` installs. No Docker is needed. The
-Debian is kept in ``build/image`` until `make clean`, and so is the log.
+Builds deploy/Dockerfile and deploy/release/Dockerfile on a base made here: Debian 12 by mmdebstrap,
+with the Triton that ``serving.environment`` installs. Docker is not needed. The Debian archive and
+the log are kept in ``build/image`` until `make clean`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.environment import REQUIREMENTS, ROOT
 IMAGE: Final = "localhost/tsfd-triton:cpu"
 RELEASE_IMAGE: Final = "localhost/tsfd-release:cpu"
 _BASE: Final = "localhost/tsfd-triton-base"
-_RELEASE: Final = "24.10"  # NVIDIA's number of the wheel's Triton, 2.51
+_RELEASE: Final = "24.10"  # NVIDIA's release with the wheel's Triton, 2.51
 
 _FOLDER: Final = ROOT / "build" / "image"
 _LOG: Final = _FOLDER / "build.log"
@@ -27,8 +27,8 @@ _DEBIAN: Final = _FOLDER / "debian.tar"
 _PACKAGES: Final = "python3,python3-pip,libpython3.11"
 _BUILD: Final = (
     *("buildah", "build", "--layers", "--isolation=chroot", "--ulimit=nofile=1024:1024"),
-    "--format=docker",  # the OCI's has no health check
-    "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",  # whom this machine trusts, pip shall trust
+    "--format=docker",  # OCI's format has no health check
+    "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",  # pip trusts this machine's authorities
 )
 
 
@@ -37,12 +37,12 @@ class ImageError(RuntimeError):
 
 
 def build() -> None:
-    """Build the base and the images, or what has changed of them.
+    """Build the base and the images, as far as they have changed.
 
     Raises
     ------
     ImageError
-        If a program is missing, or fails.
+        If a program is missing or fails.
     """
     for program in ("mmdebstrap", "buildah"):
         if shutil.which(program) is None:
@@ -50,7 +50,7 @@ def build() -> None:
     _FOLDER.mkdir(parents=True, exist_ok=True)
     _LOG.unlink(missing_ok=True)
     if not _DEBIAN.is_file():
-        print("Making a Debian (a minute or two)", flush=True)
+        print("Building the Debian base (a minute or two)", flush=True)
         unfinished = _DEBIAN.with_suffix(".part.tar")
         _run("mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", unfinished)
         unfinished.rename(_DEBIAN)

@@ -1,1 +1,1 @@
-"""What can be known of the compose file, the chart and KServe's objects without a cluster."""
+"""Checks of the compose file, the chart and KServe's objects that need no cluster."""

@@ -1,4 +1,4 @@
-"""Checks against custom resource definitions, as strict as ``kubectl --validate=strict``."""
+"""Check objects against custom resource definitions like ``kubectl --validate=strict``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FREE: Final = "x-kubernetes-preserve-unknown-fields"
 
 
 class CrdError(ValueError):
-    """An object, or a folder of definitions, is not as it must be; the message is one line."""
+    """An object or a folder of definitions is invalid; the message is one line."""
 
 
 class Definitions:
-    """The definitions of a folder, as ``kubectl get crd NAME -o yaml`` or a project releases them.
+    """The definitions in a folder, as printed by ``kubectl get crd NAME -o yaml`` or as released.
 
     Raises
     ------
@@ -41,17 +41,18 @@ class Definitions:
             self._schemas[name] = _closed(version["schema"]["openAPIV3Schema"])
 
     def check(self, thing: dict) -> None:
-        """Compare an object with its definition, in which it may have no unknown field.
+        """Check an object against its definition; unknown fields are errors.
 
         Raises
         ------
         CrdError
-            If it differs, or has no definition.
+            If it does not match, or has no definition.
         """
         schema = self._schemas.get((thing["apiVersion"], thing["kind"]))
         if schema is None:
             raise CrdError(f"There is no definition of {thing['apiVersion']} {thing['kind']}.")
-        # Like draft 4, OpenAPI's; its patterns are Go's, which only those that are used must bear.
+        # OpenAPI's schema resembles draft 4. Its patterns are for Go; only those applied must
+        # compile.
         error = best_match(Draft4Validator(schema).iter_errors(thing))
         if error is not None:
             where = ".".join(map(str, error.absolute_path))
@@ -59,7 +60,7 @@ class Definitions:
 
 
 def _closed(schema: dict) -> dict:
-    """The same schema without room for fields that it does not name."""
+    """Return the schema closed to fields that it does not name."""
     closed = copy.copy(schema)
     if "properties" in schema:
         closed["properties"] = {name: _closed(part) for name, part in schema["properties"].items()}

@@ -1,8 +1,8 @@
 """Check the compose file, the chart and KServe's objects without a cluster: `make manifests`.
 
-``python -m deploy.manifests.validate [--crds FOLDER]`` wants helm, and what requirements.txt beside
-it installs, on the PATH or beside the Python that runs it. Exit code 1, with what the tool says,
-where one is missing or finds something.
+``python -m deploy.manifests.validate [--crds FOLDER]`` needs helm and the packages of
+requirements.txt, on the PATH or next to the Python that runs it. If a tool is missing or finds
+something, its output is printed and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Check the compose file, the chart and KServe's objects without a cluster.",
     )
     parser.add_argument(
-        "--crds", type=Path, metavar="FOLDER", help="definitions of what is not Kubernetes' own"
+        "--crds", type=Path, metavar="FOLDER", help="definitions of custom resources"
     )
     folder = parser.parse_args(arguments).crds
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check_chart() -> list[dict]:
-    """Check what the chart makes of each example; return what is not Kubernetes' own of it."""
+    """Check the chart's output for each example; return the custom resources in it."""
     custom = []
     for values in sorted((_CHART / "examples").glob("*.yaml")):
         _run("helm", "lint", "--strict", _CHART, "--values", values)
@@ -82,7 +82,7 @@ def _check_chart() -> list[dict]:
 
 
 def _check_kserve() -> list[dict]:
-    """Check the pod that KServe makes of runtime and service; return the two."""
+    """Check the pod that KServe makes from runtime and service; return these two."""
     runtime, service = (
         yaml.safe_load((_KSERVE / f"{name}.yaml").read_text())
         for name in ("serving-runtime", "inference-service")
@@ -97,7 +97,7 @@ def _check_kserve() -> list[dict]:
 
 
 def _check(objects: list[dict]) -> None:
-    """Check objects against Kubernetes' schemas, and what they may do by checkov."""
+    """Check objects against Kubernetes' schemas and, with checkov, for security."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "objects.yaml"
         path.write_text(yaml.safe_dump_all(objects))
@@ -108,7 +108,7 @@ def _check(objects: list[dict]) -> None:
 
 
 def _run(*command: str | Path) -> str:
-    """The standard output of a command; a failed one's error has both outputs."""
+    """Run a command and return its stdout; if it fails, the error has stdout and stderr."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise subprocess.CalledProcessError(

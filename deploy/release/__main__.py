@@ -1,9 +1,9 @@
 """Make, sign, move and fetch releases.
 
-make         write the archive of what is served
-sign         write the signature beside an archive
-push         to an OCI registry; prints the name to fetch it by
-fetch        out of a registry, checked, into a folder
+make         write the archive of the served models
+sign         write the signature next to an archive
+push         upload to an OCI registry; prints the name to fetch it by
+fetch        download from a registry, check, and unpack into a folder
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _make(arguments: argparse.Namespace) -> str:
     return str(path)
 
 
-# Making needs nothing but Python; the other commands need deploy/release/requirements.txt.
+# `make` needs only Python; the other commands need deploy/release/requirements.txt.
 def _sign(arguments: argparse.Namespace) -> str:
     from deploy.release.signature import sign
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("name", help="REGISTRY/NAME:TAG")
     fetch = command("fetch", _fetch)
     fetch.add_argument("reference", help="REGISTRY/NAME@sha256:...")
-    fetch.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make")
+    fetch.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to create")
     fetch.add_argument("--key", type=Path, required=True, help="public key, PEM")
     return parser
 

@@ -1,4 +1,4 @@
-"""The archive of a release: what is served, its model card and a manifest of every file."""
+"""The archive of a release: the served models, their model card and a manifest of all files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ReleaseError(Exception):
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of a release by its name in the archive, the manifest among them.
+    """Read the files of a release, including the manifest, by their names in the archive.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def write(files: dict[str, bytes], path: Path) -> None:
-    """Write a tar whose bytes depend on names and contents alone."""
+    """Write a tar whose bytes depend only on names and contents."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(files):
             member = tarfile.TarInfo(name)  # Time, user and group are 0, the mode is 0644.
@@ -50,12 +50,12 @@ def write(files: dict[str, bytes], path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, bytes]:
-    """Every file of an archive by its name, once all are as the manifest says.
+    """Read the files of an archive by name after checking all of them against the manifest.
 
     Raises
     ------
     ReleaseError
-        If the archive is none, or holds anything but what its manifest lists; it names the file.
+        If it is not the archive of a release, or differs from its manifest; names the file.
     """
     files: dict[str, bytes] = {}
     try:
@@ -63,22 +63,22 @@ def read(path: Path) -> dict[str, bytes]:
             for member in archive:
                 place = PurePosixPath(member.name)
                 if place.is_absolute() or ".." in place.parts:
-                    raise ReleaseError(f"{path.name}: {member.name} leads out of the archive.")
+                    raise ReleaseError(f"{path.name}: {member.name} points outside the archive.")
                 if not member.isfile():
                     raise ReleaseError(f"{path.name}: {member.name} is not an ordinary file.")
                 if member.name in files:
-                    raise ReleaseError(f"{path.name}: {member.name} is there twice.")
+                    raise ReleaseError(f"{path.name}: {member.name} occurs twice.")
                 files[member.name] = archive.extractfile(member).read()
         expected = json.loads(files[MANIFEST])["files"]
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ReleaseError(f"{path.name} is not the archive of a release, or damaged.") from error
+        raise ReleaseError(f"{path.name} is damaged, or not the archive of a release.") from error
     for name in sorted(files.keys() - {MANIFEST} | expected.keys()):
         if name not in expected:
             raise ReleaseError(f"{path.name}: {name} is not in the manifest.")
         if name not in files:
-            raise ReleaseError(f"{path.name}: {name} of the manifest is missing.")
+            raise ReleaseError(f"{path.name}: {name} is in the manifest but missing.")
         if hashlib.sha256(files[name]).hexdigest() != expected[name]:
-            raise ReleaseError(f"{path.name}: {name} is not what the manifest says.")
+            raise ReleaseError(f"{path.name}: {name} does not match the manifest.")
     return files
 
 
@@ -88,7 +88,7 @@ def unpack(path: Path, folder: Path) -> None:
     Raises
     ------
     ReleaseError
-        As `read` does; nothing is written then.
+        As raised by `read`, before anything is written.
     OSError
         If a file cannot be written.
     """

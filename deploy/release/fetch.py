@@ -1,4 +1,4 @@
-"""A release out of a registry, into a folder that is whole or not there."""
+"""Fetch a release from a registry into a folder that is either complete or absent."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from deploy.release import archive, registry, signature
 from deploy.release.archive import ReleaseError
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_FETCHED = "fetched.txt"  # what a folder was fetched as
+_FETCHED = "fetched.txt"  # the reference that a folder was fetched by
 
 
 def fetch(reference: str, folder: Path, public_key: Path) -> bool:
     """Fetch ``REGISTRY/NAME@sha256:...`` into `folder`; return whether there was anything to do.
 
-    In this order: the digests of what the registry gives, the signature, the names in the archive
-    against its manifest, and every file's hash. Only then is anything unpacked.
+    The digests of the downloads, the signature, the names in the archive and the hash of every file
+    are checked in this order before anything is unpacked.
 
     Raises
     ------
     ReleaseError
-        If any of it is not as it should be, or `folder` holds something else. `folder` is as
-        before.
+        If a check fails, or `folder` holds something else. `folder` is left unchanged.
     OSError
         If `folder` cannot be written.
     """
     if not _DIGEST.search(reference):
         raise ReleaseError(
-            f"{reference} can come to mean another release: name it by its digest, "
-            "REGISTRY/NAME@sha256:..., as push printed it."
+            f"{reference} may point to another release one day: give its digest, "
+            "REGISTRY/NAME@sha256:..., as printed by push."
         )
     if folder.exists():
         note = folder / _FETCHED
         if note.is_file() and note.read_text().strip() == reference:
             return False
-        raise ReleaseError(f"{folder} is there already and is not {reference}: name another.")
+        raise ReleaseError(f"{folder} exists and is not {reference}: choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         pulled = registry.pull(reference, Path(temporary))
@@ -54,6 +53,6 @@ def _verify(pulled: Path, public_key: Path) -> None:
     except ReleaseError as unsigned:
         try:
             archive.read(pulled)
-        except ReleaseError as changed:  # it says which file
+        except ReleaseError as changed:  # names the file
             raise ReleaseError(f"{unsigned} {changed}") from changed
         raise

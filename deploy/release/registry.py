@@ -44,25 +44,25 @@ def push(archive: Path, name: str) -> str:
         )
     except (requests.RequestException, ValueError) as error:
         raise ReleaseError(f"{name} cannot be pushed: {str(error).splitlines()[0]}") from error
-    digest = pushed.headers["Docker-Content-Digest"]  # of this push, whoever else takes the tag
+    digest = pushed.headers["Docker-Content-Digest"]  # not the tag, which others may move
     return f"{container.registry}/{container.api_prefix}@{digest}"
 
 
 def pull(reference: str, folder: Path) -> Path:
     """Download an artefact by its digest into `folder`; return the archive's path.
 
-    Every part is compared with its digest.
+    Every part is checked against its digest.
 
     Raises
     ------
     ReleaseError
-        If the registry cannot be reached, has no such artefact or gives other bytes.
+        If the registry cannot be reached, lacks the artefact or returns other bytes.
     """
     registry, container = _open(reference)
     try:
         text = _manifest(registry, container)
         if _digest(text) != container.digest:
-            raise ReleaseError(f"{container.registry} gives another manifest than {reference}.")
+            raise ReleaseError(f"{container.registry} returned another manifest than {reference}.")
         layers = {layer["mediaType"]: layer for layer in json.loads(text)["layers"]}
         for kind in (_ARCHIVE, _SIGNATURE):
             _download(registry, container, layers[kind], folder)
@@ -82,11 +82,13 @@ def _download(
 ) -> None:
     title = layer["annotations"][_TITLE]
     if Path(title).name != title:
-        raise ReleaseError(f"The name {title} of a layer leads out of its folder.")
+        raise ReleaseError(f"The layer's name {title} points outside its folder.")
     path = folder / title
     registry.download_blob(container, layer["digest"], str(path))
     if _digest(path.read_bytes()) != layer["digest"]:
-        raise ReleaseError(f"{title}: {container.registry} gives other bytes than its digest says.")
+        raise ReleaseError(
+            f"{title}: what {container.registry} returned does not match the digest."
+        )
 
 
 def _open(name: str) -> tuple[oras.provider.Registry, oras.container.Container]:
@@ -94,10 +96,10 @@ def _open(name: str) -> tuple[oras.provider.Registry, oras.container.Container]:
         container = oras.container.Container(name)
     except ValueError as error:
         raise ReleaseError(f"{name} is not the name of an artefact.") from error
-    # A registry on this machine speaks HTTP.
+    # A registry on this machine uses plain HTTP.
     local = container.registry.partition(":")[0] in _LOCAL
     registry = oras.provider.Registry(hostname=container.registry, insecure=local)
-    try:  # oras itself tries for two minutes
+    try:  # oras itself would keep trying for two minutes
         requests.get(f"{registry.prefix}://{container.registry}/v2/", timeout=_SECONDS)
     except requests.RequestException as error:
         raise ReleaseError(f"The registry {container.registry} cannot be reached.") from error
@@ -106,7 +108,7 @@ def _open(name: str) -> tuple[oras.provider.Registry, oras.container.Container]:
 
 
 def _manifest(registry: oras.provider.Registry, container: oras.container.Container) -> bytes:
-    """The manifest as the registry gives it: what the digest is of."""
+    """Download the manifest's exact bytes, which the digest is computed from."""
     address = f"{registry.prefix}://{container.manifest_url()}"
     response = registry.do_request(address, headers={"Accept": _MANIFEST})
     response.raise_for_status()

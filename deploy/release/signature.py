@@ -1,4 +1,4 @@
-"""Signatures of archives, by the OpenSSF's model-signing and a key of one's own."""
+"""Sign archives and verify their signatures, with OpenSSF's model-signing and your own key."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deploy.release.archive import ReleaseError
 
 
 def path_of(archive: Path) -> Path:
-    """Where the signature of an archive lies: beside it."""
+    """Path of an archive's signature, which is next to it."""
     return archive.with_name(f"{archive.name}.sig")
 
 
 def sign(archive: Path, private_key: Path) -> Path:
-    """Sign an archive with an elliptic curve's private key (PEM); return the signature's path.
+    """Sign an archive with an elliptic curve private key (PEM); return the signature's path.
 
     Raises
     ------
@@ -32,12 +32,12 @@ def sign(archive: Path, private_key: Path) -> Path:
 
 
 def verify(archive: Path, public_key: Path) -> None:
-    """Check that the signature beside an archive is the key's, and of these bytes.
+    """Check that the signature next to an archive was made with this key and for these bytes.
 
     Raises
     ------
     ReleaseError
-        If it is not, or the key cannot be read.
+        If it was not, or the key cannot be read.
     """
     if not public_key.is_file():
         raise ReleaseError(f"There is no public key {public_key}.")
@@ -48,7 +48,7 @@ def verify(archive: Path, public_key: Path) -> None:
         raise ReleaseError(f"{public_key} is not a public key in PEM.") from error
     try:
         verifier.verify(archive, path_of(archive))
-    # Of a damaged signature the library raises whatever its parsing meets.
+    # For a damaged signature the library raises whatever its parser runs into.
     except Exception as error:
         raise ReleaseError(
             f"{archive.name} is not signed with {public_key}: {str(error).splitlines()[0]}"

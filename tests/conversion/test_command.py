@@ -338,8 +338,8 @@ def test_a_saved_model_that_does_not_say_what_it_holds(
 ) -> None:
     assert main(_arguments(tmp_path / "none", repository)) == 1
     assert capsys.readouterr().err == (
-        f"conversion: {tmp_path / 'none'} is no SavedModel that says which weights it holds: write "
-        "one with `make export`, or name its folder with --saved-model.\n"
+        f"conversion: {tmp_path / 'none'} is not a SavedModel that says which weights it holds: "
+        "write one with `make export`, or name its folder with --saved-model.\n"
     )
 
 

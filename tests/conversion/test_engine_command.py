@@ -68,7 +68,7 @@ def test_a_plan_that_ran_and_agrees_is_installed(
     assert report[3]["nuclei"] > 50
     # One repository, one release.
     assert not (folder / "model.onnx").exists()
-    assert f"Removed {folder / 'model.onnx'}, which is not of these weights." in captured.out
+    assert f"Removed {folder / 'model.onnx'}, which was made from other weights." in captured.out
 
     assert install("none") == 0
     assert capsys.readouterr().out == (
@@ -129,7 +129,7 @@ def test_a_command_that_cannot_start(
     assert main([*arguments, "--tensorrt", "no-such-docker run"]) == 1
     assert capsys.readouterr().err == (
         "conversion: Nothing was installed: `no-such-docker` cannot be started (No such file or "
-        "directory): name the command that runs conversion.tensorrt_engine with --tensorrt.\n"
+        "directory): give --tensorrt the command that runs conversion.tensorrt_engine.\n"
     )
 
 

@@ -89,7 +89,7 @@ def test_another_signature_is_refused(tmp_path: Path) -> None:
         convert(tmp_path)
 
     assert str(caught.value) == (
-        f"The SavedModel in {tmp_path} does not keep the serving contract: image should be uint8 "
+        f"The SavedModel in {tmp_path} does not follow the serving contract: image should be uint8 "
         "[N, 256, 256, 3] in the signature serving_default, and it is float32 [N, 256, 256, 3]. "
         "Export it with `make export`."
     )

@@ -145,35 +145,35 @@ def test_models_of_a_signed_release() -> None:
 
 DIGEST = "sha256:" + "0" * 64
 SOURCE = (
-    "Set one of models.release.reference, models.claim, models.oci and models.s3.uri: "
-    "whence the models come."
+    "Set exactly one of models.release.reference, models.claim, models.oci and models.s3.uri, the "
+    "source of the models."
 )
 WRONG = [
     ("models.claim=", SOURCE),
     (f"models.claim=a,models.oci=r@{DIGEST}", SOURCE),
     (
         f"models.release.reference=r/n@{DIGEST}",
-        "models.release wants its key: a config map with release.pub, who signs.",
+        "models.release needs models.release.key, a config map with the signer's release.pub.",
     ),
     (
         f"models.release.reference=r/n@{DIGEST},models.release.key=k",
-        "models.release wants networkPolicy.egress: the way to the registry and DNS is shut.",
+        "models.release needs networkPolicy.egress to the registry and DNS, which are blocked.",
     ),
     (
         "models.s3.uri=s3://a/b",
-        "models.s3.uri wants networkPolicy.egress: the way to the store and DNS is shut.",
+        "models.s3.uri needs networkPolicy.egress to the store and DNS, which are blocked.",
     ),
     (
         "models.claim=a,traces=http://c:4318",
-        "traces wants networkPolicy.egress: the way to the collector and DNS is shut.",
+        "traces needs networkPolicy.egress to the collector and DNS, which are blocked.",
     ),
     (
         "models.claim=a,keda.enabled=true,replicas=0",
-        "keda.enabled wants replicas of at least 1: without a pod nothing is measured.",
+        "keda.enabled needs replicas of at least 1: without a pod nothing is measured.",
     ),
     (
         "models.claim=a,keda.enabled=true,replicas=9",
-        "keda.maxReplicas is less than replicas, the fewest that KEDA keeps.",
+        "keda.maxReplicas must not be less than replicas, the minimum that KEDA keeps.",
     ),
     (
         "models.oci=registry/models:1",

@@ -250,7 +250,7 @@ def infer(gateway: Gateway, images: np.ndarray, **options: object) -> object:
 def test_33_patches_are_too_large(gateway: Gateway) -> None:
     assert refusal(lambda: infer(gateway, np.zeros((33, 256, 256, 3), np.uint8))) == (
         "RESOURCE_EXHAUSTED",
-        "a request may have 6400000 bytes, which 32 patches are",
+        "a request may have at most 6400000 bytes, enough for 32 patches",
     )
 
 
@@ -260,7 +260,7 @@ def test_a_compressed_request(gateway: Gateway, algorithm: str) -> None:
     blank = np.zeros((1, 256, 256, 3), np.uint8)
     assert refusal(lambda: infer(gateway, blank, compression_algorithm=algorithm)) == (
         "UNIMPLEMENTED",
-        "the gateway takes no compressed requests",
+        "the gateway does not accept compressed requests",
     )
 
 

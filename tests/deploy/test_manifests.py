@@ -118,12 +118,6 @@ def test_chart_probes_the_health() -> None:
     assert "livenessProbe" not in DEPLOYMENT
 
 
-def test_chart_has_the_rules() -> None:
-    """Copies, as helm packages no file from outside."""
-    for name in ("rules.yml", "alerts.yml"):
-        assert (CHART / "files" / name).read_text() == (MONITORING / name).read_text()
-
-
 def described(schema: dict, value: object, path: str = "") -> Iterator[str]:
     """Dotted names of the values that a schema describes, and the same section has."""
     if "properties" not in schema:

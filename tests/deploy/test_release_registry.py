@@ -97,7 +97,7 @@ def test_a_second_fetch_has_nothing_to_do(pushed, keys, tmp_path):
 def test_a_folder_with_something_else_is_left_alone(pushed, keys, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     assert _refused("fetch", pushed, "--to", tmp_path, "--key", keys / "release.pub") == (
-        f"release: {tmp_path} is there already and is not {pushed}: name another."
+        f"release: {tmp_path} exists and is not {pushed}: choose another folder."
     )
     assert (tmp_path / "note.txt").read_text() == "mine"
 
@@ -105,7 +105,7 @@ def test_a_folder_with_something_else_is_left_alone(pushed, keys, tmp_path):
 def test_a_tag_is_refused(registry, keys, tmp_path):
     name = f"{registry.address}/nuclei/tsfd:1"
     said = _refused("fetch", name, "--to", tmp_path / "out", "--key", keys / "release.pub")
-    assert said.startswith(f"release: {name} can come to mean another release: ")
+    assert said.startswith(f"release: {name} may point to another release one day: ")
 
 
 def test_another_key_is_refused(pushed, keys, made, tmp_path):
@@ -131,7 +131,7 @@ def test_bytes_changed_in_the_registry_are_refused(registry, keys, made, tmp_pat
     finally:
         blob.write_bytes(whole)
     assert said == (
-        f"release: {made.name}: {registry.address} gives other bytes than its digest says."
+        f"release: {made.name}: what {registry.address} returned does not match the digest."
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +158,7 @@ def test_a_file_changed_under_an_old_signature_is_refused_by_its_name(
     reference = _did("push", forged, f"{registry.address}/nuclei/forged:1")
     said = _refused("fetch", reference, "--to", tmp_path / "out", "--key", keys / "release.pub")
     assert said.startswith(f"release: {made.name} is not signed with {keys / 'release.pub'}: ")
-    assert said.endswith(f" {made.name}: {name} is not what the manifest says.")
+    assert said.endswith(f" {made.name}: {name} does not match the manifest.")
     assert not (tmp_path / "out").exists()
 
 

@@ -39,10 +39,10 @@ def test_every_step_passes_on_a_processor(repository: Path, tmp_path: Path) -> N
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["failed"] is None
     assert [*found["steps"]] == [
-        "find or build the engine, and prove it",
+        "find or build the engine, and check it",
         "start the server",
         "time the batches",
-        "keep up the load",
+        "sustain the load",
     ]
     assert (found["engine"]["source"], found["engine"]["parity"]["failures"]) == ("built", [])
     assert found["engine"]["log"][0].startswith("engine: this host has OpenVINO ")

@@ -15,9 +15,10 @@ from tritonclient.grpc import model_config_pb2
 
 from conversion import model_io
 from conversion.configuration import configurations
-from conversion.release import Network, Precision, make_release, to_json
+from conversion.release import Precision, make_release, to_json
 from serving.environment import ROOT
 from serving.server import ModelLoadError, TritonServer
+from training.exported import Exported
 from training.target import CLASSES, PANNUKE
 from tsfd_client import Client
 from tsfd_client.contract import MAX_BATCH, TILE, TISSUES
@@ -29,7 +30,7 @@ CONFIGS = {
     "nuclei_postprocess": REPOSITORY / "nuclei_postprocess/config.pbtxt",
     "nuclei_segmentation": REPOSITORY / "nuclei_segmentation/config.pbtxt",
 }
-NETWORK = Network("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
+NETWORK = Exported("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
 RELEASE = make_release(NETWORK, Precision(), REPOSITORY)
 WRITTEN = configurations(REPOSITORY, RELEASE)
 """What a conversion makes of the templates."""

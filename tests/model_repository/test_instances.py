@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probabilities import PARAMETERS, SCENES, column, disc, probabilities, renumbered, scene
+from probabilities import (
+    PARAMETERS,
+    SCENES,
+    column,
+    disc,
+    probabilities,
+    renumbered,
+    scene,
+    touching,
+)
 
 from metrics.panoptic_quality import panoptic_quality
 from samples.synthetic import generate
@@ -117,11 +126,7 @@ def test_perfect_probabilities_of_real_nuclei_return_them(name: str) -> None:
 
 
 def test_touching_nuclei_are_split_along_their_boundary() -> None:
-    truth = np.zeros((64, 64), np.int32)
-    disc(truth, 32, 20, 12, 1)
-    disc(truth, 32, 44, 12, 2)
-    truth[:, :32][truth[:, :32] == 2] = 1
-    assert ((truth[:, 31] == 1) & (truth[:, 32] == 2)).any()
+    truth = touching()
     result = extract(*probabilities(truth, np.array([1, 5])))
     assert len(result.nuclei) == 2
     assert panoptic_quality(truth, result.instance_map).sq > 0.99

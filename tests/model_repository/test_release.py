@@ -13,10 +13,10 @@ import tritonclient.grpc as triton
 from inference import ENSEMBLE, infer
 from releases import change
 
-from conversion.release import Network, Precision, make_release
+from conversion.release import Precision, make_release
 from serving.environment import ROOT
 from serving.server import ModelLoadError, TritonServer
-from training.exported import file_sha256
+from training.exported import Exported, file_sha256
 from training.model import weights
 from training.target import PANNUKE
 
@@ -73,7 +73,9 @@ def test_the_page_knows_the_scores_of_the_shipped_weights(preset: str) -> None:
 
 
 def test_the_name_changes_with_all_that_decides_an_answer() -> None:
-    network = Network("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
+    network = Exported(
+        "lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict()
+    )
     others = [
         replace(network, weights_sha256="2" * 64),
         replace(network, source_sha256="2" * 64),

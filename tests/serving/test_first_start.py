@@ -244,7 +244,7 @@ def test_a_plan_that_fails_where_it_was_built_is_not_kept(small: Path, engines: 
     command = (sys.executable, str(FAULTY), "--fault", "wrong")
 
     with pytest.raises(
-        ConversionError, match="The plan that was built here must not serve: class_probs differs by"
+        ConversionError, match="The plan built here cannot be served: class_probs differs by"
     ):
         ensure_engine.find(small, engines, command)
 
@@ -309,8 +309,8 @@ def test_a_cache_without_room_is_one_line(small: Path, tmp_path: Path) -> None:
 
     assert result.returncode == 1
     assert result.stderr.splitlines()[2:] == [
-        f"ensure_engine: The cache of engines {volume} has 4 MB left, and building one takes 32: "
-        "give it more room, or remove engines of former releases."
+        f"ensure_engine: The cache of engines {volume} has 4 MB left, but building an engine "
+        "takes 32 MB: give it more space, or remove engines of former releases."
     ]
 
 
@@ -460,7 +460,7 @@ def test_a_plan_that_answers_wrongly_is_never_served(complete: Path, engines: Pa
 
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1].startswith(
-        "There is no engine to serve: The plan that was built here must not serve: class_probs "
+        "There is no engine to serve: The plan built here cannot be served: class_probs "
     )
     assert kept(engines) == []
 

@@ -120,7 +120,7 @@ def test_the_command_shows_and_writes(
 
     assert calibrate.main([*command, "--write"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"Folded it into {file}: tune the thresholds now."
+        f"Folded the calibration into {file}: tune the thresholds now."
     )
     assert file.read_bytes() != before
 

@@ -179,7 +179,7 @@ def test_a_run_is_not_overwritten(
     assert main(_arguments(pannuke, recipe, run)) == 1
 
     assert capsys.readouterr().err == (
-        f"train: {run} holds a run already: go on with it by --resume, or name another --out.\n"
+        f"train: {run} already holds a run: resume it with --resume, or choose another --out.\n"
     )
 
 
@@ -191,9 +191,9 @@ def test_the_end_may_change_and_nothing_else(
     other.write_text(tiny.RECIPE.replace("learning_rate = 1e-2", "learning_rate = 2e-2"))
     assert main(_arguments(pannuke, other, copy, "--resume")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"train: {copy}/checkpoint.npz is of another run: recipe learning_rate was 0.01 and is "
-        "0.02. Go on as it was begun, or name another --out and begin from its weights by "
-        f"--start {copy}/weights.npz."
+        f"train: {copy}/checkpoint.npz belongs to another run: recipe learning_rate was 0.01 "
+        "and is 0.02. Restore the former settings, or choose another --out and begin with its "
+        f"weights: --start {copy}/weights.npz."
     )
 
     data = "--train-folds", "2", "--resume"
@@ -214,7 +214,7 @@ def test_the_images_of_a_manifest_are_part_of_the_run(
     np.save(types, np.load(types)[[1, 0, 2]])
 
     assert main(_arguments(changed, recipe, copy, "--resume")) == 1
-    assert "is of another run: data pannuke was" in capsys.readouterr().err
+    assert "belongs to another run: data pannuke was" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_written_every_ten_minutes(
@@ -254,7 +254,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
 
     assert capsys.readouterr().err.splitlines()[-1] == (
         "train: The loss is nan by step 3; nothing was saved yet. Lower the recipe's "
-        "learning_rate and begin a new run, from the last weights by --start."
+        "learning_rate and begin a new run; --start makes it begin with saved weights."
     )
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
 
@@ -310,7 +310,7 @@ def test_a_damaged_checkpoint_is_named(
 
     assert main(_arguments(pannuke, recipe, copy, "--resume")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"train: {state} is not a checkpoint, or damaged: delete it and start the run again."
+        f"train: {state} is not a checkpoint, or is damaged: delete it and start the run again."
     )
 
 

@@ -1,11 +1,11 @@
-"""What a data set holds: images with their nuclei, known before a pixel is read.
+"""Data sets of annotated images, described before any pixel is read.
 
     data = read_manifest(folder, "train") + PanNukeFold(fold)
     data.entries[0].tissue    # at once
     data[0].image             # read now
 
-A `Dataset` is a sequence of `Annotated` images over a list of `Entry`: where an image comes from,
-how large it is and how to load it. Splits and sampling look at the entries alone.
+A `Dataset` is a sequence of `Annotated` images backed by `Entry` objects, which say where an image
+comes from, how large it is and how to load it. Splitting and sampling look at the entries only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from training.target import CLASSES, PANNUKE
 
 MPP = PANNUKE.mpp
-"""Scale that images are brought to, micrometres per pixel."""
+"""Scale to which images are resampled, micrometres per pixel."""
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {
@@ -59,14 +59,14 @@ class Annotated:
     name
         File name of the image relative to the folder of the data, or ``"fold1/123"``.
     guessed
-        bool [n + 1], whether borders with touching nuclei were put there by a watershed and not
-        by the annotators, by instance id.
+        bool [n + 1] by instance id, whether the nucleus was separated from touching ones by a
+        watershed and not by the annotators.
     channels
         PanNuke only: uint16 [H, W, 5], the instance map of each class on its own, in which nuclei
         of different classes may overlap; ids 1..n per channel.
     ignore
-        bool [H, W], pixels of which nobody says what they are: they neither train nor count in
-        scores. None if there are none.
+        bool [H, W], pixels that nobody annotated: they count neither in training nor in scores.
+        None if there are none.
     """
 
     image: np.ndarray
@@ -90,11 +90,11 @@ class Entry:
     shape
         Height and width in pixels, at 0.25 mpp.
     load
-        Reads the image.
+        Function that reads the image.
     checksum
-        Of image and labels, where both were read already.
+        Of image and labels, if both have been read.
     classes
-        Classes of nuclei that can be of one class only, where labels were read already.
+        Classes of the nuclei with a single allowed class, if the labels have been read.
     mpp
         Of the scan, micrometres per pixel.
     """
@@ -111,7 +111,7 @@ class Entry:
 
 
 def fingerprints(data: Dataset) -> dict[str, str]:
-    """By set, how many images it has and a hash of what they are: another one is other data."""
+    """Number of images and a hash of the entries of each set, to recognise changed data."""
     seen: dict[str, Any] = {}
     count: Counter[str] = Counter()
     for entry in data.entries:
@@ -144,7 +144,7 @@ class Dataset(Sequence[Annotated]):
 
 
 def id_problem(ids: np.ndarray) -> str | None:
-    """What keeps an array of numbers from being instance ids, as the end of a sentence."""
+    """Why an array of numbers cannot be instance ids, as the end of a sentence, or None."""
     fractional = (ids != np.floor(ids)) | np.isinf(ids)
     for wrong, what in ((fractional, "fractional"), (ids < 0, "negative")):
         if wrong.any():

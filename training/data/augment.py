@@ -1,13 +1,12 @@
-"""Random patches out of annotated images, by one of two augmentations.
+"""Random patches of annotated images, by one of two augmentations.
 
-Each gives the patch's image uint8 [256, 256, 3], its instances uint16 [256, 256] and, bool
-[256, 256], the pixels to leave out.
+Each returns the patch's image, uint8 [256, 256, 3], its instances, uint16 [256, 256], and the
+pixels to leave out, bool [256, 256].
 
-``strong`` turns by any angle, mirrors, scales and varies stains, focus, noise and the resolution of
-the scan, so that a set scanned at 20x is not known by its blur; now and then it
-gives a patch of bare glass, which annotated images hardly have and slides are full of. ``paper`` is
-that of TSFD-Net (Ilyas et al. 2022): two of mirroring, scaling, shifting, turning, shearing and
-cropping.
+``strong`` rotates by any angle, mirrors, scales and varies stains, focus, noise and the resolution
+of the scan, so that a set scanned at 20x cannot be recognised by its blur. A few patches are bare
+glass, which is rare in annotated images and common in slides. ``paper`` is that of TSFD-Net (Ilyas
+et al. 2022): two of mirroring, scaling, shifting, rotating, shearing and cropping.
 """
 
 from __future__ import annotations
@@ -64,11 +63,11 @@ def paper(source: Annotated, rng: np.random.Generator) -> Patch:
 
 
 AUGMENTATIONS = {"strong": strong, "paper": paper}
-"""Augmentations by the name a recipe gives."""
+"""Augmentations by the recipe's name for them."""
 
 
 def _cut(source: Annotated, turn: np.ndarray, centre: np.ndarray) -> Patch:
-    """Patch around `centre` (x, y), of which `turn` [2, 2] leads to the image's pixels."""
+    """Cut the patch around `centre` (x, y); `turn` [2, 2] maps patch to image coordinates."""
     matrix = np.column_stack([turn, centre - turn @ np.full(2, TILE / 2)])
 
     def warp(pixels: np.ndarray, interpolation: int) -> np.ndarray:
@@ -88,14 +87,14 @@ def _cut(source: Annotated, turn: np.ndarray, centre: np.ndarray) -> Patch:
 
 
 def _centre(source: Annotated, rng: np.random.Generator) -> np.ndarray:
-    """A random place (x, y), away from the borders where the image is large enough."""
+    """A random centre (x, y), away from the borders if the image is large enough."""
     size = np.array(source.instances.shape[::-1])
     margin = np.minimum(size / 2, 0.4 * TILE)
     return rng.uniform(margin, size - margin)
 
 
 def _scanned_coarsely(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The patch as a scan at 0.3 to 0.625 µm per pixel would show it."""
+    """Blur the patch to the resolution of a scan at 0.3 to 0.625 µm per pixel."""
     side = round(TILE / rng.uniform(1.2, 2.5))
     coarse = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(coarse, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
@@ -104,7 +103,7 @@ def _scanned_coarsely(image: np.ndarray, rng: np.random.Generator) -> np.ndarray
 def _vary_stains(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Vary stain strength and hue (in optical density), brightness, focus and noise."""
     table = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1) / 255)
-    # Stains in rows: mixing with a perturbed basis changes both strength and hue.
+    # One stain per row: mixing with a perturbed basis changes both strength and hue.
     basis = np.linalg.inv(STAIN_FROM_OD)
     strength = np.diag(rng.uniform(0.7, 1.35, 3))
     tint = rng.normal(0, 0.06, (3, 3))
@@ -119,11 +118,11 @@ def _vary_stains(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _glass(rng: np.random.Generator) -> np.ndarray:
-    """A patch without tissue: a light colour, faint clouds, and what a camera and JPEG add.
+    """A patch without tissue: a light colour, faint clouds, camera noise and JPEG artefacts.
 
-    Stretched to its extremes, as the network does with every patch, such noise looks like tissue.
+    The network stretches every patch to its own range, which makes such noise look like tissue.
     """
-    side = TILE // rng.choice((1, 2))  # a scan at half the scale is enlarged with its blocks
+    side = TILE // rng.choice((1, 2))  # enlarging a scan at half the scale enlarges its JPEG blocks
     clouds = rng.normal(0, rng.uniform(0, 2), (4, 4, 3)).astype(np.float32)
     pixels = cv2.resize(clouds, (side, side), interpolation=cv2.INTER_CUBIC)
     pixels += rng.uniform(215, 253) + rng.normal(0, 3, 3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Annotated images -> augmented batches."""
+"""Augmented batches of annotated images."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _AHEAD = 8  # batches prepared while the network learns from one
 
 
 def boundaries(instances: np.ndarray, guessed: np.ndarray | None = None) -> np.ndarray:
-    """Outlines the boundary head learns.
+    """The outlines that the boundary head learns.
 
-    Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``,
-    connectivity 1, "thick"); an instance that the patch cuts is closed by a frame of 2 pixels.
+    Pixels on either side of an instance's edge (scikit-image's ``find_boundaries``, connectivity 1,
+    "thick"). Instances cut off by the patch are closed by a frame of 2 pixels.
 
     Parameters
     ----------
     instances
         uint16 [H, W].
     guessed
-        bool by instance id: nuclei whose borders with each other are no annotator's.
+        bool by instance id: nuclei whose borders with each other were not drawn by an annotator.
 
     Returns
     -------
     uint8 [H, W]
-        0, 1 on an outline, 2 where the outline parts two nuclei at most 2 pixels away and is no
-        guess.
+        1 on an outline, 2 where it separates two nuclei at most 2 pixels away and is not guessed,
+        else 0.
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     outlines = cv2.dilate(instances, cross) != cv2.erode(instances, cross)
@@ -56,10 +56,10 @@ def boundaries(instances: np.ndarray, guessed: np.ndarray | None = None) -> np.n
 
 
 def class_weights(data: Dataset) -> np.ndarray:
-    """How many times as often as an ordinary image each should be drawn, by the rarest class in it.
+    """How often to draw each image relative to an ordinary one, by the rarest class in it.
 
-    Repeat factor sampling (Gupta et al. 2019, LVIS): the square root of how many more images hold
-    the most widespread class than hold this one. Only nuclei whose class is known count.
+    Repeat factor sampling (Gupta et al. 2019, LVIS): the square root of the number of images with
+    the most widespread class over the number with this one. Only nuclei of known class count.
 
     Returns
     -------
@@ -77,10 +77,10 @@ def class_weights(data: Dataset) -> np.ndarray:
 
 
 def area_weights(data: Dataset) -> np.ndarray:
-    """How often to draw each image: by its area, so that small images do not drown large ones.
+    """How often to draw each image, by its area, so that small images do not crowd out large ones.
 
-    Of a set the square root counts: a large set is drawn more often than a small one, but does not
-    drown it either. Areas are pixels as scanned: what was enlarged shows no more for it.
+    A set as a whole is drawn in proportion to the square root of its area, so that large sets do
+    not crowd out small ones either. Areas are in pixels as scanned: enlarging adds no content.
 
     Returns
     -------
@@ -94,9 +94,9 @@ def area_weights(data: Dataset) -> np.ndarray:
 
 
 class Batches(keras.utils.PyDataset):
-    """Endless random augmented patches.
+    """Endless batches of random augmented patches.
 
-    A batch is ``image`` uint8 [N, 256, 256, 3] and targets by output of the network:
+    A batch is ``image`` uint8 [N, 256, 256, 3] and the targets by output of the network:
     ``class_logits`` uint8 [N, 256, 256, 1] (allowed sets; `ANYTHING` at pixels to leave out),
     ``boundary_logits`` uint8 [N, 256, 256, 1] (`boundaries`; `NO_BOUNDARY` at these pixels),
     ``tissue_logits`` float32 [N, 19] (all zero where unknown).
@@ -106,7 +106,7 @@ class Batches(keras.utils.PyDataset):
     data
         Images to cut patches from, of one data set or of several.
     batch_size, steps, seed
-        A batch depends on the seed, the epoch and its place among the epoch's `steps` alone.
+        A batch depends only on the seed, the epoch and its position among the epoch's `steps`.
     augmentation
         Name in `AUGMENTATIONS`.
     balance_classes
@@ -119,7 +119,7 @@ class Batches(keras.utils.PyDataset):
     epoch
         Epoch whose batches these are.
     skipped
-        How many of them are left out, for an epoch that was begun before.
+        How many batches to skip, in an epoch that is resumed.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Batches(keras.utils.PyDataset):
         self._cut = AUGMENTATIONS[augmentation]
         self.epoch = 0
         self.skipped = 0
-        # Not Keras' workers: what these prepared for one iteration may turn up in the next.
+        # Not Keras' workers: batches they prepared for one iteration may turn up in the next.
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="batches")
         self._ahead: dict[int, Future] = {}
         weight = area_weights(data)
@@ -159,7 +159,7 @@ class Batches(keras.utils.PyDataset):
         return self._ahead[step].result()
 
     def batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The batch of a step, counted from the first epoch on."""
+        """The batch of a step, where steps count from the start of the first epoch."""
         rng = np.random.default_rng((self._seed, *divmod(step, self.steps)))
         chosen = rng.choice(len(self._data), self._batch_size, p=self._probability)
         image = np.empty((self._batch_size, TILE, TILE, 3), np.uint8)

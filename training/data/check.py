@@ -1,4 +1,4 @@
-"""What data holds, and everything that is broken in it.
+"""Count what a data set holds and find everything that is broken in it.
 
 tallies, problems = check_manifest(folder)    # or check_pannuke
 """
@@ -36,7 +36,7 @@ class Tally:
     tissues, scales
         Number of images by tissue and by micrometres per pixel.
     left_out
-        Number of images of which some pixels are left out, by why.
+        Number of images with pixels that are left out, by reason.
     """
 
     images: Counter[str] = field(default_factory=Counter)
@@ -64,14 +64,14 @@ class Twins:
         self._names: dict[bytes, str] = {}
 
     def problem(self, image: np.ndarray, name: str) -> Iterator[str]:
-        """A sentence if these pixels have been seen under another name."""
+        """Yield a sentence if these pixels have been seen under another name."""
         digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
         if self._names.setdefault(digest, name) != name:
             yield f"{name} has the same pixels as {self._names[digest]}."
 
 
 def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
-    """Read everything a manifest lists; tallies by split, and the problems."""
+    """Read everything that a manifest lists; return tallies by split, and the problems."""
     try:
         entries = read_entries(folder)
     except DataError as error:
@@ -93,7 +93,7 @@ def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
 
 
 def check_pannuke(folder: Path) -> tuple[dict[str, Tally], list[str]]:
-    """Read every patch of PanNuke's folds; tallies by fold, and the problems."""
+    """Read every patch of PanNuke's folds; return tallies by fold, and the problems."""
     try:
         folders = find_folds(folder)
     except DataError as error:

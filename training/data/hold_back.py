@@ -1,10 +1,10 @@
-"""Which images of a data set train, which choose settings, and which report.
+"""Divide a data set into images for training, for choosing settings and for reporting.
 
 split = hold_back(read_manifest(folder, "train"))
 split.training, split.choosing, split.reporting
 
-Groups of the sets named in ``split.toml`` are split as it says, other sets by a rule. PanNuke as
-released is split by its folds instead (`training.train`, `training.protocol`).
+``split.toml`` lists the groups held back from the sets it names; all other sets follow a rule.
+PanNuke as released is split by its folds instead (`training.train`, `training.protocol`).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from training.target import CLASSES
 LIST = Path(__file__).with_name("split.toml")
 
 _HELD_SHARE = 1 / 8
-_HOLDERS = 3  # groups with a class, of which one can be spared
-_STRETCH = 200  # images in which one stretch is held back, where slides are not known
+_HOLDERS = 3  # a class in this many groups can spare one of them
+_STRETCH = 200  # one stretch is held back in this many images, if slides are unknown
 _REPORTING, _CHOOSING, _GAP = 25, 18, 4  # images of a stretch
 
 
 @dataclass(frozen=True)
 class Split:
-    """Data to learn from, and what is held back of it.
+    """Training data, and the images held back from it.
 
     Attributes
     ----------
     training
-        To learn from.
+        Images to learn from.
     choosing
-        To choose a recipe and thresholds by.
+        Images for choosing a recipe and thresholds.
     reporting
-        To score what was chosen.
+        Images for scoring the result.
     """
 
     training: Dataset
@@ -46,20 +46,20 @@ class Split:
 
     @property
     def held_back(self) -> Dataset:
-        """All that is held back."""
+        """The images for choosing and those for reporting."""
         return self.choosing + self.reporting
 
 
 def hold_back(data: Dataset) -> Split:
-    """Split into images to train on, to choose settings by and to report.
+    """Divide a data set into images for training, for choosing settings and for reporting.
 
-    Of a set that ``split.toml`` names, what it lists is held back. Of every other set an eighth of
-    the groups (rounded down) is held back, by turns to report and to choose, and one more to report
-    for each class that none of them holds though three groups of the set do. Which ones depends on
-    their names: the same data always splits in the same way.
-    A large set in which every image is a group of its own does not tell its slides, and images
-    that follow each other may be of one: there stretches of the list are held back, and images on
-    either side of a stretch belong to no part.
+    The groups that ``split.toml`` lists are held back. From every set it does not name, an eighth
+    of the groups (rounded down) is held back, alternately for reporting and choosing, and one more
+    for reporting for each class that occurs in at least three groups but in none of those held
+    back. The choice depends on the groups' names only: the same data is always divided in the same
+    way. In a large set in which every image is its own group the slides are unknown, and
+    neighbouring images may share one. Stretches of the list are held back from such a set, and the
+    images on either side of a stretch are not used.
     """
     sets: dict[str, list[Entry]] = {}
     for entry in data.entries:
@@ -75,7 +75,7 @@ def hold_back(data: Dataset) -> Split:
 
 @cache
 def _listed() -> dict[str, dict[str, str]]:
-    """By set, part of the groups that are held back; no part for those set aside."""
+    """By set, the part that each held-back group belongs to; empty for groups set aside."""
     names = {"choosing": "choosing", "reporting": "reporting", "aside": ""}
     return {
         source: {group: names[part] for part, groups in held.items() for group in groups}
@@ -93,7 +93,7 @@ def _by_rule(entries: list[Entry]) -> dict[str, str]:
 
 
 def _by_name(classes: dict[str, frozenset[int]]) -> dict[str, str]:
-    """Part of the groups that are held back, by the classes of each group."""
+    """The part that each held-back group belongs to, given the classes in each group."""
     shuffled = sorted(classes, key=lambda name: zlib.crc32(name.encode()))
     held = shuffled[: int(len(shuffled) * _HELD_SHARE)]
     parts = {group: ("reporting", "choosing")[n % 2] for n, group in enumerate(held)}

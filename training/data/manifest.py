@@ -5,8 +5,8 @@ the manifest), ``set``, ``split``, ``tissue`` (one of `TISSUES`, or null), ``gro
 slide) and ``mpp``. A masks file is an npz with ``instances`` [H, W] (0 is background, ids 1..n)
 and ``label`` [n], the name of each instance's label: one of `ALLOWED`. It may hold ``split`` bool
 [n], true where the border with a touching nucleus is a guess, and ``ignore`` bool [H, W], true at
-pixels to leave out. ``partial``, true or false, may say of an image that some of its nuclei are not
-marked: all but the marked nuclei and a ring around each is left out then.
+pixels to leave out. An optional ``partial: true`` says that some nuclei of an image are not marked:
+then only the marked nuclei and a ring around each are used.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MANIFEST = "manifest.json"
 _TEXT_KEYS = ("image", "masks", "set", "split", "group")
 _KEYS = (*_TEXT_KEYS, "tissue", "mpp")
 _MOST_INSTANCES = 65534  # one value of uint16 stays free, for `batches.boundaries`
-# Pixels around a marked nucleus that are known to be none of its own, where others are not marked.
-# Without them nothing would teach where a nucleus ends. Outlines reach one pixel out; farther out
-# may lie a neighbour that nobody marked.
+# Width of the ring around a marked nucleus that counts as known background in a partial image.
+# Without it nothing would teach where a nucleus ends. Outlines extend one pixel outside; farther
+# away there may be a neighbour that nobody marked.
 _RING = 2
 
 
@@ -44,7 +44,7 @@ def read_manifest(folder: Path, split: str) -> Dataset:
     Raises
     ------
     DataError
-        If the manifest or a file of the split is broken, with the first of its problems;
+        If the manifest or a file of the split is broken; the message names the first problem, and
         ``python -m training.check`` names them all.
     """
     entries = read_entries(folder)
@@ -89,12 +89,12 @@ def _checksum(annotated: Annotated) -> int:
 
 
 def read_entries(folder: Path) -> list:
-    """What the manifest lists, as it is written there.
+    """Read the entries of the manifest without checking them.
 
     Raises
     ------
     DataError
-        If there is no manifest, or it is no list.
+        If there is no manifest, or it is not a list.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -151,14 +151,14 @@ def entry_problems(entry: object) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Examined:
-    """An entry's files as read.
+    """The files of an entry, read and checked.
 
     Attributes
     ----------
     problems
         What is wrong with the files, one sentence each.
     annotated
-        The image, if nothing is.
+        The image, if nothing is wrong.
     labels
         Label of each instance, as written in the masks file.
     ignored
@@ -172,7 +172,7 @@ class Examined:
 
 
 def examine(folder: Path, entry: dict) -> Examined:
-    """Read the image and the masks of a sound entry, and say what is wrong with them."""
+    """Read and check the image and the masks of a valid entry."""
     problems = []
     image, masks = folder / entry["image"], folder / entry["masks"]
     bgr = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
@@ -200,7 +200,7 @@ def examine(folder: Path, entry: dict) -> Examined:
 
 @dataclass(frozen=True)
 class _Masks:
-    """A masks file as written; without ``ignore`` in it, `ignore` is None."""
+    """The arrays of a masks file; `ignore` is None if the file has none."""
 
     instances: np.ndarray
     labels: np.ndarray
@@ -266,7 +266,7 @@ def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
         ignore = unmarked if ignore is None else ignore | unmarked
     sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in masks.labels.tolist()]
     return Annotated(
-        # As the client does before it sends an image: the network learns what it will be asked.
+        # Resampled as by the client, so that training and serving see the same pixels.
         image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], MPP),
         instances=instances,
         allowed=np.array(sets, np.uint8),
@@ -280,10 +280,10 @@ def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
 
 
 def _nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
-    """At each pixel of the grid, the pixel of the source that its centre lies in.
+    """Resample to the grid, taking the source pixel that contains each pixel's centre.
 
-    Not `cv2.resize`: its scale is that of the rounded sizes, and its INTER_NEAREST takes corners
-    for centres.
+    `cv2.resize` would derive the scale from rounded sizes, and its INTER_NEAREST takes corners for
+    centres.
     """
     if grid.step == 1:
         return pixels
@@ -295,7 +295,7 @@ def _nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _far_from(instances: np.ndarray) -> np.ndarray:
-    """Pixels that are neither of a nucleus nor of the ring around one."""
+    """Pixels that belong neither to a nucleus nor to the ring around one."""
     size = 2 * _RING + 1
     ring = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     return cv2.dilate((instances > 0).astype(np.uint8), ring) == 0

@@ -1,4 +1,4 @@
-"""PanNuke as its authors release it (Gamper et al. 2020), read without loading it whole.
+"""PanNuke as released by its authors (Gamper et al. 2020), memory-mapped.
 
     folds = find_folds(Path("PanNuke"))    {1: .../Fold 1, 2: .../Fold 2, 3: .../Fold 3}
     fold = PanNukeFold(folds[1])
@@ -36,9 +36,9 @@ _ARRAYS = (("images", "images.npy"), ("images", "types.npy"), ("masks", "masks.n
 
 
 def find_folds(folder: Path) -> dict[int, Path]:
-    """Folders of PanNuke's folds by number, wherever they lie in `folder` (or `folder` itself).
+    """Find the folders of PanNuke's folds in `folder`, at any depth; returns them by number.
 
-    A fold is what holds ``images`` and ``masks``; its number stands in its name or in theirs.
+    A fold is a folder with ``images`` and ``masks``; its number is in its name or in theirs.
 
     Raises
     ------
@@ -69,15 +69,15 @@ def _number(fold: Path) -> int | None:
 
 
 class PanNukeFold(Dataset):
-    """One fold, its arrays mapped into memory; a patch is decoded when it is asked for.
+    """One fold; its arrays are memory-mapped, and a patch is decoded when it is asked for.
 
-    PanNuke does not say which patches come from the same patient: each is a group of its own, and
+    PanNuke does not say which patches come from the same patient, so each patch is its own group;
     only the authors' folds keep patients apart.
 
     Parameters
     ----------
     folder
-        What holds ``images`` and ``masks``, such as ``Fold 1``; see `find_folds`.
+        Folder with ``images`` and ``masks``, such as ``Fold 1``; see `find_folds`.
 
     Attributes
     ----------
@@ -87,8 +87,8 @@ class PanNukeFold(Dataset):
     Raises
     ------
     DataError
-        If an array is missing or of another shape or type, or a tissue is not known; and from
-        ``fold[index]`` if that patch holds values that are no image or no instance ids.
+        If an array is missing or has a wrong shape or type, or a tissue is unknown; and from
+        ``fold[index]`` if that patch's values are not an image or not instance ids.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -112,9 +112,9 @@ class PanNukeFold(Dataset):
     def problems(self, index: int) -> Iterator[str]:
         """What is wrong with a patch, one sentence each.
 
-        Besides what keeps it from being read, this names ids that stand in two class channels and
-        a background channel that contradicts the nuclei: neither is used, but both say that the
-        file is not what it should be.
+        Besides what makes it unreadable, this names ids that occur in two class channels and a
+        background channel that contradicts the nuclei. Neither is used, but both are signs of a
+        damaged file.
         """
         unreadable = list(self._unreadable(index))
         yield from unreadable
@@ -125,7 +125,7 @@ class PanNukeFold(Dataset):
     def _unreadable(self, index: int) -> Iterator[str]:
         image = self.images[index]
         low, high = image.min(), image.max()
-        # An image scaled to 0..1 would be read as black.
+        # Rules out images scaled to 0..1, which would be read as black.
         if not (low >= 0 and 1 < high <= 255):
             yield (
                 f"{self.images.filename}, patch {index}: the values reach from {low:g} to "
@@ -158,7 +158,7 @@ class PanNukeFold(Dataset):
 
 
 def fold_problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a fold's arrays, one sentence each, without looking at the pixels."""
+    """What is wrong with a fold's arrays, one sentence each, without reading the pixels."""
     if _number(folder) is None:
         yield f"{folder} is not a fold of PanNuke: its name must be Fold 1, Fold 2 or Fold 3."
         return
@@ -236,7 +236,7 @@ def _doubts(masks: np.ndarray) -> Iterator[str]:
 
 
 def _contiguous(ids: np.ndarray) -> np.ndarray:
-    """The same instances numbered 1..n in the order of their ids, uint16."""
+    """Renumber instances 1..n in the order of their ids; uint16."""
     inside = ids > 0
     numbered = np.zeros(ids.shape, np.uint16)
     numbered[inside] = np.unique(ids[inside], return_inverse=True)[1] + 1
@@ -244,7 +244,7 @@ def _contiguous(ids: np.ndarray) -> np.ndarray:
 
 
 def _unite(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One instance map, a later class over an earlier one as PanNuke's authors do.
+    """Unite the channels into one instance map; later classes cover earlier ones, as in PanNuke.
 
     Returns
     -------

@@ -1,12 +1,13 @@
 """How well nuclei are found.
 
-in_process, served, sources    what segments the images: a weights file, or a server
-methods, reference             from probabilities to nuclei, as served and as in the paper
-segment_and_score              every image of a data set through it
-image_scores                   one image's scores, of which these are by centroids and classes (by
-                               outlines: `metrics`)
-  detection, confusion, class_groups, calibration
-  trusted                                          what of them counts where not all is known
-scores                         a data set's scores with their intervals
-tables, published, files, report                   what is shown and written
+in_process, served, sources    segment images by a weights file, or by a server
+methods, reference             find nuclei in probabilities, as served or as in the paper
+segment_and_score              segment and score every image of a data set
+image_scores                   scores of one image; those of outlines are in `metrics`
+  detection, confusion           by centroids and classes
+  class_groups, calibration
+  trusted                        leaves out what nobody annotated
+scores                         scores of a data set, with intervals
+tables, published              tables of them, beside published scores
+files, report                  the files written
 """

@@ -1,10 +1,10 @@
-"""Whether a nucleus' ``class_prob`` is how often such a nucleus has the right class.
+"""How well ``class_prob`` predicts how often the class of a nucleus is right.
 
     table = reliability(class_prob, right)    one row per bin of class_prob
     calibration_error(table)                  their mean distance from the diagonal
     bins(table)                               to show
 
-Of nuclei that have a partner in the ground truth whose class is known.
+Only nuclei matched to a true nucleus of known class count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Bin:
     nuclei
         How many there are.
     class_prob, right
-        Mean of their ``class_prob``, and share of those that have the class they were given.
+        Mean of their ``class_prob``, and share of those with the right class.
     """
 
     low: float
@@ -39,20 +39,20 @@ class Bin:
 
 
 def reliability(class_prob: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Nuclei by bins of ``class_prob``.
+    """Count nuclei by bins of ``class_prob``.
 
     Parameters
     ----------
     class_prob
         float [n] from 0 to 1.
     right
-        bool [n], whether the nucleus has the class it was given.
+        bool [n], whether the nucleus was given the right class.
 
     Returns
     -------
     float64 [BINS, 3]
-        Number of nuclei, sum of their ``class_prob``, and number of the right ones; tables of
-        several images may be added up.
+        Number of nuclei, sum of their ``class_prob``, and number with the right class. Tables of
+        several images may be added.
     """
     rows = np.minimum((BINS * class_prob).astype(np.int64), BINS - 1)
     table = np.zeros((BINS, 3))
@@ -71,8 +71,8 @@ def calibration_error(table: np.ndarray) -> np.ndarray:
     Returns
     -------
     float64 [...]
-        Distance of mean ``class_prob`` and share of right nuclei, mean over the nuclei; NaN
-        without nuclei.
+        Absolute difference between mean ``class_prob`` and share of right classes, averaged over
+        the nuclei; NaN without nuclei.
     """
     nuclei, confidence, right = np.moveaxis(table, -1, 0)
     total = nuclei.sum(axis=-1)

@@ -1,4 +1,4 @@
-"""Classes that a data set can score: its nuclei may have labels that stand for several classes.
+"""Groups of classes that a data set can score, if its labels may stand for several classes.
 
 The groups of a data set are the distinct sets of classes that its nuclei may have. A predicted
 class belongs to the group it lies in. A nucleus that may have any class belongs to none.
@@ -26,9 +26,9 @@ class ClassGroups:
     masks
         Set of classes of each group, the sum of ``2 ** class``; no two share a class.
     sources
-        Names of the data sets whose nuclei have a group at all.
+        Names of the data sets with nuclei that belong to a group.
     note
-        Why there are no groups although nuclei have classes, or None.
+        Why there are no groups even though nuclei have classes, or None.
     """
 
     masks: tuple[int, ...]
@@ -46,13 +46,13 @@ class ClassGroups:
         return range(1, len(self.masks) + 1)
 
     def of_allowed(self, allowed: np.ndarray) -> np.ndarray:
-        """Group of nuclei by their sets of allowed classes, int64 [n]."""
+        """Group of each nucleus, given its set of allowed classes; int64 [n]."""
         numbers = np.zeros(256, np.int64)
         numbers[list(self.masks)] = self.numbers
         return numbers[allowed]
 
     def of_classes(self, classes: np.ndarray) -> np.ndarray:
-        """Group of nuclei by their predicted classes 1..5, int64 [n]."""
+        """Group of each nucleus, given its predicted class 1..5; int64 [n]."""
         numbers = np.zeros(len(CLASSES), np.int64)
         for number, mask in zip(self.numbers, self.masks, strict=True):
             numbers[[c for c in NUCLEUS_CLASSES if mask >> c & 1]] = number
@@ -60,12 +60,12 @@ class ClassGroups:
 
 
 def single_classes(*sources: str) -> ClassGroups:
-    """Each of the five classes a group of its own, as in PanNuke."""
+    """Make each of the five classes its own group, as in PanNuke."""
     return ClassGroups(tuple(1 << c for c in NUCLEUS_CLASSES), frozenset(sources))
 
 
 def find_groups(data: Dataset) -> ClassGroups:
-    """Groups of the labels that occur; none, with a note, where labels overlap each other."""
+    """Find the groups of the labels that occur; none, with a note, if labels overlap."""
     masks: set[int] = set()
     sources: set[str] = set()
     for annotated in data:

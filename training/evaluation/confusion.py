@@ -1,4 +1,4 @@
-"""Which classes are taken for which, of nuclei paired by their centroids."""
+"""Confusion of classes among nuclei paired by their centroids."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def confusion(
     pairs
         Of nuclei irrespective of class.
     truth_groups
-        int [n], group of each true nucleus. One of group 0 has a class that nobody knows: neither
-        it nor its partner is counted.
+        int [n], group of each true nucleus. The class of one in group 0 is unknown: neither it nor
+        its partner is counted.
     predicted_classes
         int [m], class 1..5 of each predicted nucleus.
     groups
@@ -29,8 +29,8 @@ def confusion(
     Returns
     -------
     int64 [groups + 1, 6]
-        Row g holds the true nuclei of group g, column c those taken for class c, column 0 those
-        missed; row 0 holds the superfluous ones.
+        Row g counts the true nuclei of group g: column c those predicted as class c, column 0 those
+        missed. Row 0 counts the superfluous ones.
     """
     table = np.zeros((len(groups.masks) + 1, len(CLASSES)), np.int64)
     true = truth_groups[pairs.truth]

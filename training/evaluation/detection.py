@@ -1,10 +1,10 @@
-"""Scores of finding nuclei, whatever their outlines: centroids paired within 12 pixels.
+"""Detection scores, which ignore outlines: centroids are paired within 12 pixels.
 
     pairs = pair(truth_points, predicted_points)
     detection(pairs).f1                 irrespective of class
     class_detection(pairs, ...)[1].f1   of one class
 
-After Hover-Net (Graham et al. 2019), whose F_d and F_c these are. The ground truth comes first.
+These are the F_d and F_c of Hover-Net (Graham et al. 2019). The ground truth comes first.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DETECTION_RADIUS = 12.0
 
 @dataclass(frozen=True)
 class Pairs:
-    """True and predicted nuclei whose centroids are close, and those without partner.
+    """True and predicted nuclei with close centroids, and those without a partner.
 
     Attributes
     ----------
     truth, predicted
-        int64 [k]: positions of both nuclei of each pair.
+        int64 [k]: indices of both nuclei of each pair.
     missed, superfluous
-        int64: positions of true and of predicted nuclei without partner.
+        int64: indices of true and of predicted nuclei without a partner.
     """
 
     truth: np.ndarray
@@ -73,13 +73,13 @@ class Detection:
 class ClassDetection:
     """Centroids of one class after matching irrespective of class (Graham et al. 2019).
 
-    In ``precision``, ``recall`` and ``f1`` a confused class weighs twice a detection error; they
-    are NaN where their denominator is 0. Counts may be added up with ``+``.
+    In ``precision``, ``recall`` and ``f1`` a confused class weighs twice as much as a detection
+    error; they are NaN where their denominator is 0. Counts may be added up with ``+``.
 
     Attributes
     ----------
     tp
-        Matched pairs of which both nuclei have the class.
+        Matched pairs in which both nuclei have the class.
     confused_fp, confused_fn
         Matched pairs in which only the prediction, or only the ground truth, has the class.
     fp, fn
@@ -116,21 +116,21 @@ class ClassDetection:
 
     @property
     def superfluous(self) -> int:
-        """Weighted errors against precision."""
+        """Weighted errors that lower precision."""
         return 2 * self.confused_fp + self.fp
 
     @property
     def missed(self) -> int:
-        """Weighted errors against recall."""
+        """Weighted errors that lower recall."""
         return 2 * self.confused_fn + self.fn
 
 
 def pair(
     truth_points: np.ndarray, predicted_points: np.ndarray, *, radius: float = DETECTION_RADIUS
 ) -> Pairs:
-    """Pair centroids one to one so that the summed distance is smallest, within a radius.
+    """Pair centroids one to one, minimising the summed distance, and keep pairs within a radius.
 
-    Hover-Net's pairing: the assignment is made first and the radius applied to it.
+    As in Hover-Net, the radius is applied after the assignment.
 
     Parameters
     ----------
@@ -175,15 +175,15 @@ def class_detection(
     *,
     classes: Sequence[int] = NUCLEUS_CLASSES,
 ) -> dict[int, ClassDetection]:
-    """Detection per class: the classes of each pair compared.
+    """Count detections per class by comparing the classes of each pair.
 
     Parameters
     ----------
     pairs
         Of nuclei irrespective of class.
     truth_classes, predicted_classes
-        int [n] and [m]. A true nucleus of class 0 has a class that nobody knows: neither it nor
-        its match is counted.
+        int [n] and [m]. The class of a true nucleus of class 0 is unknown: neither it nor its match
+        is counted.
     classes
         Classes to count.
 

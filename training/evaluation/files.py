@@ -1,4 +1,4 @@
-"""What an evaluation found as files: ``metrics.json`` and two CSV files."""
+"""Write the scores of an evaluation: ``metrics.json`` and two CSV files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write_scores(
     Parameters
     ----------
     seconds
-        The evaluation took.
+        Duration of the evaluation.
     note
-        Why there are no class scores, if so.
+        Why there are no class scores, or None.
     """
     found = json.dumps(_json(scores, subject, seconds, note), indent=2)
     (folder / "metrics.json").write_text(found + "\n")
@@ -84,7 +84,7 @@ def _json(scores: Scores, subject: Subject, seconds: float, note: str | None) ->
 
 
 def _without_nan(value: object) -> object:
-    """The same with None for NaN, which JSON does not know."""
+    """Replace NaN, which JSON does not know, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""One image and what was found in it -> its scores.
+"""Score the nuclei found in one image.
 
 score_image(truth, nuclei, groups).pq.quality.pq
 """
@@ -42,7 +42,7 @@ class ImageScores:
     name, source, tissue
         As of `Annotated`.
     found_tissue
-        The most likely tissue by the network.
+        The tissue that the network finds most likely.
     truth_counts, found_counts
         Nuclei per group of classes; index 0 counts those of no group.
     dice, aji, aji_plus
@@ -79,7 +79,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     Parameters
     ----------
     truth, found
-        Of the same image at 0.25 mpp. What lies on pixels to leave out does not count.
+        Of the same image at 0.25 mpp. Pixels to leave out do not count.
     groups
         Classes to score. An image with ``channels`` needs the five single classes.
 
@@ -107,7 +107,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     if truth.source in groups.sources:
         per_class = class_detection(pairs, truth_groups, found_groups, classes=groups.numbers)
         confused = confusion(pairs, truth_groups, found.classes, groups)
-    else:  # what is found here is of no class, neither rightly nor wrongly
+    else:  # the image has no classes: predicted ones are neither right nor wrong
         per_class = {number: ClassDetection(0, 0, 0, 0, 0) for number in groups.numbers}
         confused = np.zeros((len(groups.masks) + 1, len(CLASSES)), np.int64)
     jaccard = aggregated_jaccard(truth.instances, found.instance_map)
@@ -131,7 +131,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
 
 
 def _reliability(pairs: Pairs, allowed: np.ndarray, found: Nuclei) -> np.ndarray:
-    """Of the pairs whose true class is known alone."""
+    """Reliability of the pairs whose true class is known."""
     single = np.zeros(256, np.int64)
     single[[1 << c for c in NUCLEUS_CLASSES]] = NUCLEUS_CLASSES
     true = single[allowed[pairs.truth]]
@@ -141,7 +141,7 @@ def _reliability(pairs: Pairs, allowed: np.ndarray, found: Nuclei) -> np.ndarray
 
 
 def _centroids(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids that occur, and their centroids as (x, y), float64 [n, 2]; a pixel's centre is 0.5."""
+    """Ids that occur and their centroids (x, y), float64 [n, 2]; pixel centres are at 0.5."""
     ys, xs = np.nonzero(instances)
     of_pixel = instances[ys, xs]
     areas = np.bincount(of_pixel)

@@ -1,10 +1,11 @@
-"""A network in this process instead of a server: images of any size -> nuclei.
+"""Segment images of any size with a network in this process instead of a server.
 
     for nuclei in segment_all(network, images):
         nuclei.instance_map
 
-Cut, stitched and measured by the client, split by the server's package ``instances``: a server with
-the same weights returns the same nuclei. Another method of `METHODS` may split them instead.
+Images are cut and tiles stitched and measured by the client, and nuclei are found by the server's
+package ``instances``, so a server with the same weights returns the same nuclei. Another method of
+`METHODS` can find them instead.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from tsfd_client.settings import Settings
 from tsfd_client.stitching.tiling import Tile, Tiling, tiling
 
 BATCH = 8
-"""Tiles that go through the network at once."""
+"""Tiles per batch of the network."""
 
 Answers = list[dict[str, np.ndarray]]
-"""Of each tile ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256] and
+"""Per tile: ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256] and
 ``tissue_probs`` float32 [19]."""
 
 _DEFAULTS = instances.Parameters()
@@ -41,14 +42,14 @@ _RELEASE = "in process"
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What the network says of one image, tile by tile.
+    """The network's output for one image, tile by tile.
 
     Attributes
     ----------
     tiling, tiles
         How the image was cut.
     answers
-        Of each tile.
+        The output for each tile.
     target
         What the network tells apart.
     """
@@ -64,15 +65,15 @@ class Probabilities:
         ask: Callable[[list[Tile]], Answers] | None = None,
         extract: Extract = _AS_SERVED,
     ) -> Nuclei:
-        """Find the nuclei of each tile and put them together.
+        """Find the nuclei of each tile and stitch them.
 
         Parameters
         ----------
         parameters
             Thresholds and smallest nucleus.
         ask
-            The network, for the tiles between that hold what these cut. Without it that stays cut,
-            which is near enough to compare thresholds.
+            The network, for extra tiles around nuclei that tile borders cut. Without it these stay
+            cut, which is accurate enough for comparing thresholds.
         extract
             The method.
         """
@@ -133,9 +134,9 @@ def segment_all(
 def run(
     network: keras.Model, images: Iterable[np.ndarray], target: Target = PANNUKE
 ) -> Iterator[Probabilities]:
-    """Put images through the network; parameters as of `segment_all`.
+    """Run the network on images; parameters as in `segment_all`.
 
-    Batches run over the borders of images: small images cost no more than the tiles of large ones.
+    A batch may hold tiles of several images, so that small images are as cheap as large ones.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def run(
 
 @lru_cache(maxsize=1)
 def _serving(network: keras.Model) -> keras.Model:
-    """The graph that `training.export` writes, compiled on its first batch."""
+    """The graph that `training.export` writes; compiled on the first batch."""
     image = keras.Input((TILE, TILE, 3), dtype="uint8", name="image")
     serving = keras.Model(image, probabilities(image, network))
     serving.compile(jit_compile=keras.backend.backend() == "jax")
@@ -194,7 +195,7 @@ def _answer_all(serve: keras.Model, tiles: list[Tile]) -> Answers:
 
 
 def _answers(serve: keras.Model, tiles: list[np.ndarray]) -> Answers:
-    # Always a full batch: each other size would be compiled anew.
+    # Always a full batch, as every other size would be compiled anew.
     batch = np.zeros((BATCH, TILE, TILE, 3), np.uint8)
     batch[: len(tiles)] = tiles
     answer = serve.predict_on_batch(batch)

@@ -1,4 +1,4 @@
-"""How probabilities become nuclei: as they are served, or as TSFD-Net's authors do it."""
+"""Methods of finding nuclei in probabilities: the served one and that of TSFD-Net's authors."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ METHODS: Final[dict[str, Extract]] = {
 }
 
 SERVED: Final = "watershed"
-"""The one of them that servers offer."""
+"""The only method that servers offer."""

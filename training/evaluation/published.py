@@ -1,4 +1,4 @@
-"""What published systems reach on data that can be evaluated here.
+"""Published scores on data that can be evaluated here.
 
 Keys of the scores are those of `Scores.overall`. Sources: TSFD-Net and its comparison on PanNuke
 from Ilyas et al., Neural Networks 2022; Hover-Net on Kumar and CoNSeP from Graham et al., Medical
@@ -20,7 +20,7 @@ class Published:
     protocol
         Data and split, for a table's title.
     images
-        Images that were scored, where their number tells the split; else None.
+        Number of images scored, where it identifies the split; else None.
     columns
         Keys of the scores.
     systems
@@ -97,6 +97,6 @@ _BY_SET = {("kumar", "test"): KUMAR, ("consep", "test"): CONSEP}
 
 
 def published_for(source: str, split: str, images: int) -> Published | None:
-    """Figures that a set's scores may be put beside; None unless the split is the published one."""
+    """Find published scores to compare a set's scores with; None if the split is not the same."""
     published = _BY_SET.get((source.lower(), split))
     return published if published is not None and published.images == images else None

@@ -1,6 +1,6 @@
 """The post-processing of TSFD-Net's authors (doi 10.1016/j.neunet.2022.02.020).
 
-What the watershed that is served is compared with; no server offers it.
+Only for comparison with the served watershed; no server offers it.
 """
 
 import cv2
@@ -16,18 +16,18 @@ def extract(
 ) -> Instances:
     """Find the nuclei of one image, without contours.
 
-    Per class: threshold, drop small objects, close 3x3. Every connected component of the united
-    classes takes its majority class. The thinned boundary is cut out; per class, erode 3x3, label,
-    dilate 3x3. Where a dilated nucleus overruns another one, the remainder of the other may fall
-    apart: its largest piece is kept.
+    Each class is thresholded, rid of small objects and closed (3x3). Every connected component of
+    the united classes takes its majority class, and the thinned boundary is cut out. Each class is
+    then eroded (3x3), labelled and dilated (3x3). If a dilated nucleus covers part of another and
+    splits it, only the largest piece of the other is kept.
 
     Parameters
     ----------
     class_probs, boundary_prob
         As of `instances.extract`.
     parameters
-        ``foreground_threshold`` is compared with each class by itself, ``min_area`` with the
-        objects of each class before they are split; ``min_confidence`` has no part.
+        ``foreground_threshold`` applies to each class by itself, ``min_area`` to the objects of
+        each class before they are split; ``min_confidence`` is not used.
 
     Returns
     -------
@@ -62,11 +62,11 @@ def _label(
     boundary_level: int,
     min_area: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int32 [(H + 2) * (W + 2)] as `instances.labels` has them, and the class of each."""
+    """Labels int32 [(H + 2) * (W + 2)], as in `instances.labels`, and the class of each."""
     channels = class_probs.shape[2]
     square = np.ones((3, 3), np.uint8)
     class_map = np.zeros(boundary_prob.shape, np.uint8)
-    for c in range(channels - 1, 0, -1):  # where closed classes overlap the lowest id stays
+    for c in range(channels - 1, 0, -1):  # where closed classes overlap, the lowest id wins
         mask = _without_small((class_probs[..., c] > foreground_level).astype(np.uint8), min_area)
         class_map[cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square) > 0] = c
 
@@ -107,7 +107,7 @@ def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
 
 @kernel
 def _keep_largest_pieces(labels, count, stride):
-    """Reduce every label to its largest 4-connected piece (the first of equal ones)."""
+    """Reduce every label to its largest 4-connected piece, the first one if several are equal."""
     queue = np.empty(labels.size, np.int32)
     origins = [0]
     largest = np.zeros(count + 1, np.int64)

@@ -1,4 +1,4 @@
-"""A page of pictures: ground truth, prediction and their difference, with the tables of scores."""
+"""A page with the tables of scores, and pictures of truth, prediction and their difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tsfd_client.contract import TISSUES, USE
 
 _SIDE = 768  # pixels of a picture's longer side
 _QUALITY = 85
-_EACH = 2  # images: the best, the worst and the median ones
+_EACH = 2  # images of each kind: best, worst and median
 
 _MATCHED = (0, 160, 70)
 _MISSED = (20, 80, 255)
@@ -55,14 +55,14 @@ def write(
     tables: Sequence[Table],
     folder: Path,
 ) -> None:
-    """Write ``report.html``, which needs no other file, and ``reliability.svg`` into a folder.
+    """Write ``report.html``, a self-contained page, and ``reliability.svg`` into a folder.
 
     Parameters
     ----------
     evaluation, data
-        What was found in which images.
+        The nuclei found, and the images they were found in.
     subject, tables
-        What was evaluated, and what `training.evaluation.tables.make_tables` made of it.
+        What was evaluated, and its tables by `training.evaluation.tables.make_tables`.
     """
     settings = [
         f"{name.replace('_', ' ')} {value}"
@@ -91,7 +91,7 @@ def write(
 
 
 def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:
-    """Images with the best, the worst and the median panoptic quality, each once."""
+    """Images with the best, worst and median panoptic quality, each at most once."""
     quality = [image.pq.quality.pq for image in images]
     order = sorted(
         (i for i, pq in enumerate(quality) if not math.isnan(pq)), key=lambda i: -quality[i]
@@ -111,7 +111,7 @@ def _chosen(images: Sequence[ImageScores]) -> Iterator[tuple[str, int]]:
 
 
 def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -> dict:
-    """Heading and panels of an image, as the page wants them."""
+    """Heading and panels of an image for the template."""
     prediction = evaluation.predictions[index]
     scores = evaluation.scores.images[index]
     size = _size(truth.image)
@@ -167,7 +167,7 @@ def _draw(
     instances: np.ndarray,
     colours: Sequence[tuple[int, int, int] | None],
 ) -> np.ndarray:
-    """Outline the instances, inside their edges, each in the colour of its id; None leaves out."""
+    """Outline the instances inside their edges in the colours of their ids; None leaves one out."""
     near = np.ones((5, 5), np.uint8)
     edges = (cv2.erode(instances, near) != instances) | (cv2.dilate(instances, near) != instances)
     drawn = np.array([colour is not None for colour in colours])
@@ -184,7 +184,7 @@ def _coloured(
     pairs: np.ndarray,
     colour_of_pairs: tuple[int, int, int] | None,
 ) -> list[tuple[int, int, int] | None]:
-    """Colours by id, 0..count - 1."""
+    """List the colours of ids 0..count - 1."""
     paired = set(pairs.tolist())
     return [colour_of_pairs if i in paired else colour for i in range(count)]
 
@@ -195,7 +195,7 @@ def _class_colour(allowed: int) -> tuple[int, int, int]:
 
 
 def _jpeg(picture: np.ndarray) -> str:
-    """As base64."""
+    """Encode a picture as a JPEG in base64."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     return base64.b64encode(data.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""The scores of many images -> those of the data set, with 95 % intervals.
+"""Aggregate the scores of images into those of a data set, with 95 % intervals.
 
 scores = aggregate([score_image(truth, nuclei, groups) for ...], groups, by_tissue=False)
 scores.overall["pq"]    Estimate(value=0.61, low=0.58, high=0.64)
@@ -41,7 +41,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class TissueScores:
-    """Scores of the images of one tissue, of which there are ``images``."""
+    """Scores of one tissue; ``images`` is the number of its images."""
 
     name: str
     images: int
@@ -83,17 +83,17 @@ class Scores:
 
 
 def aggregate(images: Sequence[ImageScores], groups: ClassGroups, *, by_tissue: bool) -> Scores:
-    """Scores of a data set from those of its images.
+    """Aggregate the scores of a data set's images.
 
     Parameters
     ----------
     images
-        Scores of the images, of which there is at least one.
+        Scores of at least one image.
     groups
         The classes they were scored with.
     by_tissue
-        Mean mPQ and bPQ over the images of each tissue and then over the tissues, as PanNuke's
-        authors do, instead of over all images. Every image must have a tissue then.
+        Average mPQ and bPQ over the images of each tissue and then over the tissues, as PanNuke's
+        authors do, instead of over all images. Every image must then have a tissue.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def aggregate(images: Sequence[ImageScores], groups: ClassGroups, *, by_tissue: 
 
 
 def _overall(images: Sequence[ImageScores], weights: np.ndarray) -> dict[str, Estimate]:
-    """What does not depend on classes and tissues."""
+    """Scores that do not depend on classes and tissues."""
     parts = {
         "pq": mean([image.pq.quality.pq for image in images]),
         "dq": mean([image.pq.quality.dq for image in images]),
@@ -175,7 +175,7 @@ def _classes(
 
 
 def _detections(counts: Sequence[tuple[int, int, int]]) -> dict[str, Part]:
-    """From the matched, superfluous and missed nuclei of each image."""
+    """Detection scores from the matched, superfluous and missed nuclei of each image."""
     tp, superfluous, missed = np.array(counts, float).T
     return {
         "precision": Part(tp, tp + superfluous),
@@ -195,7 +195,7 @@ def _over_images(part: Part, weights: np.ndarray, tissues: np.ndarray) -> Estima
 
 
 def _over_tissues(part: Part, weights: np.ndarray, tissues: np.ndarray) -> Estimate:
-    """Of each tissue the mean over its images, then the mean over tissues."""
+    """Average over the images of each tissue, then over the tissues."""
     rows = [
         part.only(tissues == tissue).resampled(weights[:, tissues == tissue])
         for tissue in np.unique(tissues)

@@ -24,12 +24,12 @@ from training.evaluation.scores import Scores, aggregate
 from tsfd_client.nuclei.result import Nuclei
 
 Segment = Callable[[Iterable[np.ndarray]], Iterator[Nuclei]]
-"""Images uint8 [H, W, 3] at 0.25 mpp -> their nuclei, in order."""
+"""Function from images, uint8 [H, W, 3] at 0.25 mpp, to their nuclei in the same order."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in an image, small enough to keep for every image.
+    """The nuclei found in an image, small enough to keep for every image.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores, the classes they are for, what was found in each image, and seconds it took."""
+    """Scores, the groups of classes they are for, the nuclei found, and the duration in seconds."""
 
     scores: Scores
     groups: ClassGroups
@@ -68,7 +68,7 @@ def evaluate(data: Dataset, segment: Segment, *, by_tissue: bool) -> Evaluation:
     segment
         As of a `training.evaluation.sources.Source`.
     by_tissue
-        Mean mPQ and bPQ over tissues, as PanNuke's authors do, instead of over images.
+        Average mPQ and bPQ over tissues, as PanNuke's authors do, instead of over images.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A running server as a source of nuclei, for the evaluation."""
+"""Segment the images of an evaluation with a running server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
-_IN_FLIGHT = 4  # images; small ones would leave the server idle one by one
+_IN_FLIGHT = 4  # images at a time: one small image cannot keep the server busy
 
 
 def segment_all(

@@ -1,4 +1,4 @@
-"""What segments the images of an evaluation: a weights file in this process, or a server."""
+"""Sources of an evaluation's nuclei: a weights file in this process, or a server."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tsfd_client.settings import Settings
 
 
 class SourceError(Exception):
-    """What should segment cannot be used; the message says what to do."""
+    """The weights file or the server cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What segments, and the fields of `training.evaluation.tables.Subject` that describe it."""
+    """A function that segments, and the fields of `tables.Subject` that describe it."""
 
     segment: Segment
     description: dict
 
 
 def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source:
-    """A weights file, in this process.
+    """Use a weights file, in this process.
 
     Parameters
     ----------
     path
         Weights file.
     settings
-        None stands for what the weights file asks for.
+        None stands for the value stored in the weights file.
     method
         Of `training.evaluation.methods.METHODS`.
 
@@ -47,7 +47,7 @@ def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source
     SourceError
         If the file cannot be used, or a setting is out of range.
     """
-    # Here, because a server's scores need no Keras.
+    # Imported here because scoring a server does not need Keras.
     import keras
 
     from training.evaluation.in_process import segment_all
@@ -72,7 +72,7 @@ def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source
             "settings": {**vars(parameters), "method": method},
             "versions": {
                 **_versions("tsfd-client", "numpy", "keras"),
-                # Not that of a distribution, which has other names for other hardware.
+                # Not the distribution's version: its name depends on the hardware.
                 backend: import_module(backend).__version__,
             },
         },
@@ -80,14 +80,14 @@ def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source
 
 
 def from_server(client: Client, settings: Settings) -> Source:
-    """A running server.
+    """Use a running server.
 
     Raises
     ------
     tsfd_client.errors.TsfdError
-        If the server cannot be reached, or keeps another version of the contract.
+        If the server cannot be reached, or follows another version of the contract.
     SourceError
-        If it tells other classes apart than those that were annotated.
+        If its classes are not those that were annotated.
     """
     found = client.check()
     _check_classes(f"The server at {client.url}", found.release.class_names[1:])
@@ -111,7 +111,7 @@ def from_server(client: Client, settings: Settings) -> Source:
 def _check_classes(source: str, names: Sequence[str]) -> None:
     if tuple(names) != CLASSES[1:]:
         raise SourceError(
-            f"{source} tells {', '.join(names)} apart, but what is annotated are "
+            f"{source} predicts {', '.join(names)}, but the annotated classes are "
             f"{', '.join(CLASSES[1:])}: it cannot be scored by these annotations."
         )
 

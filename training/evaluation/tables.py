@@ -1,4 +1,4 @@
-"""What an evaluation found as tables, the same on screen and in the report.
+"""Tables of an evaluation's scores, for the screen and for the report.
 
 show(make_tables(evaluation.scores, subject))
 """
@@ -56,11 +56,11 @@ class Subject:
     preset
         Network of the weights; None for a server.
     settings
-        Thresholds and smallest nucleus, and of a weights file the method.
+        Thresholds and smallest nucleus; for a weights file also the method.
     versions
-        Versions of the packages that computed.
+        Versions of the packages that computed the scores.
     limit
-        Number of images asked for, where that is not all.
+        Number of images asked for, if not all.
     """
 
     data: str
@@ -74,7 +74,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """Data, split and weights in a line."""
+        """Data, split and weights in one line."""
         part = f", first {self.limit} images" if self.limit else ""
         return f"{self.data} {self.split}{part}; {self.weights_name}"
 
@@ -85,7 +85,7 @@ class Subject:
 
 
 def make_tables(scores: Scores, subject: Subject) -> list[Table]:
-    """Scores overall, of classes and per tissue, then beside published ones where these apply."""
+    """Make tables of the scores overall, per class and per tissue, and beside published ones."""
     found = [_overall(scores, subject)]
     if scores.classes:
         found += [_classes(scores), _confusion(scores)]
@@ -97,7 +97,7 @@ def make_tables(scores: Scores, subject: Subject) -> list[Table]:
 
 
 def side_by_side(published: Published, ours: Mapping[str, Mapping[str, float]]) -> Table:
-    """Published systems and ours in one table.
+    """Put published systems and ours into one table.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _confusion(scores: Scores) -> Table:
     superfluous, *rows = scores.confusion.tolist()
     names = [c.name for c in scores.classes]
     return Table(
-        title="Classes (rows) and what they were taken for, by pairs of centroids",
+        title="True classes (rows) and predicted ones, by pairs of centroids",
         header=("class", *CLASSES[1:], "missed"),
         rows=tuple(
             (name, *(f"{count:,}" for count in counts), f"{missed:,}")
@@ -167,7 +167,7 @@ def _confusion(scores: Scores) -> Table:
 
 def _reliability(scores: Scores) -> Table:
     return Table(
-        title="Nuclei by their class_prob, and how many have the class they were given",
+        title="Nuclei by class_prob, and the share with the right class",
         header=("class_prob", "nuclei", "mean class_prob", "right"),
         rows=tuple(
             (
@@ -195,7 +195,7 @@ def _tissues(scores: Scores) -> Table:
 
 
 def _comparisons(scores: Scores, subject: Subject) -> list[Table]:
-    """Published figures beside these; none where only a part of the data was evaluated."""
+    """Compare with published figures; no tables if only part of the data was evaluated."""
     if subject.limit:
         return []
     ours = {key: estimate.value for key, estimate in scores.overall.items()}

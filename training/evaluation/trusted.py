@@ -1,9 +1,9 @@
-"""Scores where not every pixel is known: what is found there is neither right nor wrong.
+"""Leave pixels that nobody annotated out of the scores.
 
     truth, found = on_trusted_pixels(truth, found)
 
-Instances that lie mainly on pixels to leave out are dropped, and the others cut at them, on both
-sides alike.
+Instances that lie mainly on such pixels are dropped, and the others lose the parts that do, in both
+the ground truth and the prediction.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tsfd_client.nuclei.result import Nuclei
 
 
 def on_trusted_pixels(truth: Annotated, found: Nuclei) -> tuple[Annotated, Nuclei]:
-    """What of an image and of the nuclei found in it enters its scores.
+    """Reduce an image's ground truth and the nuclei found to what enters the scores.
 
-    Of `found` only what scores look at is kept: the map, classes, centroids and tissue. Its ids are
-    numbered anew; those of `truth` stay.
+    Of `found`, only what the scores need is kept: map, classes, centroids and tissue. Its ids are
+    renumbered; those of `truth` stay.
     """
     if truth.ignore is None:
         return truth, found
@@ -40,7 +40,7 @@ def on_trusted_pixels(truth: Annotated, found: Nuclei) -> tuple[Annotated, Nucle
 
 
 def trusted_instances(instances: np.ndarray, ignore: np.ndarray | None) -> np.ndarray:
-    """The map without the instances and parts of instances that do not count.
+    """Remove the instances, and parts of instances, that do not count from a map.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def trusted_instances(instances: np.ndarray, ignore: np.ndarray | None) -> np.nd
 
 
 def trusted_ids(instances: np.ndarray, ignore: np.ndarray, count: int) -> np.ndarray:
-    """Which of the instances 1..count do not lie mainly on pixels to leave out, bool [count]."""
+    """Which of the instances 1..count count, bool [count]: at least half lies on trusted pixels."""
     areas = np.bincount(instances.ravel(), minlength=count + 1)
     outside = np.bincount(instances[ignore], minlength=count + 1)
     return (2 * outside <= areas)[1:]

@@ -1,9 +1,9 @@
 """The network.
 
-preprocess                        what happens to an image before it
+preprocess                        its input, computed from an image
 backbone, network, normalization  its layers
-statistics                        of the normalisation, for averaged weights
-serving                           its probabilities, as a server returns them
+statistics                        batch statistics for averaged weights
+serving                           its outputs as probabilities, as served
 weights                           its weights files
-imagenet, grow                    ImageNet's weights for a start, for larger backbones too
+imagenet, net2net                 initial weights from ImageNet, grown for larger backbones
 """

@@ -60,9 +60,9 @@ def features(backbone: Backbone, x: keras.KerasTensor) -> dict[str, keras.KerasT
     Parameters
     ----------
     backbone
-        Which member of the family.
+        The member of the family to build.
     x
-        [N, S, S, C], any value range the caller has scaled.
+        [N, S, S, C], already scaled by the caller.
 
     Returns
     -------

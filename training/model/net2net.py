@@ -1,11 +1,12 @@
-"""A backbone out of a smaller one of the same family (Chen et al. 2016, "Net2Net").
+"""Grow a backbone from a smaller one of the same family (Chen et al. 2016, "Net2Net").
 
     grow(state, arrays)    # EfficientNet-Lite2 as PyTorch saved it -> EfficientNet-B4 for Keras
 
-A channel that the smaller network lacks copies one that it has, and whoever reads a channel and
-its copies reads a share of each, so that sums stay what they were; copies differ a little, or they
-would learn the same for ever. A stage's further blocks copy one of its blocks and begin with a
-tenth of its effect. Between networks of one size every weight is copied as it is.
+Each channel that the smaller network lacks is a copy of one that it has. The layers that read a
+channel and its copies weight them by shares, so that sums stay the same. A little noise on the
+copies keeps them from learning the same thing for ever. A stage's additional blocks are copies of
+its other blocks and start with a tenth of their effect. Between networks of the same size all
+weights are copied unchanged.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_NOISE = 0.05  # of a kernel's spread, on copies
-_FAINT = 0.1  # effect of a block that the smaller network lacks
-_STEEP = 2.0  # swish(2 x) / 2 is closer to the ReLU that the weights were learned with
-_UNSEEN = 0.1  # of their random values, for the stem's filters of channels that are not RGB
-_OPEN = 2.0  # logit of a squeeze-excite gate that has not learned yet
-_STEADY = 0.05  # of its random values, for what moves that gate
+_NOISE = 0.05  # noise on copies, relative to the kernel's standard deviation
+_FAINT = 0.1  # initial effect of a block that the smaller network lacks
+_STEEP = 2.0  # swish(2x) / 2 is closer to the ReLU that the weights were trained with
+_UNSEEN = 0.1  # scale of the stem's random filters for channels other than RGB
+_OPEN = 2.0  # initial logit of a squeeze-excite gate
+_STEADY = 0.05  # scale of the random kernel that modulates the gate
 _SEED = 0
 
 Arrays = Mapping[str, np.ndarray]
@@ -28,19 +29,19 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class _Channels:
-    """Channels of the larger network: int64 [n], which one each is of; float64 [n], its share."""
+    """Channels of the larger network: origin of each, int64 [n], and its share, float64 [n]."""
 
     origin: np.ndarray
     share: np.ndarray
 
     @property
     def copied(self) -> np.ndarray:
-        """bool [n], of those that stand beside their origin."""
+        """bool [n], whether the channel is a copy."""
         return self.origin != np.arange(len(self.origin))
 
 
 def grow(source: Arrays, target: Arrays) -> dict[str, np.ndarray]:
-    """Values for the backbone of a network from those of a smaller or equal backbone.
+    """Compute the weights of a backbone from those of a smaller or equal one.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def grow(source: Arrays, target: Arrays) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        Those of `target` that change, by their paths.
+        New values for variables of `target`, by path.
     """
     growth = _Growth(source, target)
     x = growth.stem()
@@ -84,7 +85,7 @@ class _Growth:
         out = self._channels(f"_blocks.{numbers[0]}._project_conv", f"{blocks[0]}_project_conv")
         seen = set()
         for place, block in enumerate(blocks):
-            # The first block of a stage changes the resolution: no other can stand for it.
+            # The first block of a stage changes the resolution, so no other block can replace it.
             later = len(numbers) - 1
             of = 1 + (place - 1) * later // (len(blocks) - 1) if place else 0
             if of > later:
@@ -120,7 +121,7 @@ class _Growth:
         self._normalise(f"{block}_project_bn", f"{source}._bn2", out, effect)
 
     def _channels(self, source: str, target: str) -> _Channels:
-        """Outputs of a convolution."""
+        """Map the output channels of a convolution to those of the smaller network."""
         few = len(self._source[f"{source}.weight"])
         many = self._target[f"{target}/kernel"].shape[-1]
         origin = np.concatenate([np.arange(few), self._rng.choice(few, many - few)])
@@ -128,7 +129,7 @@ class _Growth:
         return _Channels(origin, share / np.bincount(origin, share)[origin])
 
     def _kernel(self, layer: str, inputs: _Channels | None, outputs: _Channels) -> np.ndarray:
-        """[h, w, in, out]; [h, w, out, in] where the inputs stay as they are (None)."""
+        """Kernel [h, w, in, out], or [h, w, out, in] if the inputs do not grow (None)."""
         weight = self._source[f"{layer}.weight"][outputs.origin]
         if inputs is not None:
             weight = weight[:, inputs.origin] * inputs.share[:, None, None]
@@ -146,7 +147,7 @@ class _Growth:
             self.grown[f"{name}/{ours}"] = scale * self._source[f"{norm}.{theirs}"][channels.origin]
 
     def _open_gate(self, block: str) -> None:
-        """Let a block's squeeze-excite pass what comes, nearly alike for all channels."""
+        """Start a block's squeeze-excite gates open, nearly equally for all channels."""
         kernel, bias = f"{block}_se_expand/kernel", f"{block}_se_expand/bias"
         if kernel in self._target:
             self.grown[kernel] = _STEADY * self._target[kernel]
@@ -154,7 +155,7 @@ class _Growth:
 
 
 def _source_stages(source: Arrays) -> list[list[int]]:
-    """Numbers of the blocks, by stage: blocks in a row with as many outputs."""
+    """Numbers of the blocks by stage: consecutive blocks with the same number of outputs."""
     stages: list[list[int]] = []
     outputs = None
     number = 0
@@ -168,7 +169,7 @@ def _source_stages(source: Arrays) -> list[list[int]]:
 
 
 def _target_stages(target: Arrays) -> list[list[str]]:
-    """Names of the blocks, by stage: ``block2a`` and ``block2b`` are of the second."""
+    """Names of the blocks by stage: ``block2a`` and ``block2b`` are in the second."""
     suffix = "_project_conv/kernel"
     blocks = sorted(path.removesuffix(suffix) for path in target if path.endswith(suffix))
     return [[b for b in blocks if b[:-1] == stage] for stage in sorted({b[:-1] for b in blocks})]

@@ -50,8 +50,8 @@ class NetworkConfig:
     activation
         Of the decoders.
     head_upsamples_features
-        Whether the heads interpolate the decoder's features and then reduce them to logits (as
-        the paper), or the other way round: a quarter of the arithmetic.
+        Whether the heads upsample the decoder's features and then reduce them to logits, as in the
+        paper, or the other way round, for a quarter of the arithmetic.
     """
 
     backbone: Backbone
@@ -76,7 +76,7 @@ PRESETS: dict[str, NetworkConfig] = {
         activation="swish",
         head_upsamples_features=True,
     ),
-    # For a CPU: the tile is not upsampled, so each level is tapped one stride earlier.
+    # For CPUs. The tile is not upsampled, so each level is tapped one stride earlier.
     "lite": NetworkConfig(
         backbone=EFFICIENTNET_LITE0,
         input_size=256,
@@ -98,7 +98,7 @@ def build(preset: str, target: Target = PANNUKE) -> keras.Model:
     preset
         ``"paper"`` or ``"lite"``.
     target
-        Whose K classes it tells apart.
+        The K classes that it predicts.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def _bifpn(
 def _decoders(
     p: dict[int, keras.KerasTensor], config: NetworkConfig
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Segmentation and boundary decoders; the boundary one also reads the other at each level."""
+    """Segmentation and boundary decoders; the latter also reads the former at each level."""
     *finer_levels, last, coarsest = sorted(p)
     segmentation = _fuse([p[last], p[coarsest]], config, f"segmentation{last}")
     boundary = _fuse([segmentation, p[coarsest]], config, f"boundary{last}")
@@ -190,7 +190,7 @@ def _decoders(
 
 
 def _fuse(inputs: list[keras.KerasTensor], config: NetworkConfig, name: str) -> keras.KerasTensor:
-    """Sum of the reweighted inputs at the resolution of the first, then a depthwise convolution."""
+    """Sum the reweighted inputs at the first one's resolution; then a depthwise convolution."""
     size = inputs[0].shape[1:3]
     weighted = []
     for number, x in enumerate(inputs):

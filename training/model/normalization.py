@@ -1,4 +1,4 @@
-"""Batch normalisation that trains at the speed of the backend."""
+"""Batch normalisation that is fast to train on TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import keras
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, with TensorFlow's fused kernel while training on that backend.
+    """Keras' layer, but using TensorFlow's fused kernel when training on that backend.
 
-    Keras composes the operation of a dozen simple ones, which XLA fuses again; TensorFlow on a
-    CPU does not, and spent half of each training step there.
+    Keras composes the operation from a dozen simple ones. XLA fuses them again; TensorFlow on a CPU
+    does not, and spent half of each training step there.
     """
 
     def call(self, inputs, training: bool | None = None, mask=None):

@@ -1,4 +1,4 @@
-"""What happens to a tile inside the graph before the network sees it."""
+"""The network's input, computed from a tile inside the graph."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def stain_channels(rgb: keras.KerasTensor) -> keras.KerasTensor:
     stains = ops.matmul(density, ops.convert_to_tensor(STAIN_FROM_OD, dtype="float32"))
     low = ops.min(stains, axis=(1, 2), keepdims=True)
     span = ops.max(stains, axis=(1, 2), keepdims=True) - low
-    # Rounding in the matrix product leaves a constant tile with a span of a few 1e-7, and two
-    # neighbouring grey levels are at least 2.8e-4 apart.
+    # Rounding in the matrix product gives a constant tile a span of a few 1e-7; two neighbouring
+    # grey levels are at least 2.8e-4 apart.
     scaled = ops.where(span > 1e-5, (stains - low) / ops.maximum(span, 1e-5), 0.0)
     return ops.floor((1.0 - scaled) * 255.0)
 

@@ -1,4 +1,4 @@
-"""The network as it is served: logits become probabilities."""
+"""The network as served, with probabilities instead of logits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Statistics of the batch normalisation for weights that were not learned with them.
+"""Batch normalisation statistics for averaged weights.
 
-A moving average of weights has other activations than the weights it is made of: with their
-statistics it finds fewer nuclei, and takes them for other classes (Izmailov et al. 2018, "Averaging
+The activations of averaged weights differ from those of the weights averaged: with the statistics
+of the latter, the network finds fewer nuclei and confuses classes (Izmailov et al. 2018, "Averaging
 weights leads to wider optima and better generalization").
 """
 
@@ -22,7 +22,7 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
     Parameters
     ----------
     network
-        With `training.model.normalization.BatchNormalization`. The states of its dropout go on.
+        With `training.model.normalization.BatchNormalization`. The states of its dropout advance.
     batches
         At least one; uint8 [N, 256, 256, 3] each, all of one size.
     """
@@ -30,7 +30,7 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
     moving = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0  # a batch leaves its own statistics
+        layer.momentum = 0.0  # after a batch the moving statistics are its own
     jax = keras.backend.backend() == "jax"
     forward = _compiled(network) if jax else partial(network, training=True)
     found = []
@@ -45,7 +45,7 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
 
 @lru_cache(maxsize=1)
 def _compiled(network: keras.Model) -> Callable:
-    """The network as one function: JAX would compile each of its operations for itself."""
+    """Compile the network as one function; otherwise JAX compiles each operation separately."""
     import jax
 
     @jax.jit

@@ -1,9 +1,9 @@
 """Weights files: one npz per trained network, kernels in half precision.
 
-A file holds every variable under its Keras path, ``preset``, the network it belongs to, and may
-hold ``parameters``, JSON of the `instances.Parameters` that suit it, and ``target``, JSON of the
-`Target` it was trained for, by default `PANNUKE`. A kernel in whole numbers has a ``<path>:scale``
-beside it, of each of its channels; see `compact`.
+A file holds every variable under its Keras path, and ``preset``, the name of the network. It may
+hold ``parameters``, the `instances.Parameters` that suit it as JSON, and ``target``, the `Target`
+it was trained for as JSON (default: `PANNUKE`). An integer kernel is accompanied by
+``<path>:scale``, its scale per channel; see `compact`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PARAMETERS = "parameters"
 _TARGET = "target"
 _CLASS_LOGITS = "class_logits"  # layer of the network
 _SCALE = ":scale"
-_LARGE = 4096  # values of a kernel that is worth compacting
+_LARGE = 4096  # smallest number of values for which compacting a kernel is worthwhile
 
 
 class WeightsError(Exception):
@@ -35,10 +35,10 @@ class WeightsError(Exception):
 
 
 def save(network: keras.Model, preset: str, path: Path, target: Target = PANNUKE) -> None:
-    """Write the variables of `network`, trained for `target`, replacing `path` only when complete.
+    """Write the variables of a network trained for `target`, replacing `path` only when complete.
 
-    Kernels become float16; vectors (biases, batch statistics) stay float32: they are small, and
-    a variance does not fit float16's range.
+    Kernels become float16. Vectors (biases, batch statistics) stay float32: they are small, and
+    variances exceed float16's range.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def load(path: Path) -> tuple[keras.Model, str]:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged or of another network.
+        If the file is missing or damaged, or does not fit the network.
     """
     with _opened(path) as file:
         arrays = {name: _value(file, name) for name in file.files}
@@ -92,18 +92,18 @@ def load(path: Path) -> tuple[keras.Model, str]:
 
 
 def parameters(path: Path) -> instances.Parameters:
-    """Post-processing that suits a weights file; the defaults where it names none.
+    """Read the post-processing parameters that suit a weights file, by default the defaults.
 
     Raises
     ------
     WeightsError
-        If the file is missing or damaged, or names parameters that there are not.
+        If the file is missing or damaged, or names unknown parameters.
     """
     with _opened(path) as file:
         text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
     try:
         values = json.loads(text)
-        if values.get("method") == "watershed":  # in older files, from when there was a choice
+        if values.get("method") == "watershed":  # in older files, when there was a choice
             del values["method"]
         return instances.Parameters(**values)
     except (ValueError, TypeError, AttributeError) as error:
@@ -111,12 +111,12 @@ def parameters(path: Path) -> instances.Parameters:
 
 
 def target(path: Path) -> Target:
-    """What a weights file was trained for.
+    """Read the target that a weights file was trained for.
 
     Raises
     ------
     WeightsError
-        If the file is missing or damaged, or its target is none.
+        If the file is missing or damaged, or its target is invalid.
     """
     with _opened(path) as file:
         text = str(file[_TARGET]) if _TARGET in file.files else None
@@ -127,7 +127,7 @@ def target(path: Path) -> Target:
 
 
 def set_parameters(path: Path, suited: instances.Parameters) -> None:
-    """Put the post-processing that suits a weights file into it, replacing it only when complete.
+    """Store post-processing parameters in a weights file, replacing it only when complete.
 
     Raises
     ------
@@ -139,16 +139,16 @@ def set_parameters(path: Path, suited: instances.Parameters) -> None:
 
 
 def fold(path: Path, scale: float, bias: np.ndarray) -> None:
-    """Multiply the logits of the classes in a weights file, and add to those of the nuclei.
+    """Scale the class logits in a weights file and add a bias to those of the nuclear classes.
 
     Parameters
     ----------
     path
         Of the file, which is replaced only when complete.
     scale
-        Of all logits.
+        Factor of all class logits.
     bias
-        float [K], of the classes of nuclei.
+        float [K], added to the logits of the nuclear classes.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
 
 
 def compact(path: Path) -> None:
-    """Round the large kernels of a weights file to 8 bits, with a scale per channel.
+    """Quantise the large kernels of a weights file to 8 bits, with a scale per channel.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def compact(path: Path) -> None:
 
 @contextmanager
 def _changed(path: Path) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of a file, which is replaced by what becomes of them."""
+    """The arrays of a file; changes to them are written back."""
     with _opened(path) as file:
         arrays = dict(file)
         yield arrays

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tsfd_client.errors import OutputError
+from tsfd_client.files import PARQUET
 from tsfd_client.nuclei import summary
-from tsfd_client.nuclei.save import PARQUET
 from tsfd_client.nuclei.table import SCHEMA, Info, read_batches, read_info, reading
 from tsfd_client.release import Release
 from tsfd_client.settings import Settings

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import PARQUET, replacing
 from tsfd_client.slides.status import DONE
 
 _NAMES = {
@@ -64,10 +64,10 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
         write = import_module(_MODULES.get(to, f"{__name__}.to_{to.replace('-', '_')}")).write
         if to in _FOLDERS:
             with _replacing_folder(path, _FOLDERS[to]) as partial:
-                left_out = write(folder if to == "site" else folder / "nuclei.parquet", partial)
+                left_out = write(folder if to == "site" else folder / PARQUET, partial)
         else:
             with replacing(path) as partial:
-                write(folder / "nuclei.parquet", partial)
+                write(folder / PARQUET, partial)
     except ImportError as error:
         raise OutputError(
             f"{to} needs {error.name or error}: pip install 'tsfd-client[export]'."

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from tsfd_client.errors import OutputError
+from tsfd_client.files import PARQUET
 from tsfd_client.nuclei import csv, geojson, labels, overlay, summary
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.nuclei.table import Info, Writer
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
-
-PARQUET: Final = "nuclei.parquet"
 
 
 def save(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from tsfd_client.errors import ImageError
+from tsfd_client.files import PARQUET, RUN
 from tsfd_client.pixels.scanner import dicom_slides
 
-_RESULT: Final = ("run.json", "nuclei.parquet")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
 
@@ -50,4 +50,4 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _is_result(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _RESULT)
+    return any((folder / name).is_file() for name in (RUN, PARQUET))

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tsfd_client.files import replacing
+from tsfd_client.files import PARQUET, replacing
 from tsfd_client.nuclei import geojson, summary
 from tsfd_client.nuclei.overview import Overview
-from tsfd_client.nuclei.save import PARQUET, write_picture
+from tsfd_client.nuclei.save import write_picture
 from tsfd_client.nuclei.table import (
     Info,
     Writer,

@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import replacing, sweep
+from tsfd_client.files import PARQUET, RUN, replacing, sweep
+from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.slides.status import DONE
 from tsfd_client.stitching.blocks import Block
 
-_OUTPUTS = ("nuclei.parquet", "summary.json", DONE)
+_OUTPUTS = (PARQUET, SUMMARY, DONE)
 _OF_A_SLIDE = ("nuclei.geojson.gz", "overview.png")
 _OF_A_PICTURE = ("nuclei.geojson", "nuclei.csv", "labels.*", "overlay.png")
 
@@ -53,7 +54,7 @@ class Run:
         OutputError
             If it was started with other facts; the message names the first that differs.
         """
-        path = self.folder / "run.json"
+        path = self.folder / RUN
         if path.is_file():
             self._compare(path, facts)
         else:

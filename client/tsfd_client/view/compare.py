@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import PARQUET, replacing
 from tsfd_client.nuclei.raster import draw
 from tsfd_client.nuclei.table import (
     Info,
@@ -188,7 +188,7 @@ def write(comparison: Comparison, folder: Path) -> None:
         if folder.exists() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():
             raise OutputError(f"{folder} contains something else: choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        with Writer(folder / "nuclei.parquet", info) as writer:
+        with Writer(folder / PARQUET, info) as writer:
             for path, kinds in ((a.nuclei, kinds_a), (b.nuclei, kinds_b)):
                 _copy(path, kinds, release.class_names, writer.write)
         origin = Origin.read(a.folder)

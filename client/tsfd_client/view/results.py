@@ -17,9 +17,8 @@ import numpy as np
 
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import replacing
+from tsfd_client.files import PARQUET, RUN, replacing
 from tsfd_client.nuclei.plausibility import assumption_warning
-from tsfd_client.nuclei.save import PARQUET
 from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.nuclei.table import Info, count, read_info
 from tsfd_client.pixels.opening import open_image
@@ -33,7 +32,6 @@ from tsfd_client.view.zooms import Zooms
 
 COMPARISON: Final = "comparison.json"
 """File that `tsfd_client.view.compare` writes beside the nuclei in which two results differ."""
-_RUN: Final = "run.json"
 _WEB: Final = "web"
 _SCORES: Final = Path(__file__).with_name("scores.json")
 """F1 of each class by the SHA-256 of the weights, from their model card."""
@@ -159,7 +157,7 @@ class Result:
 
     def _is_complete(self) -> bool:
         # `tsfd_client.save` makes no run; it writes the summary last.
-        saved = (self.folder / SUMMARY).is_file() and not (self.folder / _RUN).is_file()
+        saved = (self.folder / SUMMARY).is_file() and not (self.folder / RUN).is_file()
         return saved or any((self.folder / name).is_file() for name in (DONE, COMPARISON))
 
     def file(self, name: str) -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from instances import Parameters
-from probabilities import PARAMETERS, SCENES, column, disc, probabilities, renumbered
+from probabilities import PARAMETERS, SCENES, column, disc, probabilities, renumbered, touching
 
 from metrics.panoptic_quality import panoptic_quality
 from training.evaluation.reference import _thin, extract
@@ -47,10 +47,7 @@ def test_whatever_the_probabilities_the_result_is_consistent(
 
 
 def test_touching_nuclei_are_split_along_their_boundary() -> None:
-    truth = np.zeros((64, 64), np.int32)
-    disc(truth, 32, 20, 12, 1)
-    disc(truth, 32, 44, 12, 2)
-    truth[:, :32][truth[:, :32] == 2] = 1
+    truth = touching()
     result = extract(*probabilities(truth, np.array([1, 5])), DEFAULTS)
     assert len(result.nuclei) == 2
     assert panoptic_quality(truth, result.instance_map).sq > 0.8

@@ -1,1 +1,0 @@
-"""Rules, alerts and a dashboard for Prometheus, Alertmanager and Grafana."""
