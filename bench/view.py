@@ -72,8 +72,8 @@ def measure(
 def write_result(nuclei: Nuclei, image: np.ndarray, count: int, folder: Path) -> int:
     """Write the result of a slide filled with mirrored copies of a picture; returns its nuclei."""
     height, width = image.shape[:2]
-    mpp, names = nuclei.mpp, nuclei.release.class_names
-    period = from_nuclei(_mirrored(nuclei), scale=1.0, mpp=mpp, classes=names)
+    mpp = nuclei.mpp
+    period = from_nuclei(_mirrored(nuclei), scale=1.0, mpp=mpp, release=nuclei.release)
     side = math.sqrt(count * 4 * height * width / len(period))
     columns, rows = math.ceil(side / (2 * width)), math.ceil(side / (2 * height))
     side = max(2 * width * columns, 2 * height * rows)

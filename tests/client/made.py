@@ -37,7 +37,7 @@ def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) ->
     about = info(scale, pixels)
     with Writer(path, about) as writer:
         for block in blocks:
-            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp, classes=FIVE.class_names))
+            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp, release=FIVE))
 
 
 def field(squares: int, seed: int = 0) -> list[list[Nucleus]]:

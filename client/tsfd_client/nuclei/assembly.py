@@ -124,15 +124,13 @@ class Assembly:
             found = self._found[block.name]
             found = replace(found, block.inner, between, plan.height, plan.width)
             closed, left_open[block.name] = split(found, block.own)
-            yield from_nuclei(
-                closed, scale=tiling.scale, mpp=tiling.given_mpp, classes=release.class_names
-            )
+            yield from_nuclei(closed, scale=tiling.scale, mpp=tiling.given_mpp, release=release)
         rows = (
             ([v for block in blocks for v in left_open[block.name]], below)
             for blocks, below in plan.rows()
         )
         yield from from_seams(
-            join_seams(rows), scale=tiling.scale, mpp=tiling.given_mpp, classes=release.class_names
+            join_seams(rows), scale=tiling.scale, mpp=tiling.given_mpp, release=release
         )
 
     def _tissue_probs(self) -> np.ndarray:

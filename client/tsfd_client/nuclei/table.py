@@ -81,9 +81,12 @@ class Info:
 
 
 def from_nuclei(
-    nuclei: Sequence[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
+    nuclei: Sequence[Nucleus], *, scale: float, mpp: float, release: Release
 ) -> pa.Table:
     """Measure nuclei and convert them to pixels of level 0.
+
+    In an image that is enlarged for the network, nuclei of fewer than the release's smallest area
+    in the image's own pixels are left out: enlarging shows no smaller nuclei, only specks.
 
     Parameters
     ----------
@@ -93,14 +96,17 @@ def from_nuclei(
         Pixels of level 0 per pixel of the network.
     mpp
         Micrometres per pixel of level 0.
-    classes
-        Names by class id.
+    release
+        The release that found them.
 
     Returns
     -------
     pyarrow.Table
         The columns of `SCHEMA` without the id; rows are sorted by the nuclei's places.
     """
+    if scale < 1:
+        least = (release.settings.min_area or 0) / scale**2
+        nuclei = [nucleus for nucleus in nuclei if np.count_nonzero(nucleus.mask) >= least]
     nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
     # Closed rings, relative to each nucleus's own box: small numbers stay exact.
     rings = [np.concatenate([ring, ring[:1]]) for ring in (outline(n.mask) for n in nuclei)]
@@ -114,7 +120,7 @@ def from_nuclei(
     polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
 
     columns = {
-        "class": [classes[n.nucleus_class] for n in nuclei],
+        "class": [release.class_names[n.nucleus_class] for n in nuclei],
         "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
@@ -126,11 +132,11 @@ def from_nuclei(
 
 
 def from_seams(
-    nuclei: Iterator[Nucleus], *, scale: float, mpp: float, classes: Sequence[str]
+    nuclei: Iterator[Nucleus], *, scale: float, mpp: float, release: Release
 ) -> Iterator[pa.Table]:
     """As `from_nuclei` for any number of nuclei, in tables of limited size."""
     while some := list(islice(nuclei, _AT_A_TIME)):
-        yield from_nuclei(some, scale=scale, mpp=mpp, classes=classes)
+        yield from_nuclei(some, scale=scale, mpp=mpp, release=release)
 
 
 class Writer:

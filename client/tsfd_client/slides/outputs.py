@@ -137,7 +137,7 @@ def _write_nuclei(
             join_seams(_open_rows(run, plan)),
             scale=scaled.scale,
             mpp=slide.mpp,
-            classes=release.class_names,
+            release=release,
         )
         for table in seams:
             writer.write(on_tissue(table, tissue, slide.height, slide.width))

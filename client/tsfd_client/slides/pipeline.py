@@ -184,11 +184,11 @@ class Pipeline:
             closed,
             scale=self.scaled.scale,
             mpp=self.scaled.slide.mpp,
-            classes=self.release.class_names,
+            release=self.release,
         )
         self.lock.check()
         self.run.write(block, closed=table, left_open=to_table(left_open))
-        return len(closed)
+        return len(table)
 
 
 def _cut(block: Block, tile: PlannedTile, pixels: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def test_a_slide_in_dicom_is_referred_to_by_its_own_identifiers(folder: Path) ->
     keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     uids = {keyword: f"1.2.3.{number}" for number, keyword in enumerate(keywords)}
     with Writer(folder / "nuclei.parquet", made.info(0.5, SIDE, **uids)) as writer:
-        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5, classes=CLASSES))
+        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5, release=FIVE))
 
     annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
 

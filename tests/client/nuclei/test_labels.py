@@ -25,7 +25,7 @@ def test_many_nuclei(tmp_path: Path, side: int, name: str, dtype: type) -> None:
     height, width = 5 * side, 4 * side
     info = Info("a.png", width, height, 0.25, 1.0, FIVE)
     with Writer(tmp_path / "nuclei.parquet", info) as writer:
-        writer.write(from_nuclei(nuclei, scale=1.0, mpp=0.25, classes=FIVE.class_names))
+        writer.write(from_nuclei(nuclei, scale=1.0, mpp=0.25, release=FIVE))
     for left in (labels.PNG, labels.TIFF):  # of another run
         (tmp_path / left).touch()
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from releases import FIVE
 
 from tests.client import made
 from training.target import CLASSES
@@ -24,6 +25,7 @@ from tsfd_client.nuclei.table import (
     read_info,
     rings_of,
 )
+from tsfd_client.stitching.join import Nucleus
 
 SCALE = 1.25
 BLOCKS = made.field(9)
@@ -121,7 +123,7 @@ def test_a_slide_without_nuclei_has_a_table(tmp_path: Path) -> None:
 
     assert list(read_batches(path)) == []
     assert len(geopandas.read_parquet(path)) == 0
-    assert from_nuclei([], scale=1.0, mpp=0.25, classes=CLASSES).schema == SCHEMA.remove(0)
+    assert from_nuclei([], scale=1.0, mpp=0.25, release=FIVE).schema == SCHEMA.remove(0)
     assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(0,)]
 
 
@@ -130,7 +132,7 @@ def test_what_is_not_finished_does_not_appear(parquet: Path, tmp_path: Path) -> 
     path.write_bytes(b"before")
 
     with pytest.raises(AttributeError), Writer(path, made.info(1.0, 100)) as writer:
-        writer.write(from_nuclei([*BLOCKS[0], None], scale=1.0, mpp=0.25, classes=CLASSES))
+        writer.write(from_nuclei([*BLOCKS[0], None], scale=1.0, mpp=0.25, release=FIVE))
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["nuclei.parquet"]
     assert path.read_bytes() == b"before"
@@ -142,3 +144,14 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         Writer(tmp_path / "missing" / "nuclei.parquet", made.info(1.0, 100)),
     ):
         pass
+
+
+def test_in_an_enlarged_image_specks_of_few_of_its_own_pixels_are_no_nuclei() -> None:
+    """20 pixels of a 20x scan are 80 of the network; at the network's own scale 20 are enough."""
+    large, small = (Nucleus(0, x, np.ones((4, n), bool), 1, 0.9) for x, n in ((0, 20), (30, 19)))
+
+    enlarged = from_nuclei([large, small], scale=0.5, mpp=0.5, release=FIVE)
+    native = from_nuclei([large, small], scale=1.0, mpp=0.25, release=FIVE)
+
+    assert enlarged["area_um2"].to_pylist() == [5.0]
+    assert native["area_um2"].to_pylist() == [5.0, 4.75]

@@ -14,7 +14,6 @@ from instances.watershed import watershed
 _MAX_SIDE: Final = np.iinfo(np.int16).max
 _MAX_INSTANCES: Final = np.iinfo(np.uint16).max
 _DEFAULTS: Final = Parameters()
-_CUT: Final = 4  # the edge may cut a nucleus to a quarter: the rest is beyond it
 _MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start is float32, which is exact up to here
 
 
@@ -79,14 +78,16 @@ def extract(
     areas = areas_of(labels, found + 1)
     drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
 
-    _drop_small(labels, areas, boundary_prob.shape, int(parameters.min_area))
-    count = int(np.count_nonzero(areas[1:]))
+    # At least 1, because labels without pixels are not nuclei; at most just above the image's size,
+    # because the kernels' integers are limited to 64 bits.
+    min_area = min(max(int(parameters.min_area), 1), boundary_prob.size + 1)
+    count = int(np.count_nonzero(areas[1:] >= min_area))
     if count > _MAX_INSTANCES:
         raise ValueError(
             f"The image has {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map can "
             "number: process it in tiles."
         )
-    instance_map, nuclei, starts = measure(class_probs, labels, areas, count)
+    instance_map, nuclei, starts = measure(class_probs, labels, areas, min_area, count)
     if not with_contours:
         return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
 
@@ -110,16 +111,6 @@ def warm_up() -> None:
     class_probs[4:12, 4:12] = (0, 255)
     boundary_prob = np.zeros((16, 16), np.uint8)
     extract(class_probs, boundary_prob)
-
-
-def _drop_small(labels: np.ndarray, areas: np.ndarray, shape: tuple[int, int], least: int) -> None:
-    """Set to 0 the areas of labels that are too small for a nucleus."""
-    padded = labels.reshape(shape[0] + 2, shape[1] + 2)
-    edges = (padded[1], padded[-2], padded[:, 1], padded[:, -2])
-    cut = np.zeros(areas.size, bool)
-    cut[np.concatenate([edge[edge > 0] for edge in edges])] = True
-    least = min(least, labels.size)  # no nucleus is larger; a request may send any number
-    areas[areas < np.where(cut, -(-least // _CUT), least)] = 0
 
 
 def _checked(class_probs: np.ndarray, boundary_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

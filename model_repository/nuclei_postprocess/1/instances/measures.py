@@ -40,7 +40,7 @@ def drop_faint(class_probs, labels, areas, level):
 
 
 @kernel
-def measure(class_probs, labels, areas, count):
+def measure(class_probs, labels, areas, min_area, count):
     """Return instance map, nuclei table (contour columns 0) and first pixels of the instances."""
     height, width, channels = class_probs.shape
     stride = width + 2
@@ -57,7 +57,7 @@ def measure(class_probs, labels, areas, count):
         for x in range(width):
             p += 1
             label = labels[p]
-            if label <= 0 or areas[label] == 0:
+            if label <= 0 or areas[label] < min_area:
                 continue
             if ids[label] == 0:
                 starts[found] = p

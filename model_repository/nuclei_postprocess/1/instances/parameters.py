@@ -15,7 +15,7 @@ class Parameters:
     boundary_threshold
         A pixel lies on a boundary if its boundary probability exceeds this, in (0, 1).
     min_area
-        Smallest nucleus in pixels; where the edge of the image cuts it, a quarter is enough.
+        Smallest nucleus in pixels.
     min_confidence
         Smallest mean foreground probability (1 - background) of a nucleus, in [0, 1).
 
