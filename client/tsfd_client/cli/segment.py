@@ -179,10 +179,13 @@ def _report_each(
 
 
 def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
+    for remark in found.get("remarks", []):
+        _say(f"{job.path}: {remark}")
     if found["scale_assumed"]:
         _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:
-        _say(f"{job.path}: {found['scale_warning']} Give the scale with --mpp.")
+        advice = " Give the scale with --mpp." if job.options.mpp is None else ""
+        _say(f"{job.path}: {found['scale_warning']}{advice}")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
     named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
     print(f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}", flush=True)

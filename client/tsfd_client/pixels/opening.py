@@ -12,11 +12,12 @@ import numpy as np
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
-from tsfd_client.pixels.image import LARGE, read_image, reason_of
+from tsfd_client.pixels.image import LARGE, load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
-from tsfd_client.pixels.resample import check_mpp, is_possible
+from tsfd_client.pixels.resample import check_mpp
+from tsfd_client.pixels.scale import refusal, remarks_on, settle
 from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
 from tsfd_client.pixels.slide import Slide
 
@@ -36,8 +37,8 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     Raises
     ------
     ImageError
-        If the file is missing, not an image, damaged, or does not say its scale. If it is a slide
-        and OpenSlide is not installed.
+        If the file is missing, not an image or damaged. Without `mpp`, if it does not say its
+        scale, or says one that cannot be right. If it is a slide and OpenSlide is not installed.
     """
     path = Path(path)
     if not path.exists():
@@ -46,16 +47,22 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
         check_mpp(mpp)
     is_picture = not path.is_dir() and not is_slide(path)
     levels = _open_picture(path, mpp) if is_picture else _open_slide(path)
-    is_assumed = mpp is None and levels.mpp is None
-    mpp = mpp or levels.mpp or (otherwise if is_picture else None)
-    if mpp is None or not is_possible(mpp):
+    try:
+        chosen = settle(path, levels.scale, mpp, is_slide=not is_picture)
+        taken = otherwise if chosen is None else chosen
+        if taken is None:
+            raise refusal(path, "does not say its scale")
+    except ImageError:
         levels.close()
-        says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
-        raise ImageError(
-            f"{path} {says}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
-            "40x scan, 0.5 a 20x scan."
-        )
-    return Slide(path, levels, mpp, is_picture=is_picture, scale_is_assumed=is_assumed)
+        raise
+    return Slide(
+        path,
+        levels,
+        taken,
+        is_picture=is_picture,
+        scale_is_assumed=chosen is None,
+        remarks=[*remarks_on(levels.scale, mpp), *levels.remarks],
+    )
 
 
 def is_slide(path: Path) -> bool:
@@ -93,5 +100,5 @@ def _open_picture(path: Path, mpp: float | None) -> Levels:
             if np.prod(levels.shapes[0]) > LARGE:
                 return levels
             levels.close()
-    image, said = read_image(path, mpp=mpp)
-    return InMemory(image, said, path)
+    picture = load(path, mpp)
+    return InMemory(picture.pixels, picture.scale, path, picture.remarks)

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import tiff
+from tsfd_client.pixels import scale, tiff
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import on_white
 from tsfd_client.pixels.levels import digest_of, paste
@@ -35,7 +35,8 @@ class ScannerFile:
         _refuse_cut_off(path)
         self._file = _open(path)
         properties = self._file.properties
-        self.mpp = float(properties.get("openslide.mpp-x") or 0) or None
+        self.scale = scale.of_openslide(properties)
+        self.remarks: list[str] = []
         self.shapes = [(height, width) for width, height in self._file.level_dimensions]
         self.digest = properties.get("openslide.quickhash-1") or ""
         # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
