@@ -12,13 +12,14 @@ import numpy as np
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
+from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of
 from tsfd_client.pixels.image import LARGE, load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
 from tsfd_client.pixels.resample import check_mpp
 from tsfd_client.pixels.scale import refusal, remarks_on, settle
-from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
+from tsfd_client.pixels.scanner import ScannerFile, is_scanner_file
 from tsfd_client.pixels.slide import Slide
 
 
@@ -28,7 +29,7 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     Parameters
     ----------
     path
-        Of the file; of any of its files, or their folder, for DICOM.
+        Of the file; for DICOM of any of its files, their folder, or a DICOMDIR in that.
     mpp
         Micrometres per pixel of level 0, where the file does not say it or says it wrong.
     otherwise
@@ -43,6 +44,7 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     path = Path(path)
     if not path.exists():
         raise ImageError(f"There is no file {path}.")
+    path = folder_of(path) or path
     if mpp is not None:
         check_mpp(mpp)
     is_picture = not path.is_dir() and not is_slide(path)
@@ -74,16 +76,17 @@ def is_slide(path: Path) -> bool:
         return False
     try:
         if path.is_dir():
-            return bool(find_dicom(path))
+            return bool(find_slide(path))
         return is_scanner_file(path) or is_pyramid(path)
     except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
         return path.is_file() and is_pyramid(path)
 
 
 def _open_slide(path: Path) -> Levels:
-    file = find_dicom(path) if path.is_dir() else path
     try:
-        return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
+        if path.is_dir():
+            return DicomSlide(find_slide(path))
+        return ScannerFile(path) if is_scanner_file(path) else TiffPyramid(path)
     except ImageError:
         raise
     except Exception as error:  # on damaged files the readers raise whatever they happen to
