@@ -103,7 +103,7 @@ def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
         if folder in owners:
             raise OutputError(
                 f"{owners[folder]} and {path} would both be written to {folder}: rename one, or "
-                "segment them into different --out folders."
+                "segment them into different folders."
             )
         owners[folder] = path
     return {path: folder for folder, path in owners.items()}
