@@ -137,7 +137,7 @@ def test_bad_slides_cost_a_line_each(
 
     lines = [line.removeprefix("tsfd: ") for line in capsys.readouterr().err.splitlines()]
     assert lines[0] == f"There is no file {tmp_path / 'missing.svs'}."
-    assert lines[1].startswith(f"{unscaled} does not say its scale: give its micrometres per")
+    assert lines[1].startswith(f"{unscaled} is a slide that does not say its scale: give its")
     assert lines[2].startswith(f"{torn} cannot be read at x ")
     assert lines[3] == (
         f"{blank} has no tissue that stands out from the glass: outline it with --tissue "
