@@ -200,12 +200,12 @@ def _of_lengths(
     """By the width and height of a pixel as written, and their units in micrometres."""
     sides = []
     for text, unit in ((width, x_unit), (height, y_unit)):
-        if text is None or not unit:
+        said = (text or "").strip()
+        if not said or not unit:
             continue
-        number = _number(text)
+        number = _number(said)
         if number is None:
-            said = text.strip()
-            return Scale(doubt=f"says that its pixels are {said!r} wide, which is no length")
+            return Scale(doubt=f"says that its pixels measure {said!r}, which is no length")
         sides.append(number * unit)
     return _square(sides[0], sides[-1]) if sides and all(sides) else NOTHING
 

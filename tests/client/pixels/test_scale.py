@@ -55,9 +55,9 @@ def imagej(unit: str, x: float = 4.0, y: float = 4.0, **options: Any) -> Writer:
     return described(f"ImageJ=1.54f\nunit={unit}\nspacing=9\n", resolution=(x, y), **options)
 
 
-def svs(says: str) -> Writer:
+def svs(says: str, **options: Any) -> Writer:
     def write(folder: Path) -> Path:
-        options = {"photometric": "rgb", "metadata": None, "tile": (64, 64)}
+        options.update({"photometric": "rgb", "metadata": None, "tile": (64, 64)})
         description = f"Aperio Image Library\n80x60 |{says}|Filename = 7"
         tifffile.imwrite(folder / "a.svs", RGB, description=description, **options)
         return folder / "a.svs"
@@ -139,10 +139,10 @@ ROWS: dict[str, list[tuple[Writer, Said]]] = {
         (described("Scanner |MPP = 0,25"), 0.25),
     ],
     "damaged numbers, damaged OME-XML": [
-        (ome("0.2.5"), "says that its pixels are '0.2.5' wide, which is no length"),
-        (ome("-0.25"), "says that its pixels are '-0.25' wide, which is no length"),
-        (ome("nan"), "says that its pixels are 'nan' wide, which is no length"),
-        (svs("MPP = O.25"), "says that its pixels are 'O.25' wide, which is no length"),
+        (ome("0.2.5"), "says that its pixels measure '0.2.5', which is no length"),
+        (ome("-0.25"), "says that its pixels measure '-0.25', which is no length"),
+        (ome("nan"), "says that its pixels measure 'nan', which is no length"),
+        (svs("MPP = O.25"), "says that its pixels measure 'O.25', which is no length"),
         (
             described('<?xml version="1.0"?><OME><Pixels PhysicalSizeX="0.25></OME>'),
             "has damaged OME-XML, which would say its scale",
@@ -153,6 +153,7 @@ ROWS: dict[str, list[tuple[Writer, Said]]] = {
         (tiff(resolution=(40_000, 40_000), resolutionunit="CENTIMETER"), 0.25),
         (tiff(resolution=(101_600, 101_600), resolutionunit="INCH"), 0.25),
         (pyramid(0.25), 0.25),
+        (svs("MPP = ", resolution=(40_000, 40_000), resolutionunit="CENTIMETER"), 0.25),
     ],
     "PNG, pixels per metre; JPEG, pixels per cm or inch, of 0.05 to 2 µm": [
         (picture("a.png", 101_600), 0.25),
