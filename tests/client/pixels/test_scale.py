@@ -114,6 +114,7 @@ ROWS: dict[str, list[tuple[Writer, Said]]] = {
         (imagej("\\u00B5m"), 0.25),
         (imagej("um"), 0.25),
         (imagej("µm"), 0.25),
+        (tiff(description=b"ImageJ=1.54f\nunit=\xb5m\n", resolution=(4, 4)), 0.25),  # Latin-1
         (imagej("micron"), 0.25),
         (imagej("nm", 0.004, 0.004), 0.25),
         (imagej("mm", 4000, 4000), 0.25),
