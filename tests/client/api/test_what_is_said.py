@@ -83,7 +83,7 @@ def test_no_advice_to_give_what_was_given(
     path = tmp_path / "a.png"
     Image.new("RGB", (300, 300)).save(path)
     to = [f"--out={tmp_path / 'given'}", f"--server={server.grpc_url}", "--mpp=0.25"]
-    none = "No nucleus was found: is this an H&E image, and at 0.25 µm per pixel (40x)?"
+    none = "No nuclei were found: is this an H&E image, and at 0.25 µm per pixel (40x)?"
 
     assert main(["segment", str(path), *to]) == 0
     assert said(capsys) == [f"tsfd: {path}: {none}"]
