@@ -97,7 +97,8 @@ def segment_images(
     Warns
     -----
     UserWarning
-        If the scale had to be assumed, or is probably wrong.
+        If the scale had to be assumed, is probably wrong, or is given otherwise than the file says
+        it; if a picture is stored turned.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def segment_images(
         if isinstance(outcome, TsfdError):
             yield job.path, outcome
         else:
-            _warn(job.path, outcome)
+            _warn(job, outcome)
             yield job.path, _open(job.folder)
 
 
@@ -139,12 +140,15 @@ def _open(folder: Path) -> Outcome:
         return error
 
 
-def _warn(path: Path, found: dict[str, Any]) -> None:
+def _warn(job: Job, found: dict[str, Any]) -> None:
+    for remark in found.get("remarks", []):
+        warnings.warn(f"{job.path}: {remark}", stacklevel=3)
     if found["scale_assumed"]:
-        assumed = assumption_warning(path, found["mpp"])
+        assumed = assumption_warning(job.path, found["mpp"])
         warnings.warn(f"{assumed} Give another with mpp=.", stacklevel=3)
     if found["scale_warning"]:
-        warnings.warn(f"{path}: {found['scale_warning']} Give the scale with mpp=.", stacklevel=3)
+        advice = " Give the scale with mpp=." if job.options.mpp is None else ""
+        warnings.warn(f"{job.path}: {found['scale_warning']}{advice}", stacklevel=3)
 
 
 def _has_a_loop() -> bool:

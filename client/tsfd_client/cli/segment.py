@@ -14,6 +14,7 @@ from typing import Any, Final
 from tsfd_client.cli import options
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
+from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
@@ -125,10 +126,11 @@ def _images(paths: list[Path]) -> list[Path]:
     """List the images given, including those in folders."""
     images = []
     for path in paths:
-        if not path.is_dir():
+        folder = folder_of(path)
+        if folder is None:
             images.append(path)
             continue
-        found = images_in(path)
+        found = images_in(folder)
         noun = "image" if len(found) == 1 else "images"
         print(f"{path}: {len(found)} {noun}", flush=True)
         images += found
@@ -179,10 +181,13 @@ def _report_each(
 
 
 def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
+    for remark in found.get("remarks", []):
+        _say(f"{job.path}: {remark}")
     if found["scale_assumed"]:
         _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:
-        _say(f"{job.path}: {found['scale_warning']} Give the scale with --mpp.")
+        advice = " Give the scale with --mpp." if job.options.mpp is None else ""
+        _say(f"{job.path}: {found['scale_warning']}{advice}")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
     named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
     print(f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}", flush=True)

@@ -13,6 +13,7 @@ from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.nuclei.table import Info, Writer
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.slide import Slide
 
 
@@ -43,7 +44,7 @@ def save(
         If a file cannot be written.
     """
     folder, source = Path(folder), Path(source) if source else None
-    slide = Slide(source or folder, InMemory(image, nuclei.mpp, source), nuclei.mpp)
+    slide = Slide(source or folder, InMemory(image, Scale(nuclei.mpp), source), nuclei.mpp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_table(nuclei, slide, folder / PARQUET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,12 @@ FILE: Final = "summary.json"
 
 
 def write(
-    parquet: Path, area: float, stained: float | None, *, scale_assumed: bool = False
+    parquet: Path,
+    area: float,
+    stained: float | None,
+    *,
+    scale_assumed: bool = False,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write ``summary.json`` beside a ``nuclei.parquet``.
 
@@ -30,6 +36,8 @@ def write(
         The part of `area` that is not glass, mm²; None if unknown.
     scale_assumed
         Whether the image does not say its scale and the network's was assumed.
+    remarks
+        Other warnings about the image, in sentences.
 
     Raises
     ------
@@ -66,6 +74,7 @@ def write(
             for number, name in enumerate(release.class_names)
             if number
         },
+        "remarks": list(remarks),
         "scale_assumed": scale_assumed,
         "scale_warning": warning_of(np.concatenate(all_areas), info.mpp, stained),
         "release": release.name,

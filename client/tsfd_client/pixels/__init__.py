@@ -2,8 +2,10 @@
 
 opening, folder                     a file, or the files of a folder -> `Slide`
 slide                               a slide or picture, read in parts and at any scale
-scanner, pyramid, in_memory         the levels of a file; levels: what they have in common
-image, tiff, source                 a whole picture, with its scale
+scanner, dicom, pyramid, in_memory  the levels of a file; levels: what they have in common
+image, tiff, source                 a whole picture
+scale                               what a file says of its scale, in the words of each format
+orientation                         what cameras say of how to turn it
 box                                 a rectangle of pixels
 resample                            to the network's scale, whole or in parts
 tissue                              where there is any

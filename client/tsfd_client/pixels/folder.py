@@ -8,19 +8,23 @@ from typing import Final
 
 from tsfd_client.errors import ImageError
 from tsfd_client.files import PARQUET, RUN
-from tsfd_client.pixels.scanner import dicom_slides
+from tsfd_client.pixels.dicom import folder_of, slides_among, standing_for
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
-    """Replace each folder among some paths by the images in it: see `images_in`."""
-    return [image for path in paths for image in (images_in(path) if path.is_dir() else [path])]
+    """Replace each folder, or DICOMDIR, among some paths by the images in it: see `images_in`."""
+    images = []
+    for path in paths:
+        folder = folder_of(path)
+        images += [path] if folder is None else images_in(folder)
+    return images
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted; if there is DICOM, only its slides.
+    """The images in a folder and its subfolders, sorted: pictures, slides, each DICOM slide once.
 
     Results of `tsfd segment` are left out.
 
@@ -39,9 +43,8 @@ def images_in(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".") and not _is_result(path.parent)
     ]
-    dicom = {path.parent for path in files if path.suffix.lower() == ".dcm"}
-    found = [slide for parent in sorted(dicom) for slide in dicom_slides(parent)]
-    found = found or [p for p in files if p.suffix.lower() in (*_PICTURES, *_SLIDES)]
+    found = [path for path in files if path.suffix.lower() in (*_PICTURES, *_SLIDES)]
+    found = sorted(found + standing_for(slides_among(files)))
     if not found:
         raise ImageError(
             f"The folder {folder} holds no image: pictures, slides and DICOM are read."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -12,10 +14,11 @@ import imagecodecs
 import numpy as np
 import psutil
 import tifffile
-from PIL import Image, ImageMode
+from PIL import ExifTags, Image, ImageMode
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import tiff
+from tsfd_client.pixels import orientation, scale, tiff
+from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.source import Source
 
 _CONVERTED = ("P", "CMYK", "YCbCr")
@@ -24,6 +27,25 @@ _OPENING = threading.Lock()
 
 LARGE = 1 << 26
 """Pixels; of a picture with more no second copy is made, and of a TIFF only parts are read."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A picture in memory.
+
+    Attributes
+    ----------
+    pixels
+        uint8 [H, W, 3].
+    scale
+        What the file says of it.
+    remarks
+        What to tell of it, in sentences.
+    """
+
+    pixels: np.ndarray
+    scale: Scale
+    remarks: list[str]
 
 
 @overload
@@ -53,27 +75,42 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
         uint8 [H, W, 3], and micrometres per pixel: `mpp`, or what the file says. None for a picture
         (PNG, JPEG, plain TIFF) that does not say it, never for a slide.
 
+    Warns
+    -----
+    UserWarning
+        If `mpp` contradicts the file, or a camera has turned the picture by a tag alone.
+
     Raises
     ------
     ImageError
-        If the file is missing, not an image, damaged, grey, not 8 bits deep, too large for this
-        machine's memory, or a slide that does not say its scale.
+        If the file is missing, not an image, damaged, grey, not 8 bits deep, or too large for this
+        machine's memory. Without `mpp`, if it is a slide that does not say its scale, or says one
+        that cannot be right.
     """
     path = Path(path)
+    picture = load(path, mpp)
+    for remark in (*scale.remarks_on(picture.scale, mpp), *picture.remarks):
+        warnings.warn(f"{path}: {remark}", stacklevel=2)
+    return picture.pixels, picture.scale.mpp if mpp is None else mpp
+
+
+def load(path: Path, mpp: float | None = None) -> Loaded:
+    """The same with all that the file says of itself."""
     if not path.is_file():
         raise ImageError(f"There is no file {path}.")
     try:
         with _open(path) as source:
-            mpp = source.mpp if mpp is None else mpp
-            _check(path, source, mpp)
+            _check(path, source)
+            scale.settle(path, source.scale, mpp, is_slide=source.is_slide)
             pixels = source.decode()
+            remarks = orientation.remarks_on(source.orientation())
     except ImageError:
         raise
     except Exception as error:  # on damaged files the decoders raise whatever they happen to
         raise ImageError(f"{path} cannot be read as an image: {reason_of(error)}") from error
     if pixels.shape[2] == 4:
         pixels = on_white(pixels)
-    return np.ascontiguousarray(pixels[..., :3]), mpp
+    return Loaded(np.ascontiguousarray(pixels[..., :3]), source.scale, remarks)
 
 
 def on_white(pixels: np.ndarray) -> np.ndarray:
@@ -82,18 +119,13 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
     return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _check(path: Path, source: Source, mpp: float | None) -> None:
+def _check(path: Path, source: Source) -> None:
     """Refuse what cannot be used, before anything of its size is allocated."""
     height, width, channels = source.shape
     if source.dtype != np.uint8:
         raise ImageError(f"{path} has {source.dtype} pixels: convert it to 8 bits per channel.")
     if channels < 3:
         raise ImageError(f"{path} is grey: an H&E image in colour is needed.")
-    if source.is_slide and mpp is None:
-        raise ImageError(
-            f"{path} is a slide that does not say its scale: give its micrometres per pixel with "
-            "--mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x scan."
-        )
     needed = height * width * _BYTES
     free = psutil.virtual_memory().available
     if needed > free:
@@ -107,7 +139,7 @@ def _check(path: Path, source: Source, mpp: float | None) -> None:
 @contextmanager
 def _open(path: Path) -> Iterator[Source]:
     if path.suffix.lower() in tiff.SUFFIXES:
-        with tifffile.TiffFile(path) as file:
+        with tiff.open_tiff(path) as file:
             yield tiff.describe(file)
     else:
         with _open_picture(path) as picture:
@@ -132,10 +164,18 @@ def _describe(picture: Image.Image, path: Path) -> Source:
     return Source(
         shape=(picture.height, picture.width, len(kind.bands)),
         dtype=np.dtype(kind.typestr),
-        mpp=None,
+        scale=scale.of_dots(*picture.info.get("dpi", (0, 0))),
         is_slide=False,
         decode=lambda: _decode(picture, mode, path),
+        orientation=lambda: _orientation(picture),
     )
+
+
+def _orientation(picture: Image.Image) -> int | None:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # on damaged tags Pillow raises whatever it happens to
+        return None
 
 
 def _decode(picture: Image.Image, mode: str, path: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.levels import digest_of
+from tsfd_client.pixels.scale import Scale
 
 _SMALLEST = 512
 
@@ -21,14 +23,23 @@ class InMemory:
     ----------
     image
         uint8 [H, W, 3].
-    mpp
-        Micrometres per pixel, None where that is not known.
+    scale
+        What its file says of it.
     source
         Its file, by which it is identified; without one, by its pixels.
+    remarks
+        What to tell of it, in sentences.
     """
 
-    def __init__(self, image: np.ndarray, mpp: float | None, source: Path | None = None) -> None:
-        self.mpp = mpp
+    def __init__(
+        self,
+        image: np.ndarray,
+        scale: Scale,
+        source: Path | None = None,
+        remarks: Sequence[str] = (),
+    ) -> None:
+        self.scale = scale
+        self.remarks = list(remarks)
         pixels = np.ascontiguousarray(image).data
         self.digest = digest_of(source) if source else hashlib.sha256(pixels).hexdigest()
         self.dicom_uids: dict[str, str] = {}

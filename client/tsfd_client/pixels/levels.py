@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from tsfd_client.pixels.box import Box
+from tsfd_client.pixels.scale import Scale
 
 _ENDS = 1 << 20  # bytes
 
@@ -18,8 +19,10 @@ class Levels(Protocol):
 
     Attributes
     ----------
-    mpp
-        Micrometres per pixel of level 0, None where the file does not say it.
+    scale
+        What the file says of it.
+    remarks
+        What to tell of it, in sentences.
     shapes
         Height and width of every level, largest first.
     digest
@@ -28,7 +31,8 @@ class Levels(Protocol):
         By which DICOM knows level 0, by their keywords; none for other formats.
     """
 
-    mpp: float | None
+    scale: Scale
+    remarks: list[str]
     shapes: list[tuple[int, int]]
     digest: str
     dicom_uids: dict[str, str]

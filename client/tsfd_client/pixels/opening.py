@@ -12,12 +12,14 @@ import numpy as np
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import tiff
-from tsfd_client.pixels.image import LARGE, read_image, reason_of
+from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of
+from tsfd_client.pixels.image import LARGE, load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
-from tsfd_client.pixels.resample import check_mpp, is_possible
-from tsfd_client.pixels.scanner import ScannerFile, find_dicom, is_scanner_file
+from tsfd_client.pixels.resample import check_mpp
+from tsfd_client.pixels.scale import refusal, remarks_on, settle
+from tsfd_client.pixels.scanner import ScannerFile, is_scanner_file
 from tsfd_client.pixels.slide import Slide
 
 
@@ -27,7 +29,7 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     Parameters
     ----------
     path
-        Of the file; of any of its files, or their folder, for DICOM.
+        Of the file; for DICOM of any of its files, their folder, or a DICOMDIR in that.
     mpp
         Micrometres per pixel of level 0, where the file does not say it or says it wrong.
     otherwise
@@ -36,26 +38,33 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     Raises
     ------
     ImageError
-        If the file is missing, not an image, damaged, or does not say its scale. If it is a slide
-        and OpenSlide is not installed.
+        If the file is missing, not an image or damaged. Without `mpp`, if it does not say its
+        scale, or says one that cannot be right. If it is a slide and OpenSlide is not installed.
     """
     path = Path(path)
     if not path.exists():
         raise ImageError(f"There is no file {path}.")
+    path = folder_of(path) or path
     if mpp is not None:
         check_mpp(mpp)
     is_picture = not path.is_dir() and not is_slide(path)
     levels = _open_picture(path, mpp) if is_picture else _open_slide(path)
-    is_assumed = mpp is None and levels.mpp is None
-    mpp = mpp or levels.mpp or (otherwise if is_picture else None)
-    if mpp is None or not is_possible(mpp):
+    try:
+        chosen = settle(path, levels.scale, mpp, is_slide=not is_picture)
+        taken = otherwise if chosen is None else chosen
+        if taken is None:
+            raise refusal(path, "does not say its scale")
+    except ImageError:
         levels.close()
-        says = "does not say its scale" if mpp is None else f"says it has {mpp:g} µm per pixel"
-        raise ImageError(
-            f"{path} {says}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
-            "40x scan, 0.5 a 20x scan."
-        )
-    return Slide(path, levels, mpp, is_picture=is_picture, scale_is_assumed=is_assumed)
+        raise
+    return Slide(
+        path,
+        levels,
+        taken,
+        is_picture=is_picture,
+        scale_is_assumed=chosen is None,
+        remarks=[*remarks_on(levels.scale, mpp), *levels.remarks],
+    )
 
 
 def is_slide(path: Path) -> bool:
@@ -67,16 +76,17 @@ def is_slide(path: Path) -> bool:
         return False
     try:
         if path.is_dir():
-            return bool(find_dicom(path))
+            return bool(find_slide(path))
         return is_scanner_file(path) or is_pyramid(path)
     except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
         return path.is_file() and is_pyramid(path)
 
 
 def _open_slide(path: Path) -> Levels:
-    file = find_dicom(path) if path.is_dir() else path
     try:
-        return ScannerFile(file) if is_scanner_file(file) else TiffPyramid(file)
+        if path.is_dir():
+            return DicomSlide(find_slide(path))
+        return ScannerFile(path) if is_scanner_file(path) else TiffPyramid(path)
     except ImageError:
         raise
     except Exception as error:  # on damaged files the readers raise whatever they happen to
@@ -93,5 +103,5 @@ def _open_picture(path: Path, mpp: float | None) -> Levels:
             if np.prod(levels.shapes[0]) > LARGE:
                 return levels
             levels.close()
-    image, said = read_image(path, mpp=mpp)
-    return InMemory(image, said, path)
+    picture = load(path, mpp)
+    return InMemory(picture.pixels, picture.scale, path, picture.remarks)

@@ -13,7 +13,7 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import tiff
+from tsfd_client.pixels import orientation, scale, tiff
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import on_white
 from tsfd_client.pixels.levels import digest_of, paste
@@ -46,7 +46,7 @@ class TiffPyramid:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = tifffile.TiffFile(path)
+            self._file = tiff.open_tiff(path)
         except tifffile.TiffFileError as error:
             raise ImageError(
                 f"{path} is not a slide: formats of scanners (SVS, NDPI, MRXS, SCN, ...), DICOM "
@@ -59,7 +59,9 @@ class TiffPyramid:
                 tiff.refuse_cut_off(self._file, level.pages)
                 _check(path, level)
             self._levels = [_lay_out(level) for level in levels]
-            self.mpp = tiff.scale_of(self._file)
+            self.scale = scale.of_tiff(self._file, self._file.series[0])
+            tag = levels[0].keyframe.tags.valueof("Orientation")
+            self.remarks = orientation.remarks_on(tag)
             self.shapes = [level.shape for level in self._levels]
             self.digest = digest_of(path)
             self.dicom_uids: dict[str, str] = {}
@@ -107,7 +109,7 @@ class TiffPyramid:
 def is_pyramid(path: Path) -> bool:
     """Whether a file, of any content, is a TIFF of several levels or from a scanner."""
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff.open_tiff(path) as file:
             return tiff.describe(file).is_slide
     except Exception:  # on damaged files tifffile raises whatever it happens to
         return False

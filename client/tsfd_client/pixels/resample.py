@@ -17,7 +17,9 @@ import numpy as np
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.box import Box
 
-_MPP_RANGE = (0.05, 2.0)
+MPP_RANGE = (0.05, 2.0)
+"""Micrometres per pixel that can be segmented."""
+
 _SAME = 0.02  # scales that differ less are taken as they are
 _PART = 4096  # pixels of the target at a time: OpenCV's maps hold 16 bits
 _FRACTIONS = 32  # steps between two pixels in OpenCV's tables
@@ -25,14 +27,14 @@ _FRACTIONS = 32  # steps between two pixels in OpenCV's tables
 
 def is_possible(mpp: float) -> bool:
     """Whether so many micrometres per pixel can be segmented."""
-    low, high = _MPP_RANGE
+    low, high = MPP_RANGE
     return low <= mpp <= high  # false for NaN
 
 
 def check_mpp(mpp: float | None) -> None:
     """Raise ImageError unless a scale is given that can be segmented."""
     if not isinstance(mpp, Real) or isinstance(mpp, bool) or not is_possible(float(mpp)):
-        low, high = _MPP_RANGE
+        low, high = MPP_RANGE
         raise ImageError(
             f"mpp must be micrometres per pixel between {low} and {high}, not {mpp!r}: 0.25 is a "
             "40x scan, 0.5 a 20x scan."

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import tiff
+from tsfd_client.pixels import scale, tiff
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.image import on_white
 from tsfd_client.pixels.levels import digest_of, paste
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _SQUARE = 1024  # pixels
 _PLAIN = "generic-tiff"
 _DICOM = "dicom"
-_SERIES = "SeriesInstanceUID"
-_UIDS = ("StudyInstanceUID", _SERIES, "SOPInstanceUID")
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 class ScannerFile:
@@ -35,7 +34,8 @@ class ScannerFile:
         _refuse_cut_off(path)
         self._file = _open(path)
         properties = self._file.properties
-        self.mpp = float(properties.get("openslide.mpp-x") or 0) or None
+        self.scale = scale.of_openslide(properties)
+        self.remarks: list[str] = []
         self.shapes = [(height, width) for width, height in self._file.level_dimensions]
         self.digest = properties.get("openslide.quickhash-1") or ""
         # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
@@ -81,7 +81,7 @@ def is_scanner_file(path: Path) -> bool:
     ImageError
         If OpenSlide is not installed.
     """
-    _require()
+    require()
     from openslide import OpenSlide, OpenSlideError
 
     try:
@@ -90,52 +90,14 @@ def is_scanner_file(path: Path) -> bool:
         return False
 
 
-def find_dicom(folder: Path) -> Path:
-    """A file of the DICOM slide in a folder.
-
-    Raises
-    ------
-    ImageError
-        If there is none, or several slides. If OpenSlide is not installed.
-    """
-    slides = _by_series(folder)
-    if not slides:
-        raise ImageError(f"{folder} is a folder without a DICOM slide (*.dcm).")
-    if len(slides) > 1:
-        raise ImageError(f"{folder} holds several DICOM slides: give a file of one of them.")
-    return slides[0]
-
-
-def dicom_slides(folder: Path) -> list[Path]:
-    """The DICOM slides in a folder: the folder itself if there is one, of several a file each.
-
-    Raises
-    ------
-    ImageError
-        If OpenSlide is not installed.
-    """
-    slides = _by_series(folder)
-    return slides if len(slides) > 1 else [folder] * len(slides)
-
-
-def _by_series(folder: Path) -> list[Path]:
-    """The first file of each DICOM slide in a folder."""
-    files = [path for path in sorted(folder.glob("*.dcm")) if is_scanner_file(path)]
-    return list({_series(path): path for path in reversed(files)}.values())[::-1]
-
-
-def _series(path: Path) -> str:
-    with _open(path) as file:
-        return file.properties[f"{_DICOM}.{_SERIES}"]
-
-
 def _open(path: Path) -> OpenSlide:
     from openslide import OpenSlide
 
     return OpenSlide(path)
 
 
-def _require() -> None:
+def require() -> None:
+    """Raise ImageError unless OpenSlide is installed."""
     try:
         import openslide  # noqa: F401
     except (ImportError, OSError) as error:  # its package, or the library that it loads

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ class Slide:
         Whether it is a plain picture rather than a file of a slide scanner.
     scale_is_assumed
         Whether neither the file nor the caller states its scale.
+    remarks
+        What to tell the user of it, in sentences.
     dicom_uids
         By which DICOM knows level 0, by their keywords; none for other formats.
     """
@@ -56,11 +58,13 @@ class Slide:
         *,
         is_picture: bool = False,
         scale_is_assumed: bool = False,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.mpp = mpp
         self.is_picture = is_picture
         self.scale_is_assumed = scale_is_assumed
+        self.remarks = list(remarks)
         self.dicom_uids = levels.dicom_uids
         self._levels = levels
         self.height, self.width = levels.shapes[0]

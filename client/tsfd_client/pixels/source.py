@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tsfd_client.pixels.scale import Scale
+
 
 @dataclass(frozen=True)
 class Source:
@@ -18,17 +20,20 @@ class Source:
         Height, width, channels.
     dtype
         Of the pixels.
-    mpp
-        Micrometres per pixel, None where the file does not say it.
+    scale
+        What the file says of it.
     is_slide
         Whether it comes from a slide scanner, which knows the scale, and not from a camera or an
         editor.
     decode
         Reads the pixels, [H, W, C]. May raise anything on a damaged file.
+    orientation
+        The tag by which viewers turn it, once the pixels are read; 1 or None where they need not.
     """
 
     shape: tuple[int, int, int]
     dtype: np.dtype
-    mpp: float | None
+    scale: Scale
     is_slide: bool
     decode: Callable[[], np.ndarray]
+    orientation: Callable[[], int | None]

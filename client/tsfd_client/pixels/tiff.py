@@ -1,29 +1,30 @@
-"""TIFF and the slides that are TIFF: which page is the picture, and at which scale."""
+"""TIFF and the slides that are TIFF: which page is the picture."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from xml.etree import ElementTree
+from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from tsfd_client.pixels.resample import is_possible
+from tsfd_client.pixels import scale
 from tsfd_client.pixels.source import Source
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif")
 _SCANNERS = {"svs", "ndpi", "scn", "bif", "philips"}
-_MICROMETRES_BY_TAG = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit: inch, centimetre
-_MICROMETRES_BY_NAME = {
-    "nm": 1e-3,
-    "µm": 1.0,  # micro sign
-    "μm": 1.0,  # Greek mu
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "in": 25_400.0,
-}
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF; one whose OME-XML cannot be used is read without it."""
+    file = tifffile.TiffFile(path)
+    if file.is_ome:
+        try:
+            file.series  # noqa: B018
+        except Exception:  # on damaged metadata tifffile raises whatever it happens to
+            file.close()
+            return tifffile.TiffFile(path, is_ome=False)
+    return file
 
 
 def describe(file: tifffile.TiffFile) -> Source:
@@ -53,41 +54,11 @@ def describe(file: tifffile.TiffFile) -> Source:
     return Source(
         shape=(height, width, channels),
         dtype=picture.dtype,
-        mpp=scale_of(file),
+        scale=scale.of_tiff(file, series),
         is_slide=bool(_SCANNERS & file.flags) or len(series.levels) > 1,
         decode=decode,
+        orientation=lambda: level.keyframe.tags.valueof("Orientation"),
     )
-
-
-def scale_of(file: tifffile.TiffFile) -> float | None:
-    """Micrometres per pixel of a TIFF's picture, as its OME-XML, its scanner or its tags say."""
-    page = file.series[0].levels[0].keyframe
-    return _ome_mpp(file) or _aperio_mpp(page) or _resolution_mpp(page)
-
-
-def _ome_mpp(file: tifffile.TiffFile) -> float | None:
-    if not file.ome_metadata:
-        return None
-    pixels = ElementTree.fromstring(file.ome_metadata).find(".//{*}Pixels")
-    if pixels is None:
-        return None
-    size = float(pixels.get("PhysicalSizeX", 0))
-    return size * _MICROMETRES_BY_NAME.get(pixels.get("PhysicalSizeXUnit", "µm"), 0) or None
-
-
-def _aperio_mpp(page: tifffile.TiffPage) -> float | None:
-    stated = re.search(r"\bMPP\s*=\s*(\d*\.?\d+)", page.description or "")
-    return float(stated[1]) if stated else None
-
-
-def _resolution_mpp(page: tifffile.TiffPage) -> float | None:
-    unit = page.tags.valueof("ResolutionUnit")
-    resolution = page.tags.valueof("XResolution")
-    if unit not in _MICROMETRES_BY_TAG or not resolution or not resolution[0]:
-        return None
-    mpp = _MICROMETRES_BY_TAG[unit] * resolution[1] / resolution[0]
-    # Editors write 72 dots per inch into pictures that never had a scale.
-    return mpp if is_possible(mpp) else None
 
 
 def refuse_cut_off(

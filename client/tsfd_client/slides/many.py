@@ -99,14 +99,21 @@ def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
     """
     owners: dict[Path, Path] = {}
     for path in paths:
-        folder = out / path.stem
+        folder = out / _name(path)
         if folder in owners:
             raise OutputError(
                 f"{owners[folder]} and {path} would both be written to {folder}: rename one, or "
-                "segment them into different --out folders."
+                "segment them into different folders."
             )
         owners[folder] = path
     return {path: folder for folder, path in owners.items()}
+
+
+def _name(path: Path) -> str:
+    """Of a file without its suffix; of a folder, or a file named by a UID, whole."""
+    if path.is_dir() or path.suffix[1:].isdecimal():
+        return path.resolve().name
+    return path.stem
 
 
 async def _connect(server: dict[str, Any]) -> AsyncClient:

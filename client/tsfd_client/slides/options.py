@@ -63,6 +63,7 @@ class RunOptions:
         if not tissue.any():
             raise ImageError(
                 f"{slide.path} has no tissue that stands out from the glass: outline it with "
-                "--tissue, or segment everything with --no-tissue."
+                "--tissue (in Python tissue=), or segment everything with --no-tissue "
+                "(everywhere=True)."
             )
         return tissue

@@ -89,7 +89,13 @@ def write_outputs(
         _write_overview(parquet, slide, thumbnail, tissue, area, release)
     # Glass may have been segmented as well, but has no nuclei.
     stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
-    summary.write(parquet, area, min(area, stained), scale_assumed=slide.scale_is_assumed)
+    summary.write(
+        parquet,
+        area,
+        min(area, stained),
+        scale_assumed=slide.scale_is_assumed,
+        remarks=slide.remarks,
+    )
     run.finish()
     return count(parquet)
 

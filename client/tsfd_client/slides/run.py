@@ -116,15 +116,15 @@ class Run:
             if name == "slide":
                 raise OutputError(
                     f"{self.folder} was started with another image of this name: choose another "
-                    "--out, or remove the folder."
+                    "--out (in Python out=), or remove the folder."
                 )
             if name == "tissue":
                 raise OutputError(
                     f"{self.folder} was started with another outline of the tissue: choose another "
-                    "--out, or remove the folder."
+                    "--out (in Python out=), or remove the folder."
                 )
             raise OutputError(
                 f"{self.folder} was started with {name.replace('_', ' ')} "
                 f"{json.dumps(begun.get(name))}, not {json.dumps(facts.get(name))}: choose another "
-                "--out, or remove the folder."
+                "--out (in Python out=), or remove the folder."
             )

@@ -96,10 +96,11 @@ class Result:
             return None
 
     def _warning(self, facts: dict[str, Any]) -> str | None:
-        """Warnings about the scale from when the image was segmented."""
+        """Warnings from when the image was segmented."""
         summary = _read(self.folder / SUMMARY)
         assumed = summary.get("scale_assumed") and assumption_warning("The image", facts["mpp"])
-        return " ".join(filter(None, (assumed, summary.get("scale_warning")))) or None
+        warnings = (*summary.get("remarks", []), assumed, summary.get("scale_warning"))
+        return " ".join(filter(None, warnings)) or None
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)

@@ -100,8 +100,8 @@ def test_other_settings_do_not_pass_for_the_first(
 
     assert main([*command, "--mpp=0.5"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {tmp_path / 'a'} was started with mpp 0.25, not 0.5: choose another --out, or "
-        "remove the folder.\n"
+        f"tsfd: {tmp_path / 'a'} was started with mpp 0.25, not 0.5: choose another --out (in "
+        "Python out=), or remove the folder.\n"
     )
     assert main([*command, "--mpp=0.25", "--min-area=60"]) == 1
     assert "was started with min area " in capsys.readouterr().err

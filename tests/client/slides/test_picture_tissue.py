@@ -78,8 +78,8 @@ def test_glass_of_a_large_picture_costs_nothing(
     assert main(["segment", str(blank), *command]) == 1
     assert answered(server) - before == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"tsfd: {blank} has no tissue that stands out from the glass: outline it with --tissue, or "
-        "segment everything with --no-tissue."
+        f"tsfd: {blank} has no tissue that stands out from the glass: outline it with --tissue "
+        "(in Python tissue=), or segment everything with --no-tissue (everywhere=True)."
     )
 
 

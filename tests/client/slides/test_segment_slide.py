@@ -137,11 +137,11 @@ def test_bad_slides_cost_a_line_each(
 
     lines = [line.removeprefix("tsfd: ") for line in capsys.readouterr().err.splitlines()]
     assert lines[0] == f"There is no file {tmp_path / 'missing.svs'}."
-    assert lines[1].startswith(f"{unscaled} does not say its scale: give its micrometres per")
+    assert lines[1].startswith(f"{unscaled} is a slide that does not say its scale: give its")
     assert lines[2].startswith(f"{torn} cannot be read at x ")
     assert lines[3] == (
-        f"{blank} has no tissue that stands out from the glass: outline it with --tissue, or "
-        "segment everything with --no-tissue."
+        f"{blank} has no tissue that stands out from the glass: outline it with --tissue "
+        "(in Python tissue=), or segment everything with --no-tissue (everywhere=True)."
     )
     assert lines[4].startswith(f"{out / 'foreign'} was started with another image of this name: ")
     assert lines[5] == "5 of 6 images failed."

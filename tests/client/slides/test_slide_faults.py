@@ -206,7 +206,7 @@ def test_a_server_that_stays_away_stops_the_run(
         assert main(command(tmp_path / "out", url=changed.grpc_url)) == 1
     assert capsys.readouterr().err.splitlines()[0] == (
         f'tsfd: {folder} was started with release "{release}", not "lite-other": choose another '
-        "--out, or remove the folder."
+        "--out (in Python out=), or remove the folder."
     )
 
     assert main(command(tmp_path / "out")) == 0
@@ -280,8 +280,8 @@ def test_a_folder_that_cannot_be_used(
     capsys.readouterr()
     assert main([*command(tmp_path / "out"), "--min-area=60"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {folder} was started with min area 20, not 60: choose another --out, or remove "
-        "the folder.\n"
+        f"tsfd: {folder} was started with min area 20, not 60: choose another --out (in "
+        "Python out=), or remove the folder.\n"
     )
 
 

@@ -24,6 +24,7 @@ from tsfd_client.errors import OutputError
 from tsfd_client.nuclei.table import Writer, read_info
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.release import Release
 from tsfd_client.settings import Settings
@@ -44,7 +45,7 @@ def results(tmp_path: Path) -> Path:
     (folder / "known").mkdir(parents=True)
     finished(folder / "known", 1.0)
     path = tmp_path / "image.png"
-    slide = Slide(path, InMemory(image, 0.25, path), 0.25)
+    slide = Slide(path, InMemory(image, Scale(0.25), path), 0.25)
     Origin(str(path), slide.fingerprint(), 0.25).write(folder / "known")
     return folder
 
