@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from samples.synthetic import generate
-from tests.client.slide_files import smaller, write_tiff
+from tests.client.slide_files import smaller, write_scn, write_tiff
 
 Writer = Callable[..., Path]
 
@@ -82,6 +82,25 @@ def svs_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
                     file.write(black, description=says, **options)
             file.write(black, description="Aperio\nlabel 60x50", subfiletype=1, **options)
             file.write(black, description="Aperio\nmacro 60x50", subfiletype=9, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def scn_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
+    """Writes a slide as Leica's scanners do: a part of the glass, at `corner`; a macro."""
+
+    def write(
+        *,
+        corner: tuple[int, int] = (301, 203),
+        nm: int = 250,
+        shrinks: tuple[int, ...] = (1, 2, 8),
+        image: np.ndarray = picture,
+        glass: tuple[int, int] = (2000, 1600),
+    ) -> Path:
+        path = tmp_path / "slide.scn"
+        write_scn(path, image, corner=corner, nm=nm, shrinks=shrinks, glass=glass)
         return path
 
     return write

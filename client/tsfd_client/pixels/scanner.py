@@ -2,6 +2,9 @@
 
 Plain TIFF is left to `tsfd_client.pixels.pyramid`, though OpenSlide knows it: it does not see the
 levels of OME-TIFF.
+
+Some scanners say which part of the glass they scanned (OpenSlide's bounds). That part is the slide:
+its corner is where coordinates begin, as in QuPath, and what lies beyond is never read.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class ScannerFile:
         properties = self._file.properties
         self.scale = scale.of_openslide(properties)
         self.remarks: list[str] = []
-        self.shapes = [(height, width) for width, height in self._file.level_dimensions]
+        self._scanned = _scanned(self._file)
+        self.shapes = _shapes(self._file, self._scanned)
         self.digest = properties.get("openslide.quickhash-1") or ""
         # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
         if properties["openslide.vendor"] == _DICOM:
@@ -66,7 +70,7 @@ class ScannerFile:
     def _region(self, level: int, box: Box) -> np.ndarray:
         y0, x0, y1, x1 = box
         shrink = self._file.level_downsamples[level]
-        corner = round(x0 * shrink), round(y0 * shrink)
+        corner = self._scanned.left + round(x0 * shrink), self._scanned.top + round(y0 * shrink)
         pixels = np.asarray(self._file.read_region(corner, level, (x1 - x0, y1 - y0)))
         if pixels[..., 3].min() == 255:
             return np.ascontiguousarray(pixels[..., :3])
@@ -88,6 +92,28 @@ def is_scanner_file(path: Path) -> bool:
         return OpenSlide.detect_format(path) not in (None, _PLAIN)
     except OpenSlideError:
         return False
+
+
+def _scanned(file: OpenSlide) -> Box:
+    """The part of level 0 that was scanned: all of it unless the scanner says otherwise."""
+    width, height = file.dimensions
+    whole = {"x": 0, "y": 0, "width": width, "height": height}
+    x, y, width, height = (
+        int(file.properties.get(f"openslide.bounds-{name}", most)) for name, most in whole.items()
+    )
+    return Box(y, x, y + height, x + width)
+
+
+def _shapes(file: OpenSlide, scanned: Box) -> list[tuple[int, int]]:
+    """Height and width of what was scanned, in every level."""
+    width, height = file.dimensions
+    if scanned == Box(0, 0, height, width):
+        return [(height, width) for width, height in file.level_dimensions]
+    height, width = scanned.bottom - scanned.top, scanned.right - scanned.left
+    return [
+        (max(1, round(height / shrink)), max(1, round(width / shrink)))
+        for shrink in file.level_downsamples
+    ]
 
 
 def _open(path: Path) -> OpenSlide:

@@ -39,7 +39,7 @@ class Slide:
     mpp
         Micrometres per pixel of level 0.
     height, width
-        Of level 0, pixels.
+        Of level 0, pixels; where the scanner says which part of the glass it scanned, of that part.
     is_picture
         Whether it is a plain picture rather than a file of a slide scanner.
     scale_is_assumed
