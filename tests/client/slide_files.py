@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,24 @@ def drop_tile(path: Path, number: int) -> None:
             values = list(tag.value)
             values[number] = 0
             tag.overwrite(tuple(values))
+
+
+def append_tiles(
+    path: Path, encode: Callable[[np.ndarray], bytes], tags: dict[str, tuple[int, ...]]
+) -> None:
+    """Store the tiles of all levels otherwise, at the end of the file, and say so by tags."""
+    with tifffile.TiffFile(path) as file:
+        tiles = [[encode(tile[0]) for tile, _, _ in page.segments()] for page in file.pages]
+    end = path.stat().st_size
+    with path.open("ab") as file:
+        file.writelines(tile for page in tiles for tile in page)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for page, stored in zip(file.pages, tiles, strict=True):
+            counts = [len(tile) for tile in stored]
+            offsets = (end + np.cumsum([0, *counts[:-1]])).tolist()
+            end += sum(counts)
+            for name, value in {"TileOffsets": offsets, "TileByteCounts": counts, **tags}.items():
+                page.tags[name].overwrite(tuple(value))
 
 
 def spoil_tile(path: Path, number: int) -> None:

@@ -18,7 +18,7 @@ import tifffile
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import scale, tiff
 from tsfd_client.pixels.box import Box
-from tsfd_client.pixels.image import on_white
+from tsfd_client.pixels.colours import on_white
 from tsfd_client.pixels.levels import digest_of, paste
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ScannerFile:
         pixels = np.asarray(self._file.read_region(corner, level, (x1 - x0, y1 - y0)))
         if pixels[..., 3].min() == 255:
             return np.ascontiguousarray(pixels[..., :3])
-        return on_white(pixels)
+        return on_white(pixels[..., :3], pixels[..., 3:])
 
 
 def is_scanner_file(path: Path) -> bool:
