@@ -24,7 +24,7 @@ from tsfd_client.pixels.levels import LARGE
 from tsfd_client.pixels.pyramid import TiffPyramid
 from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.source import Source
-from tsfd_client.pixels.tiff import is_tiff
+from tsfd_client.pixels.tiff import PAGES, is_tiff, refuse_stack
 
 _BYTES = 10  # per pixel while an image is read: Pillow's copies among them
 _CLEAR = ("RGBA", "RGBa", "PA")
@@ -166,18 +166,17 @@ def _open_picture(path: Path) -> Image.Image:
 def _describe(picture: Image.Image, path: Path) -> Source:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format not in _LAYERED:
-        raise ImageError(
-            f"{path} is a stack of {frames} images of one size: save the one that is meant in a "
-            "file of its own."
-        )
+        refuse_stack(path, frames, PAGES)
     if picture.mode not in _COLOURS:
         raise ImageError(f"{path} {_REFUSED.get(picture.mode, _GREY)}")
+    is_several = frames > 1 and picture.format == "MPO"
+    several = [f"It holds {frames} images; the first is taken."] if is_several else []
     return Source(
         shape=(picture.height, picture.width),
         scale=scale.of_dots(*picture.info.get("dpi", (0, 0))),
         is_slide=False,
         decode=lambda: _decode(picture, path),
-        remarks=lambda: orientation.remarks_on(_orientation(picture)),
+        remarks=lambda: [*several, *orientation.remarks_on(_orientation(picture))],
     )
 
 

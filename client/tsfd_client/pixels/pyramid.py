@@ -60,12 +60,12 @@ class TiffPyramid:
         self._lock = threading.Lock()
         try:
             picture = tiff.picture_in(self._file, path)
-            levels = picture.series.levels
+            levels = picture.levels
             for level in levels:
                 tiff.refuse_cut_off(self._file, level.pages)
             profile = None if picture.is_raw else levels[0].keyframe.iccprofile
             self._levels = [_lay_out(path, level, profile) for level in levels]
-            self.scale = scale.of_tiff(self._file, picture.series)
+            self.scale = scale.of_tiff(self._file, levels[0])
             self.is_slide = picture.is_slide
             tag = levels[0].keyframe.tags.valueof("Orientation")
             self.remarks = [*picture.remarks, *orientation.remarks_on(tag)]

@@ -9,6 +9,7 @@ its corner is where coordinates begin, as in QuPath, and what lies beyond is nev
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SQUARE = 1024  # pixels
 _PLAIN = "generic-tiff"
 _DICOM = "dicom"
+_PLANES_OF_DICOM = re.compile(r"TotalPixelMatrixFocalPlanes value (\d+)")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -34,11 +36,12 @@ class ScannerFile:
     """The levels of a slide that OpenSlide reads; see `Levels`."""
 
     def __init__(self, path: Path) -> None:
-        _refuse_cut_off(path)
+        planes = _focal_planes(path)
         self._file = _open(path)
         properties = self._file.properties
         self.scale = scale.of_openslide(properties)
-        self.remarks: list[str] = []
+        one = f"It has {planes} focal planes; the one that OpenSlide and QuPath show is taken."
+        self.remarks = [one] if planes > 1 else []
         self._scanned = _scanned(self._file)
         self.shapes = _shapes(self._file, self._scanned)
         self.digest = properties.get("openslide.quickhash-1") or ""
@@ -117,9 +120,15 @@ def _shapes(file: OpenSlide, scanned: Box) -> list[tuple[int, int]]:
 
 
 def _open(path: Path) -> OpenSlide:
-    from openslide import OpenSlide
+    from openslide import OpenSlide, OpenSlideError
 
-    return OpenSlide(path)
+    try:
+        return OpenSlide(path)
+    except OpenSlideError as error:
+        planes = _PLANES_OF_DICOM.search(str(error))
+        if planes is None:
+            raise
+        tiff.refuse_stack(path, int(planes[1]), "focal planes")
 
 
 def require() -> None:
@@ -132,12 +141,17 @@ def require() -> None:
         ) from error
 
 
-def _refuse_cut_off(path: Path) -> None:
-    """OpenSlide notices only when it comes to what is missing, which may be hours later."""
+def _focal_planes(path: Path) -> int:
+    """How many a file has if it is TIFF, else 1. OSError if it is cut off.
+
+    OpenSlide says nothing of them, and notices only when it comes to what is missing, which may be
+    hours later.
+    """
     try:
         with tifffile.TiffFile(path) as file:
             tiff.refuse_cut_off(file, file.pages)
+            return tiff.focal_planes(file)
     except OSError:
         raise
     except Exception:  # not a TIFF, or one that OpenSlide understands better
-        return
+        return 1

@@ -6,18 +6,24 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import tifffile
 from tifffile import PHOTOMETRIC
 
 from tsfd_client.errors import ImageError
 
+Levels = list[tifffile.TiffPageSeries]
+
 _SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SCANNERS = {"svs", "ndpi", "scn", "bif", "philips"}
-_ASIDE: Final = re.compile(r"(^|.*[^a-z])(label|macro|thumbnail|overview)([^a-z]|$)", re.IGNORECASE)
+_ASIDES: Final = "(label|macro|thumbnail|overview)([^a-z]|$)"
+_ASIDE: Final = re.compile(f"(^|[^a-z]){_ASIDES}", re.IGNORECASE)
+_SAYS_ASIDE: Final = re.compile(rf"^\s*{_ASIDES}", re.IGNORECASE | re.MULTILINE)
 _STACKS: Final = {"Z": "focal planes", "T": "time points", "C": "channels"}
-_ONE: Final = "save the one that is meant in a file of its own"
+
+PAGES: Final = "images of one size"
+"""Kind of stack."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class Picture:
 
     Attributes
     ----------
-    series
-        Of tifffile; its levels are those of the picture.
+    levels
+        Of tifffile, the largest first.
     is_slide
         Whether it comes from a slide scanner, which knows the scale, and not from a camera or an
         editor.
@@ -38,7 +44,7 @@ class Picture:
         What to tell of the choice, in sentences.
     """
 
-    series: tifffile.TiffPageSeries
+    levels: Levels
     is_slide: bool
     is_raw: bool
     remarks: list[str]
@@ -72,27 +78,28 @@ def picture_in(file: tifffile.TiffFile, path: Path) -> Picture:
     OSError
         If the file ends before the picture does. Any other error where it is damaged.
     """
-    series = [each for each in file.series if not _is_aside(each)] or file.series
-    series = [each for each in series if _is_in_colour(each)] or series
-    series = [each for each in series if not each.keyframe.is_reduced] or series
-    number = max(range(len(series)), key=lambda n: _area(series[n]))
-    chosen = series[number]
-    page = chosen.keyframe
-    size = f"{page.imagewidth} x {page.imagelength} pixels"
-    refuse_cut_off(file, chosen.pages if is_in_planes(chosen) else [page])
-    _refuse_stack(path, chosen)
-    alike = sum(_area(each) == _area(chosen) for each in series)
+    images = list(filter(None, map(_without_asides, file.series)))
+    images = images or [each.levels for each in file.series]
+    images = [each for each in images if _is_in_colour(each[0])] or images
+    images = [each for each in images if not each[0].keyframe.is_reduced] or images
+    number = max(range(len(images)), key=lambda n: _area(images[n][0]))
+    levels = images[number]
+    refuse_cut_off(file, levels[0].pages if is_in_planes(levels[0]) else [levels[0].keyframe])
+    _refuse_stack(path, levels[0])
+    alike = sum(_area(each[0]) == _area(levels[0]) for each in images)
     if alike > 1:
-        raise ImageError(f"{path} holds {alike} images of {size}: {_ONE}.")
-    if chosen.is_multifile:
+        refuse_stack(path, alike, PAGES)
+    if levels[0].is_multifile:
         raise ImageError(f"{path} is spread over several files: save it as one.")
-    several = f"The file holds {len(series)} images; the largest, number {number + 1} ({size}), "
+    page = levels[0].keyframe
+    several = f"It holds {len(images)} images; the largest, number {number + 1} "
+    several += f"({page.imagewidth} x {page.imagelength} pixels), is taken."
     is_raw = bool(_SCANNERS & file.flags)
     return Picture(
-        chosen,
-        is_slide=is_raw or len(chosen.levels) > 1,
+        levels,
+        is_slide=is_raw or len(levels) > 1,
         is_raw=is_raw,
-        remarks=[several + "is taken."] if len(series) > 1 else [],
+        remarks=[several] if len(images) > 1 else [],
     )
 
 
@@ -101,15 +108,25 @@ def is_in_planes(level: tifffile.TiffPageSeries) -> bool:
     return level.axes == "CYX" and level.shape[0] in (3, 4)
 
 
-def planes_in_stack(file: tifffile.TiffFile) -> int:
-    """How many focal planes a scanner's TIFF has."""
-    return max(each.sizes.get("depth", 1) for each in file.series)
+def focal_planes(file: tifffile.TiffFile) -> int:
+    """How many a scanner's TIFF has."""
+    series = max(file.series, key=_area)
+    return dict(zip(series.axes, series.shape, strict=True)).get("Z", 1)
 
 
-def _is_aside(series: tifffile.TiffPageSeries) -> bool:
-    """Whether an image is of the whole glass, its label or a thumbnail, by what it is called."""
-    lines = (series.keyframe.description or "").splitlines()[:2]
-    return bool(_ASIDE.search(series.name or "") or any(map(_ASIDE.match, lines)))
+def refuse_stack(path: Path, count: int, kind: str) -> NoReturn:
+    """Raise ImageError for so many images of one kind."""
+    raise ImageError(
+        f"{path} is a stack of {count} {kind}: save the one that is meant in a file of its own."
+    )
+
+
+def _without_asides(series: tifffile.TiffPageSeries) -> Levels:
+    """An image's levels; none if it is called a label, macro or thumbnail."""
+    if _ASIDE.search(series.name or ""):
+        return []
+    # tifffile takes for a level whatever has half the size.
+    return [each for each in series.levels if not _SAYS_ASIDE.search(each.keyframe.description)]
 
 
 def _is_in_colour(series: tifffile.TiffPageSeries) -> bool:
@@ -129,8 +146,7 @@ def _refuse_stack(path: Path, series: tifffile.TiffPageSeries) -> None:
         if axis == "C" and count > 1 and "S" not in series.axes:
             raise ImageError(f"{path} has {count} channels: save its red, green and blue alone.")
         if axis not in "YXS" and count > 1:
-            kind = _STACKS.get(axis, "images of one size")
-            raise ImageError(f"{path} is a stack of {count} {kind}: {_ONE}.")
+            refuse_stack(path, count, _STACKS.get(axis, PAGES))
 
 
 def refuse_cut_off(
