@@ -91,14 +91,15 @@ class TiffPyramid:
         return pixels
 
     def refuse_large_tiles(self) -> None:
-        """Raise ImageError if parts cannot be read: each needs a tile that it lies on, whole."""
+        """Raise ImageError if parts cannot be read: each needs the tiles that it lies on, whole."""
         for level in self._levels:
-            rows, columns = level.tile
-            if min(rows, level.shape[0]) * min(columns, level.shape[1]) > LARGE:
+            rows, columns = map(min, level.tile, level.shape)
+            if rows * columns > LARGE:
                 raise ImageError(
-                    f"{self._file.filehandle.path} is stored in one piece, or few, and too large "
-                    "for that: convert it to tiles, as by vips tiffsave IN OUT --tile --pyramid "
-                    "--bigtiff, or by exporting it from QuPath as OME-TIFF."
+                    f"{self._file.filehandle.path} is stored in pieces of {columns} x {rows} "
+                    "pixels, too large to be read in parts: convert it to tiles, as by 'vips "
+                    "tiffsave IN OUT --tile --pyramid --bigtiff', or by exporting it from QuPath "
+                    "as OME-TIFF."
                 )
 
     def close(self) -> None:
