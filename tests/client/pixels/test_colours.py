@@ -115,6 +115,20 @@ def test_cmyk_in_jpeg_tiles(tmp_path: Path) -> None:
     assert np.abs(seen(path) - FROM_INKS).mean() < 2
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_page_per_colour(tmp_path: Path, bits: int, photometric: str, count: int) -> None:
+    """A fourth page is no alpha."""
+    pages = np.moveaxis(np.dstack([RGB, np.zeros_like(ALPHA)])[..., :count], -1, 0)
+    pages = pages if photometric == "minisblack" else 255 - pages
+    pages = pages if bits == 8 else pages.astype(np.uint16) * 257
+    options = {"photometric": photometric, "metadata": {"axes": "CYX"}, "tile": (64, 64)}
+    tifffile.imwrite(tmp_path / "a.tif", np.ascontiguousarray(pages), ome=True, **options)
+
+    assert np.abs(seen(tmp_path / "a.tif") - RGB).max() <= 1
+
+
 @pytest.mark.parametrize("group", [(1, 2), (2, 1), (2, 2), (4, 1), (4, 4)])
 @pytest.mark.parametrize("compression", [None, "lzw"])
 def test_chroma_of_several_pixels(
@@ -290,7 +304,7 @@ def test_profiles_that_change_nothing(tmp_path: Path) -> None:
 
 
 def test_a_scanners_slide_keeps_its_pixels(svs_slide, tmp_path: Path) -> None:
-    """Networks are trained on them as they are, and OpenSlide and QuPath show them so."""
+    """As OpenSlide and QuPath show them."""
     path = svs_slide(profile=wide_gamut())
     with tifffile.TiffFile(path) as file:
         assert file.pages.first.iccprofile == wide_gamut()

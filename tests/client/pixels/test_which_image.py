@@ -215,6 +215,26 @@ def test_stacks_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     assert refused(path) == f"{path} is a stack of {named}: {SAVE}"
 
 
+def test_a_picture_over_several_files_is_refused(tmp_path: Path) -> None:
+    """Green and blue are elsewhere."""
+    names = ["r.ome.tif", "g.ome.tif", "b.ome.tif"]
+    urns = [f"urn:uuid:00000000-0000-0000-0000-00000000000{number}" for number in range(3)]
+    planes = "".join(
+        f'<TiffData FirstC="{n}" IFD="0" PlaneCount="1"><UUID FileName="{names[n]}">{urns[n]}'
+        "</UUID></TiffData>"
+        for n in range(3)
+    )
+    for n, name in enumerate(names):
+        xml = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+        xml += f' UUID="{urns[n]}"><Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint8"'
+        xml += ' DimensionOrder="XYCZT" SizeX="300" SizeY="200" SizeC="3" SizeZ="1" SizeT="1">'
+        xml += f"{planes}</Pixels></Image></OME>"
+        write(tmp_path / name, np.ascontiguousarray(RGB[..., n]), description=[xml])
+
+    path = tmp_path / names[0]
+    assert refused(path) == f"{path} is spread over several files: save it as one."
+
+
 def test_of_several_pictures_by_a_camera_the_first_is_taken(tmp_path: Path) -> None:
     second = Image.fromarray(255 - RGB)
     Image.fromarray(RGB).save(
