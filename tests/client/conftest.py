@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from samples.synthetic import generate
-from tests.client.slide_files import smaller, write_tiff
+from tests.client.slide_files import smaller, write_scn, write_tiff
 
 Writer = Callable[..., Path]
 
@@ -67,7 +67,12 @@ def ome_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
 def svs_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
     """Writes a slide as Aperio's scanners do: JPEG tiles, levels, label and macro."""
 
-    def write(*, mpp: float | None = 0.25, shrinks: tuple[int, ...] = (1, 2, 8)) -> Path:
+    def write(
+        *,
+        mpp: float | None = 0.25,
+        shrinks: tuple[int, ...] = (1, 2, 8),
+        profile: bytes | None = None,
+    ) -> Path:
         path = tmp_path / "slide.svs"
         says = f"Aperio Image Library\n{picture.shape[1]}x{picture.shape[0]} |AppMag = 40"
         says += f"|MPP = {mpp}" if mpp else ""
@@ -77,11 +82,30 @@ def svs_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
             for times in shrinks:
                 level = smaller(picture, times)
                 tiled = {"tile": (128, 128), "compression": "jpeg"}
-                file.write(level, description=says, **tiled, **options)
+                file.write(level, description=says, iccprofile=profile, **tiled, **options)
                 if times == 1:  # in strips, for which OpenSlide takes the second page
                     file.write(black, description=says, **options)
             file.write(black, description="Aperio\nlabel 60x50", subfiletype=1, **options)
             file.write(black, description="Aperio\nmacro 60x50", subfiletype=9, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def scn_slide(tmp_path: Path, picture: np.ndarray) -> Writer:
+    """Writes a slide as Leica's scanners do: a part of the glass, at `corner`; a macro."""
+
+    def write(
+        *,
+        corner: tuple[int, int] = (301, 203),
+        nm: int = 250,
+        shrinks: tuple[int, ...] = (1, 2, 8),
+        image: np.ndarray = picture,
+        glass: tuple[int, int] = (2000, 1600),
+    ) -> Path:
+        path = tmp_path / "slide.scn"
+        write_scn(path, image, corner=corner, nm=nm, shrinks=shrinks, glass=glass)
         return path
 
     return write

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -14,19 +14,28 @@ import imagecodecs
 import numpy as np
 import psutil
 import tifffile
-from PIL import ExifTags, Image, ImageMode
+from PIL import ExifTags, Image
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import orientation, scale, tiff
+from tsfd_client.pixels import orientation, scale
+from tsfd_client.pixels.box import Box
+from tsfd_client.pixels.colours import of_cmyk, of_rgb
+from tsfd_client.pixels.levels import LARGE
+from tsfd_client.pixels.pyramid import TiffPyramid
 from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.source import Source
+from tsfd_client.pixels.tiff import PAGES, is_tiff, refuse_stack
 
-_CONVERTED = ("P", "CMYK", "YCbCr")
 _BYTES = 10  # per pixel while an image is read: Pillow's copies among them
+_CLEAR = ("RGBA", "RGBa", "PA")
+_COLOURS = (*_CLEAR, "RGB", "RGBX", "P", "CMYK", "YCbCr", "HSV")
+_GREY = "is grey: an H&E image in colour is needed."
+_REFUSED = {
+    "F": "has float32 pixels: convert it to 8 bits per channel.",
+    "LAB": "has its colours as CIELAB: convert it to RGB.",
+}
+_LAYERED = ("MPO", "PSD")  # whose first frame is the picture, and the others belong to it
 _OPENING = threading.Lock()
-
-LARGE = 1 << 26
-"""Pixels; of a picture with more no second copy is made, and of a TIFF only parts are read."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
     """Read an RGB image.
 
     PNG, JPEG and the like, TIFF, and the full resolution of slides that are TIFF (SVS, NDPI). An
-    alpha channel is laid on white.
+    alpha channel is laid on white; colours with an ICC profile become sRGB.
 
     Parameters
     ----------
@@ -78,17 +87,17 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
     Warns
     -----
     UserWarning
-        If `mpp` contradicts the file, or a camera has turned the picture by a tag alone.
+        If `mpp` contradicts the file, a camera has turned the picture by a tag alone, or the file
+        holds several images.
 
     Raises
     ------
     ImageError
-        If the file is missing, not an image, damaged, grey, not 8 bits deep, or too large for this
+        If the file is missing, not an image, damaged, grey, a stack, or too large for this
         machine's memory. Without `mpp`, if it is a slide that does not say its scale, or says one
         that cannot be right.
     """
-    path = Path(path)
-    picture = load(path, mpp)
+    picture = load(Path(path), mpp)
     for remark in (*scale.remarks_on(picture.scale, mpp), *picture.remarks):
         warnings.warn(f"{path}: {remark}", stacklevel=2)
     return picture.pixels, picture.scale.mpp if mpp is None else mpp
@@ -102,30 +111,17 @@ def load(path: Path, mpp: float | None = None) -> Loaded:
         with _open(path) as source:
             _check(path, source)
             scale.settle(path, source.scale, mpp, is_slide=source.is_slide)
-            pixels = source.decode()
-            remarks = orientation.remarks_on(source.orientation())
+            pixels = np.ascontiguousarray(source.decode())
+            return Loaded(pixels, source.scale, source.remarks())
     except ImageError:
         raise
     except Exception as error:  # on damaged files the decoders raise whatever they happen to
         raise ImageError(f"{path} cannot be read as an image: {reason_of(error)}") from error
-    if pixels.shape[2] == 4:
-        pixels = on_white(pixels)
-    return Loaded(np.ascontiguousarray(pixels[..., :3]), source.scale, remarks)
-
-
-def on_white(pixels: np.ndarray) -> np.ndarray:
-    """Lay RGBA pixels, uint8 [H, W, 4], on white; uint8 [H, W, 3]."""
-    alpha = pixels[..., 3:].astype(np.uint16)
-    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _check(path: Path, source: Source) -> None:
     """Refuse what cannot be used, before anything of its size is allocated."""
-    height, width, channels = source.shape
-    if source.dtype != np.uint8:
-        raise ImageError(f"{path} has {source.dtype} pixels: convert it to 8 bits per channel.")
-    if channels < 3:
-        raise ImageError(f"{path} is grey: an H&E image in colour is needed.")
+    height, width = source.shape
     needed = height * width * _BYTES
     free = psutil.virtual_memory().available
     if needed > free:
@@ -138,12 +134,23 @@ def _check(path: Path, source: Source) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Source]:
-    if path.suffix.lower() in tiff.SUFFIXES:
-        with tiff.open_tiff(path) as file:
-            yield tiff.describe(file)
+    if is_tiff(path):
+        with closing(TiffPyramid(path)) as levels:
+            yield _describe_tiff(levels)
     else:
         with _open_picture(path) as picture:
             yield _describe(picture, path)
+
+
+def _describe_tiff(levels: TiffPyramid) -> Source:
+    shape = levels.shapes[0]
+    return Source(
+        shape=shape,
+        scale=levels.scale,
+        is_slide=levels.is_slide,
+        decode=lambda: levels.read(0, Box(0, 0, *shape)),
+        remarks=lambda: levels.remarks,
+    )
 
 
 def _open_picture(path: Path) -> Image.Image:
@@ -157,17 +164,19 @@ def _open_picture(path: Path) -> Image.Image:
 
 
 def _describe(picture: Image.Image, path: Path) -> Source:
-    mode = picture.mode
-    if mode in _CONVERTED:
-        mode = "RGBA" if "transparency" in picture.info else "RGB"
-    kind = ImageMode.getmode(mode)
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format not in _LAYERED:
+        refuse_stack(path, frames, PAGES)
+    if picture.mode not in _COLOURS:
+        raise ImageError(f"{path} {_REFUSED.get(picture.mode, _GREY)}")
+    is_several = frames > 1 and picture.format == "MPO"
+    several = [f"It holds {frames} images; the first is taken."] if is_several else []
     return Source(
-        shape=(picture.height, picture.width, len(kind.bands)),
-        dtype=np.dtype(kind.typestr),
+        shape=(picture.height, picture.width),
         scale=scale.of_dots(*picture.info.get("dpi", (0, 0))),
         is_slide=False,
-        decode=lambda: _decode(picture, mode, path),
-        orientation=lambda: _orientation(picture),
+        decode=lambda: _decode(picture, path),
+        remarks=lambda: [*several, *orientation.remarks_on(_orientation(picture))],
     )
 
 
@@ -178,11 +187,17 @@ def _orientation(picture: Image.Image) -> int | None:
         return None
 
 
-def _decode(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
-    if picture.format == "JPEG" and mode == "RGB" and picture.width * picture.height > LARGE:
+def _decode(picture: Image.Image, path: Path) -> np.ndarray:
+    profile = picture.info.get("icc_profile")
+    if picture.mode == "CMYK":
+        return of_cmyk(profile).to_rgb(np.asarray(picture))
+    is_clear = picture.mode in _CLEAR or "transparency" in picture.info
+    colours = of_rgb(alpha=is_clear, profile=profile)
+    if picture.format == "JPEG" and picture.width * picture.height > LARGE:
         # Pillow holds four bytes per pixel, and three more to give them away.
-        return np.asarray(imagecodecs.jpeg8_decode(path.read_bytes()))
-    return np.asarray(picture if picture.mode == mode else picture.convert(mode))
+        return colours.to_rgb(np.asarray(imagecodecs.jpeg8_decode(path.read_bytes())))
+    mode = "RGBA" if is_clear else "RGB"
+    return colours.to_rgb(np.asarray(picture if picture.mode == mode else picture.convert(mode)))
 
 
 def reason_of(error: Exception) -> str:

@@ -11,6 +11,9 @@ import numpy as np
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.scale import Scale
 
+LARGE = 1 << 26
+"""Pixels; of a picture with more no second copy is made, and of a TIFF only parts are read."""
+
 _ENDS = 1 << 20  # bytes
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels import tiff
 from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of
-from tsfd_client.pixels.image import LARGE, load, reason_of
+from tsfd_client.pixels.image import load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
-from tsfd_client.pixels.levels import Levels
+from tsfd_client.pixels.levels import LARGE, Levels
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
 from tsfd_client.pixels.resample import check_mpp
 from tsfd_client.pixels.scale import refusal, remarks_on, settle
 from tsfd_client.pixels.scanner import ScannerFile, is_scanner_file
 from tsfd_client.pixels.slide import Slide
+from tsfd_client.pixels.tiff import is_tiff
 
 
 def open_image(path: str | Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
@@ -86,7 +86,7 @@ def _open_slide(path: Path) -> Levels:
     try:
         if path.is_dir():
             return DicomSlide(find_slide(path))
-        return ScannerFile(path) if is_scanner_file(path) else TiffPyramid(path)
+        return ScannerFile(path) if is_scanner_file(path) else _in_parts(TiffPyramid(path))
     except ImageError:
         raise
     except Exception as error:  # on damaged files the readers raise whatever they happen to
@@ -94,14 +94,23 @@ def _open_slide(path: Path) -> Levels:
 
 
 def _open_picture(path: Path, mpp: float | None) -> Levels:
-    if path.suffix.lower() in tiff.SUFFIXES:
+    if is_tiff(path):
         try:
             levels = TiffPyramid(path)
-        except Exception:  # what cannot be read in parts may be read whole, or says why not
+        except Exception:  # which is said below
             pass
         else:
             if np.prod(levels.shapes[0]) > LARGE:
-                return levels
+                return _in_parts(levels)
             levels.close()
     picture = load(path, mpp)
     return InMemory(picture.pixels, picture.scale, path, picture.remarks)
+
+
+def _in_parts(levels: TiffPyramid) -> TiffPyramid:
+    try:
+        levels.refuse_large_tiles()
+    except ImageError:
+        levels.close()
+        raise
+    return levels

@@ -2,10 +2,14 @@
 
 Plain TIFF is left to `tsfd_client.pixels.pyramid`, though OpenSlide knows it: it does not see the
 levels of OME-TIFF.
+
+Some scanners say which part of the glass they scanned (OpenSlide's bounds). That part is the slide:
+its corner is where coordinates begin, as in QuPath, and what lies beyond is never read.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +19,7 @@ import tifffile
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import scale, tiff
 from tsfd_client.pixels.box import Box
-from tsfd_client.pixels.image import on_white
+from tsfd_client.pixels.colours import on_white
 from tsfd_client.pixels.levels import digest_of, paste
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 _SQUARE = 1024  # pixels
 _PLAIN = "generic-tiff"
 _DICOM = "dicom"
+_PLANES_OF_DICOM = re.compile(r"TotalPixelMatrixFocalPlanes value (\d+)")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -31,12 +36,14 @@ class ScannerFile:
     """The levels of a slide that OpenSlide reads; see `Levels`."""
 
     def __init__(self, path: Path) -> None:
-        _refuse_cut_off(path)
+        planes = _focal_planes(path)
         self._file = _open(path)
         properties = self._file.properties
         self.scale = scale.of_openslide(properties)
-        self.remarks: list[str] = []
-        self.shapes = [(height, width) for width, height in self._file.level_dimensions]
+        one = f"It has {planes} focal planes; the one that OpenSlide and QuPath show is taken."
+        self.remarks = [one] if planes > 1 else []
+        self._scanned = _scanned(self._file)
+        self.shapes = _shapes(self._file, self._scanned)
         self.digest = properties.get("openslide.quickhash-1") or ""
         # Any file of a DICOM series names the slide; OpenSlide's hash is of the series.
         if properties["openslide.vendor"] == _DICOM:
@@ -66,11 +73,11 @@ class ScannerFile:
     def _region(self, level: int, box: Box) -> np.ndarray:
         y0, x0, y1, x1 = box
         shrink = self._file.level_downsamples[level]
-        corner = round(x0 * shrink), round(y0 * shrink)
+        corner = self._scanned.left + round(x0 * shrink), self._scanned.top + round(y0 * shrink)
         pixels = np.asarray(self._file.read_region(corner, level, (x1 - x0, y1 - y0)))
         if pixels[..., 3].min() == 255:
             return np.ascontiguousarray(pixels[..., :3])
-        return on_white(pixels)
+        return on_white(pixels[..., :3], pixels[..., 3:])
 
 
 def is_scanner_file(path: Path) -> bool:
@@ -90,10 +97,38 @@ def is_scanner_file(path: Path) -> bool:
         return False
 
 
-def _open(path: Path) -> OpenSlide:
-    from openslide import OpenSlide
+def _scanned(file: OpenSlide) -> Box:
+    """The part of level 0 that was scanned: all of it unless the scanner says otherwise."""
+    width, height = file.dimensions
+    whole = {"x": 0, "y": 0, "width": width, "height": height}
+    x, y, width, height = (
+        int(file.properties.get(f"openslide.bounds-{name}", most)) for name, most in whole.items()
+    )
+    return Box(y, x, y + height, x + width)
 
-    return OpenSlide(path)
+
+def _shapes(file: OpenSlide, scanned: Box) -> list[tuple[int, int]]:
+    """Height and width of what was scanned, in every level."""
+    width, height = file.dimensions
+    if scanned == Box(0, 0, height, width):
+        return [(height, width) for width, height in file.level_dimensions]
+    height, width = scanned.bottom - scanned.top, scanned.right - scanned.left
+    return [
+        (max(1, round(height / shrink)), max(1, round(width / shrink)))
+        for shrink in file.level_downsamples
+    ]
+
+
+def _open(path: Path) -> OpenSlide:
+    from openslide import OpenSlide, OpenSlideError
+
+    try:
+        return OpenSlide(path)
+    except OpenSlideError as error:
+        planes = _PLANES_OF_DICOM.search(str(error))
+        if planes is None:
+            raise
+        tiff.refuse_stack(path, int(planes[1]), "focal planes")
 
 
 def require() -> None:
@@ -106,12 +141,17 @@ def require() -> None:
         ) from error
 
 
-def _refuse_cut_off(path: Path) -> None:
-    """OpenSlide notices only when it comes to what is missing, which may be hours later."""
+def _focal_planes(path: Path) -> int:
+    """How many a file has if it is TIFF, else 1. OSError if it is cut off.
+
+    OpenSlide says nothing of them, and notices only when it comes to what is missing, which may be
+    hours later.
+    """
     try:
         with tifffile.TiffFile(path) as file:
             tiff.refuse_cut_off(file, file.pages)
+            return tiff.focal_planes(file)
     except OSError:
         raise
     except Exception:  # not a TIFF, or one that OpenSlide understands better
-        return
+        return 1

@@ -39,7 +39,7 @@ class Slide:
     mpp
         Micrometres per pixel of level 0.
     height, width
-        Of level 0, pixels.
+        Of level 0, pixels; where the scanner says which part of the glass it scanned, of that part.
     is_picture
         Whether it is a plain picture rather than a file of a slide scanner.
     scale_is_assumed
@@ -185,8 +185,9 @@ class Slide:
             self._shrinks = [_shrink(shapes[0], shape) for shape in shapes]
 
     def _level_for(self, shrink: float) -> int:
-        """The smallest level that is not coarser."""
-        return max(n for n, times in enumerate(self._shrinks) if n == 0 or times <= shrink)
+        """The smallest level that is not coarser; of focal planes, which are levels, the first."""
+        fitting = [n for n, times in enumerate(self._shrinks) if n == 0 or times <= shrink]
+        return max(fitting, key=self._shrinks.__getitem__)
 
     def _read(self, level: int, box: Box) -> np.ndarray:
         try:

@@ -17,23 +17,20 @@ class Source:
     Attributes
     ----------
     shape
-        Height, width, channels.
-    dtype
-        Of the pixels.
+        Height, width.
     scale
         What the file says of it.
     is_slide
         Whether it comes from a slide scanner, which knows the scale, and not from a camera or an
         editor.
     decode
-        Reads the pixels, [H, W, C]. May raise anything on a damaged file.
-    orientation
-        The tag by which viewers turn it, once the pixels are read; 1 or None where they need not.
+        Reads the pixels, uint8 [H, W, 3]. May raise anything on a damaged file.
+    remarks
+        What to tell of it, in sentences, once the pixels are read.
     """
 
-    shape: tuple[int, int, int]
-    dtype: np.dtype
+    shape: tuple[int, int]
     scale: Scale
     is_slide: bool
     decode: Callable[[], np.ndarray]
-    orientation: Callable[[], int | None]
+    remarks: Callable[[], list[str]]

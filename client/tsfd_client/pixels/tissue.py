@@ -83,8 +83,8 @@ def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
     Parameters
     ----------
     path
-        Of the file. Its polygons are in pixels of the slide's level 0; points and lines are left
-        out.
+        Of the file. Its polygons are in pixels of the slide's level 0, as QuPath shows them; points
+        and lines are left out.
     height, width
         Of the slide's level 0, pixels.
     mpp

@@ -265,18 +265,17 @@ def test_what_cannot_be_opened(svs_slide, tiff_slide, picture, tmp_path: Path) -
     Image.fromarray(picture).save(tmp_path / "a.png")
     (tmp_path / "damaged.svs").write_bytes(b"II*\0" + bytes(range(256)) * 8)
     (tmp_path / "folder").mkdir()
-    deep = tiff_slide("deep.tif", image=picture.astype(np.uint16))
+    deep = tiff_slide("deep.tif", image=picture.astype(np.float32))
     grey = tiff_slide("grey.tif", image=picture[..., 0], photometric="minisblack")
-    inks = np.concatenate([picture, picture[..., :1]], -1)
-    inks = tiff_slide("inks.tif", image=inks, photometric="separated")
+    lab = tiff_slide("lab.tif", photometric="cielab")
 
     assert refused(tmp_path / "none.svs") == f"There is no file {tmp_path / 'none.svs'}."
     assert "does not say its scale" in refused(tmp_path / "a.png")
     assert "cannot be read as an image: its data are damaged" in refused(tmp_path / "damaged.svs")
     assert "is a folder without a DICOM slide" in refused(tmp_path / "folder")
-    assert "has uint16 pixels: convert it to 8 bits" in refused(deep)
+    assert "has float32 pixels: convert it to 8 bits" in refused(deep)
     assert "is grey" in refused(grey)
-    assert "has its colours as SEPARATED: convert it to RGB." in refused(inks)
+    assert "has its colours as CIELAB: convert it to RGB." in refused(lab)
 
 
 def test_scales_that_are_refused(svs_slide, tiff_slide) -> None:

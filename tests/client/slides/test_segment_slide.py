@@ -24,6 +24,7 @@ from tsfd_client.cli import main
 from tsfd_client.slides.events import read_events
 
 LONG = (300, 4200)  # two blocks, and two rows of tiles
+NAMES = ("part", "scan")
 OUTPUTS = ["DONE", "events.jsonl", "nuclei.geojson.gz", "nuclei.parquet"]
 OUTPUTS += ["origin.json", "overview.png", "run.json", "summary.json", "tissue.geojson"]
 
@@ -78,6 +79,30 @@ def test_it_finds_what_the_image_in_memory_gives(
     before = (out / "strip" / "events.jsonl").read_bytes()
     assert main(command) == 0
     assert (out / "strip" / "events.jsonl").read_bytes() == before
+
+
+def test_of_a_part_of_the_glass_coordinates_begin_at_its_corner(
+    server: TritonServer, picture: np.ndarray, tiff_slide: Writer, scn_slide: Writer, tmp_path: Path
+) -> None:
+    """As in QuPath: the same nuclei as of a file that holds that part alone, in the same places."""
+    paths = [tiff_slide("part.tif"), scn_slide(corner=(1111, 777)).rename(tmp_path / "scan.scn")]
+    outline = [[[0, 0], [400, 0], [400, 600], [0, 600], [0, 0]]]
+    tissue = tmp_path / "outline.geojson"
+    tissue.write_text(json.dumps({"type": "Polygon", "coordinates": outline}))
+    command = ["segment", *map(str, paths), f"--out={tmp_path}", f"--tissue={tissue}"]
+    assert main([*command, f"--server={server.grpc_url}"]) == 0
+
+    part, scan = (pq.read_table(tmp_path / name / "nuclei.parquet") for name in NAMES)
+    assert len(part) > 40
+    assert scan.equals(part)
+    with gzip.open(tmp_path / "scan" / "nuclei.geojson.gz") as file:
+        features = json.load(file)["features"]
+    corners = np.concatenate([f["geometry"]["coordinates"][0] for f in features])
+    assert corners.min() >= 0
+    assert corners[:, 0].max() <= picture.shape[1]
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in NAMES)
+    assert {**second, "slide": None} == {**first, "slide": None}
+    assert (second["width"], second["height"]) == (533, 701)
 
 
 def test_glass_costs_nothing_and_is_outlined(
