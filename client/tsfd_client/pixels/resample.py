@@ -36,8 +36,8 @@ def check_mpp(mpp: float | None) -> None:
     if not isinstance(mpp, Real) or isinstance(mpp, bool) or not is_possible(float(mpp)):
         low, high = MPP_RANGE
         raise ImageError(
-            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp!r}: 0.25 is a "
-            "40x scan, 0.5 a 20x scan."
+            f"mpp must be micrometres per pixel between {low} and {high}, not {mpp!r}: "
+            "commonly 0.5 (a 20x scan) or 0.25 (40x)."
         )
 
 

@@ -117,8 +117,8 @@ def settle(path: Path, scale: Scale, given: float | None, *, is_slide: bool) -> 
 def refusal(path: Path, why: str) -> ImageError:
     """What is said of a file whose scale must be given."""
     return ImageError(
-        f"{path} {why}: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
-        "40x scan, 0.5 a 20x scan."
+        f"{path} {why}: give its micrometres per pixel with --mpp (in Python mpp=). Scans are "
+        "commonly at 0.5 (20x) or 0.25 (40x); whoever scanned it knows."
     )
 
 

@@ -70,8 +70,8 @@ def test_a_scale_that_cannot_be_right(
     assert main(["segment", str(path), *to]) == 1
     assert said(capsys) == [
         f"tsfd: {path} says that its pixels are 0.25 µm wide and 0.5 µm high, and only square ones "
-        "can be segmented: give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a "
-        "40x scan, 0.5 a 20x scan."
+        "can be segmented: give its micrometres per pixel with --mpp (in Python mpp=). Scans "
+        "are commonly at 0.5 (20x) or 0.25 (40x); whoever scanned it knows."
     ]
     assert main(["segment", str(path), "--mpp=0.25", *to]) == 0
     assert said(capsys) == []

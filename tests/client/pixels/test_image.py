@@ -193,7 +193,8 @@ def test_a_slide_without_a_scale_is_refused(
         read_image(tmp_path / name)
     assert str(error.value) == (
         f"{tmp_path / name} is a slide that does not say its scale: give its micrometres per pixel "
-        "with --mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x scan."
+        "with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) or 0.25 (40x); whoever "
+        "scanned it knows."
     )
     pixels, mpp = read_image(tmp_path / name, mpp=0.5)
     assert np.array_equal(pixels, RGB)

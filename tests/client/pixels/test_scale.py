@@ -20,8 +20,8 @@ from tsfd_client.pixels.opening import open_image
 DOCS = Path(__file__).parents[3] / "docs/slides.md"
 RGB = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 ASKS = (
-    ": give its micrometres per pixel with --mpp (in Python mpp=); 0.25 is a 40x scan, 0.5 a 20x "
-    "scan."
+    ": give its micrometres per pixel with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) "
+    "or 0.25 (40x); whoever scanned it knows."
 )
 
 Writer = Callable[[Path], Path]
