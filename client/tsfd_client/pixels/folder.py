@@ -11,7 +11,7 @@ from tsfd_client.files import PARQUET, RUN
 from tsfd_client.pixels.dicom import folder_of, slides_among, standing_for
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu")
+_SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".btf", ".tf8")
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
