@@ -58,6 +58,7 @@ def segment_images(
     *,
     mpp: float | None = None,
     tissue: str | Path | None = None,
+    tissue_class: str | None = None,
     everywhere: bool = False,
     settings: Settings | None = None,
     progress: Report | bool = False,
@@ -79,6 +80,8 @@ def segment_images(
         Micrometres per pixel, if the files do not say it or say it wrong.
     tissue
         GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
+    tissue_class
+        Class of the polygons to segment; by default all except those that QuPath ignores.
     everywhere
         Segment glass, too.
     settings
@@ -112,6 +115,7 @@ def segment_images(
         settings=settings or Settings(),
         mpp=mpp,
         tissue=None if tissue is None else Path(tissue),
+        tissue_class=tissue_class,
         everywhere=everywhere,
     )
     connection = {"url": server, **connection}

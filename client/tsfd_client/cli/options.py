@@ -36,6 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             chosen.pop("no_tissue", None)
         elif arguments.no_tissue:
             chosen.pop("tissue", None)
+            chosen.pop("tissue_class", None)
         elif chosen.get("no_tissue") and "tissue" in chosen:
             raise TsfdError(f"{arguments.config} has both tissue and no-tissue: remove one.")
         segment.set_defaults(**chosen)
@@ -132,10 +133,18 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--no-tissue", action="store_true", help="segment everything, including glass"
     )
+    parser.add_argument(
+        "--tissue-class",
+        metavar="NAME",
+        help="class of the polygons to segment; default: all except those that QuPath ignores",
+    )
 
     many = parser.add_argument_group("many images")
     many.add_argument(
-        "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
+        "--slides",
+        type=Path,
+        metavar="CSV",
+        help="table with the column slide, and mpp, tissue, tissue class where needed",
     )
     many.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only every N-th image, starting with the I-th"

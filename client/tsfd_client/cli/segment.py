@@ -90,14 +90,17 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
         tissue=arguments.tissue,
         everywhere=arguments.no_tissue,
     )
-    chosen = dict.fromkeys(_images(arguments.images), common)
+    kind = arguments.tissue_class
+    chosen = {}
+    if arguments.images:
+        chosen = dict.fromkeys(_images(arguments.images), replace(common, tissue_class=kind))
     if arguments.slides is not None:
-        chosen |= _read_table(arguments.slides, common)
+        chosen |= _read_table(arguments.slides, common, kind)
     return chosen
 
 
-def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
-    """Read a table of slides; empty cells default to `common`.
+def _read_table(path: Path, common: RunOptions, kind: str | None) -> dict[Path, RunOptions]:
+    """Read a table of slides; empty cells default to `common`, the class of tissue to `kind`.
 
     Paths are relative to the table's folder.
     """
@@ -118,7 +121,9 @@ def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
                 f"{path}, line {number}: mpp is {row['mpp']!r}, not a number."
             ) from None
         tissue = path.parent / row["tissue"] if row.get("tissue") else common.tissue
-        chosen[path.parent / row["slide"]] = replace(common, mpp=mpp, tissue=tissue)
+        chosen[path.parent / row["slide"]] = replace(
+            common, mpp=mpp, tissue=tissue, tissue_class=row.get("tissue_class") or kind
+        )
     return chosen
 
 

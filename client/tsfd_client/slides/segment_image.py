@@ -16,7 +16,6 @@ from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
-from tsfd_client.pixels.tissue import read_tissue
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.server.connection import TRACER
@@ -158,8 +157,7 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
     elif options.tissue is None:
         tissue = "found"
     else:
-        # Raises if the outline cannot be used, before the run is created.
-        read_tissue(options.tissue, slide.height, slide.width, slide.mpp)
+        options.outlined(slide)  # raises if it cannot be used, before the run is created
         tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
     return {
         "slide": slide.fingerprint(),
@@ -167,6 +165,7 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
         "release": release.served,
         "client": version("tsfd-client"),
         "tissue": tissue,
+        "tissue_class": options.tissue_class,
         "overlap": OVERLAP,
         "block": SIDE,
         **release.settings.given(),

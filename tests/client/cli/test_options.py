@@ -48,9 +48,9 @@ def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Pat
     found = options.parse([*SEGMENT, f"--config={config}", "--tissue=outline.geojson"])
     assert (found.tissue, found.no_tissue) == (Path("outline.geojson"), False)
     outlined = tmp_path / "outlined.toml"
-    outlined.write_text('out = "results"\ntissue = "outline.geojson"')
+    outlined.write_text('out = "results"\ntissue = "outline.geojson"\ntissue-class = "Tumor"')
     found = options.parse([*SEGMENT, f"--config={outlined}", "--no-tissue"])
-    assert (found.tissue, found.no_tissue) == (None, True)
+    assert (found.tissue, found.tissue_class, found.no_tissue) == (None, None, True)
 
 
 @pytest.mark.parametrize(
