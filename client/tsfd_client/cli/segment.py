@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.cli import options
+from tsfd_client.cli.table import read_table
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.dicom import folder_of
@@ -32,8 +32,8 @@ _SUMMARY_EVERY: Final = 2.0  # seconds
 def segment(arguments: argparse.Namespace) -> int:
     """Segment the images on the command line; return the exit code."""
     give_back()
-    options_of = _options(arguments)
-    folders = folders_of(options_of, arguments.out)
+    options_of, names = _options(arguments)
+    folders = folders_of(options_of, arguments.out, names)
     if arguments.shard:
         first, count = arguments.shard
         folders = dict(list(folders.items())[first - 1 :: count])
@@ -77,8 +77,8 @@ def _served(client: Client, wait: float) -> Release:
             time.sleep(min(_PAUSE, left))
 
 
-def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
-    """Return the options of each image, by path."""
+def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dict[Path, str]]:
+    """Return the options of each image and the names of some images' folders, by path."""
     common = RunOptions(
         settings=Settings(
             foreground_threshold=arguments.foreground_threshold,
@@ -91,40 +91,15 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
         everywhere=arguments.no_tissue,
     )
     kind = arguments.tissue_class
-    chosen = {}
+    options_of: dict[Path, RunOptions] = {}
+    names: dict[Path, str] = {}
     if arguments.images:
-        chosen = dict.fromkeys(_images(arguments.images), replace(common, tissue_class=kind))
-    if arguments.slides is not None:
-        chosen |= _read_table(arguments.slides, common, kind)
-    return chosen
-
-
-def _read_table(path: Path, common: RunOptions, kind: str | None) -> dict[Path, RunOptions]:
-    """Read a table of slides; empty cells default to `common`, the class of tissue to `kind`.
-
-    Paths are relative to the table's folder.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not CSV"
-        raise TsfdError(f"{path} cannot be read: {reason}.") from error
-    if not rows or not all(row.get("slide") for row in rows):
-        raise TsfdError(f"{path} needs a column 'slide' with a path in every row.")
-    chosen = {}
-    for number, row in enumerate(rows, start=2):
-        try:
-            mpp = float(row["mpp"]) if row.get("mpp") else common.mpp
-        except ValueError:
-            raise TsfdError(
-                f"{path}, line {number}: mpp is {row['mpp']!r}, not a number."
-            ) from None
-        tissue = path.parent / row["tissue"] if row.get("tissue") else common.tissue
-        chosen[path.parent / row["slide"]] = replace(
-            common, mpp=mpp, tissue=tissue, tissue_class=row.get("tissue_class") or kind
-        )
-    return chosen
+        options_of = dict.fromkeys(_images(arguments.images), replace(common, tissue_class=kind))
+    for row in [] if arguments.slides is None else read_table(arguments.slides, common, kind):
+        options_of[row.path] = row.options
+        if row.name is not None:
+            names[row.path] = row.name
+    return options_of, names
 
 
 def _images(paths: list[Path]) -> list[Path]:

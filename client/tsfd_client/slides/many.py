@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,8 +89,15 @@ def run_all(
             loop.run(client.close())
 
 
-def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
+def folders_of(
+    paths: Iterable[Path], out: Path, names: Mapping[Path, str] | None = None
+) -> dict[Path, Path]:
     """Map each image to the folder for its results, ``out/<name of the image>``.
+
+    Parameters
+    ----------
+    names
+        Other names for the folders of some images.
 
     Raises
     ------
@@ -99,13 +106,12 @@ def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
     """
     owners: dict[Path, Path] = {}
     for path in paths:
-        folder = out / _name(path)
-        if folder in owners:
+        folder = out / ((names or {}).get(path) or _name(path))
+        if owners.setdefault(folder, path) != path:
             raise OutputError(
-                f"{owners[folder]} and {path} would both be written to {folder}: rename one, or "
-                "segment them into different folders."
+                f"{owners[folder]} and {path} would both be written to {folder}: rename one, "
+                "segment them into different folders, or give them names in the table of --slides."
             )
-        owners[folder] = path
     return {path: folder for folder, path in owners.items()}
 
 

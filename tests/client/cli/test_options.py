@@ -104,26 +104,6 @@ def test_a_command_that_cannot_be_is_refused(
     assert says in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("path,mpp\na.svs,0.5\n", "needs a column 'slide' with a path in every row."),
-        ("slide,mpp\na.svs,fine\n", ", line 2: mpp is 'fine', not a number."),
-        ("slide,mpp\n,0.5\n", "needs a column 'slide' with a path in every row."),
-        ("", "needs a column 'slide' with a path in every row."),
-    ],
-)
-def test_a_table_that_cannot_be_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
-) -> None:
-    table = tmp_path / "slides.csv"
-    table.write_text(content)
-    assert main(["segment", f"--slides={table}", f"--out={tmp_path}"]) == 1
-    (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"tsfd: {table}")
-    assert says in error
-
-
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
