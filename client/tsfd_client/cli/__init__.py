@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -22,7 +23,6 @@ from types import FrameType
 from tsfd_client.cli import options
 from tsfd_client.contract import VERSION
 from tsfd_client.errors import TsfdError
-from tsfd_client.server.client import Client
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     # For a damaged file, print only our own line.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
+    # So of a server that cannot be reached; gRPC looks when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         arguments = options.parse(argv)
         if arguments.command == "check":
@@ -87,6 +89,8 @@ def _stoppable() -> Iterator[None]:
 
 
 def _check(server: options.Server) -> int:
+    from tsfd_client.server.client import Client
+
     with Client(**server) as client:
         served = client.check()
     release = served.release

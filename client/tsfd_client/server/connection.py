@@ -13,8 +13,8 @@ import numpy as np
 from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MAX_BATCH, MODEL, VERSION
-from tsfd_client.errors import TsfdError
 from tsfd_client.release import Release
+from tsfd_client.server.address import host_of, proxy_of
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
 from tsfd_client.settings import Settings
@@ -85,11 +85,7 @@ class Connection:
     _release: Release | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if "://" in self.url or not self.url.rpartition(":")[2].isdecimal():
-            raise TsfdError(
-                f"The server's address must be HOST:PORT of its gRPC endpoint, such as "
-                f"localhost:8001, not {self.url!r}."
-            )
+        host_of(self.url)
         known = get_args(Transport)
         if not 1 <= self.batch_size <= MAX_BATCH:
             raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size}.")
@@ -106,7 +102,8 @@ class Connection:
             "root_certificates": self.root_certificates,
             "private_key": self.private_key,
             "certificate_chain": self.certificate_chain,
-            "channel_args": _CHANNEL,
+            # Of itself gRPC takes it for this machine, too.
+            "channel_args": [*_CHANNEL, ("grpc.enable_http_proxy", int(bool(proxy_of(self.url))))],
         }
 
     def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:

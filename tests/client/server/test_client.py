@@ -179,7 +179,7 @@ def test_an_address_that_is_none_is_refused(url: str, capsys: pytest.CaptureFixt
     assert main(["check", f"--server={url}"]) == 1
     assert capsys.readouterr().err == (
         "tsfd: The server's address must be HOST:PORT of its gRPC endpoint, such as "
-        f"localhost:8001, not {url!r}.\n"
+        f"localhost:8001 or [::1]:8001, not {url!r}.\n"
     )
 
 
