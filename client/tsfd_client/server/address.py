@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # unlisted
 
 from tsfd_client.errors import TsfdError
 
