@@ -32,7 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         If the file cannot be written; `path` is left unchanged.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # Without its name, which may already be as long as names can be.
+    partial = path.with_name(f".partial.{secrets.token_hex(4)}")
     try:
         yield partial
         with partial.open("rb") as file:

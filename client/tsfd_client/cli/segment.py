@@ -13,6 +13,7 @@ from typing import Any, Final
 from tsfd_client.cli import options
 from tsfd_client.cli.table import read_table
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
@@ -112,7 +113,7 @@ def _images(paths: list[Path]) -> list[Path]:
             continue
         found = images_in(folder)
         noun = "image" if len(found) == 1 else "images"
-        print(f"{path}: {len(found)} {noun}", flush=True)
+        print(f"{shown(path)}: {len(found)} {noun}", flush=True)
         images += found
     return images
 
@@ -170,7 +171,8 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
         _say(f"{job.path}: {found['scale_warning']}{advice}")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
     named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
-    print(f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}", flush=True)
+    told = f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}"
+    print(shown(told), flush=True)
 
 
 def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> None:
@@ -191,4 +193,4 @@ def _say_what_is_kept(job: Job) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"tsfd: {line}", file=sys.stderr, flush=True)
+    print(f"tsfd: {shown(line)}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET, replacing
+from tsfd_client.names import check_utf8
 from tsfd_client.slides.status import DONE
 
 _NAMES = {
@@ -58,6 +59,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     if to != "site" and not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
+    check_utf8(path)
     left_out: list[str] | None = None
     try:
         # Imported here because the libraries are heavy and optional.
@@ -92,7 +94,7 @@ def _replacing_folder(path: Path, mark: str) -> Iterator[Path]:
         raise FileNotFoundError(None, f"there is no folder {path.parent}")
     if path.exists() and not (path / mark).is_file():
         raise FileExistsError(None, f"it exists already and has no {mark}")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    partial = path.with_name(f".partial.{secrets.token_hex(4)}")
     before = partial.with_name(f"{partial.name}.before")
     try:
         yield partial

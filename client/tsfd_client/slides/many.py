@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.names import check_utf8, shown
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.options import RunOptions
@@ -102,11 +103,12 @@ def folders_of(
     Raises
     ------
     OutputError
-        If two images would share a folder.
+        If two images would share a folder, or `out` is not UTF-8.
     """
+    check_utf8(out)
     owners: dict[Path, Path] = {}
     for path in paths:
-        folder = out / ((names or {}).get(path) or _name(path))
+        folder = out / ((names or {}).get(path) or shown(_name(path)))
         if owners.setdefault(folder, path) != path:
             raise OutputError(
                 f"{owners[folder]} and {path} would both be written to {folder}: rename one, "
@@ -116,10 +118,10 @@ def folders_of(
 
 
 def _name(path: Path) -> str:
-    """Of a file without its suffix; of a folder, or a file named by a UID, whole."""
+    """Of a file without its suffix; of a folder, or a file named by a UID or by dots, whole."""
     if path.is_dir() or path.suffix[1:].isdecimal():
         return path.resolve().name
-    return path.stem
+    return path.stem if path.stem.strip(".") else path.name
 
 
 async def _connect(server: dict[str, Any]) -> AsyncClient:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
+from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
@@ -124,7 +125,7 @@ def _segment(
             scaled = slide.at(release.mpp)
             plan = make_plan(*scaled.grid.shape, None if whole else tissue)
             area = float(tissue.mean()) * slide.area_mm2
-            with Progress(slide.path.name, plan, run, area, events, report, bar) as progress:
+            with Progress(shown(slide.path.name), plan, run, area, events, report, bar) as progress:
                 limit = Limit(client.max_in_flight, progress.limit)
                 pipeline = Pipeline(
                     *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
