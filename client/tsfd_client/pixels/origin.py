@@ -48,4 +48,3 @@ class Origin:
         """
         with replacing(folder / FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-            partial.chmod(0o644)
