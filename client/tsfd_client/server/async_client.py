@@ -43,6 +43,8 @@ class AsyncClient(Connection):
 
     async def close(self) -> None:
         """Close the connection and remove the memory shared with the server."""
+        if not self._is_ours:  # still in use by the process that opened it
+            return
         await self._regions.close()
         await self._triton.close()
 

@@ -46,6 +46,8 @@ class Client(Connection):
 
     def close(self) -> None:
         """Close the connection and remove the memory shared with the server."""
+        if not self._is_ours:  # still in use by the process that opened it
+            return
         self._regions.close()
         self._triton.close()
 
@@ -92,6 +94,7 @@ class Client(Connection):
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and can open its shared memory."""
+        self._check_process()
         return are_offered(Regions(self._triton, self.url, self.headers, self.timeout))
 
     @TRACER.start_as_current_span("segment")

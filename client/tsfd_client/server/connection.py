@@ -5,14 +5,16 @@ Each client makes the calls itself, because one of them awaits.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NoReturn, get_args
 
 import numpy as np
 from opentelemetry import propagate, trace
 
 from tsfd_client.contract import MAX_BATCH, MODEL, VERSION
+from tsfd_client.errors import TsfdError
 from tsfd_client.release import Release
 from tsfd_client.server.address import host_of, proxy_of
 from tsfd_client.server.protocol import Carrier
@@ -37,7 +39,7 @@ Transport = Literal["grpc", "shm"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Connection:
-    """A Triton server, and how to reach it over gRPC.
+    """A Triton server, and how to reach it over gRPC, for the process that opened it.
 
     Parameters
     ----------
@@ -83,6 +85,7 @@ class Connection:
 
     # Cached once the server has been asked.
     _release: Release | None = field(default=None, init=False)
+    _process: int = field(default_factory=os.getpid, init=False)
 
     def __post_init__(self) -> None:
         host_of(self.url)
@@ -106,8 +109,27 @@ class Connection:
             "channel_args": [*_CHANNEL, ("grpc.enable_http_proxy", int(bool(proxy_of(self.url))))],
         }
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"A {type(self).__name__} cannot be sent to another process: open one there."
+        )
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this process has opened it, and has not been forked from the one that did."""
+        return self._process == os.getpid()
+
+    def _check_process(self) -> None:
+        # gRPC might wait for ever, and shared memory would be written to by both.
+        if not self._is_ours:
+            raise TsfdError(
+                f"This {type(self).__name__} was opened in another process: open one after the "
+                "fork, in each process."
+            )
+
     def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:
         """Open the span of one request, which includes all its tries."""
+        self._check_process()
         return TRACER.start_as_current_span(
             "segment_tiles",
             kind=trace.SpanKind.CLIENT,
@@ -120,6 +142,7 @@ class Connection:
 
     def _question(self) -> dict[str, Any]:
         """Arguments of a call about the server's state."""
+        self._check_process()
         return {"headers": self.headers, "client_timeout": _QUICK}
 
     def _describing(self) -> dict[str, Any]:
