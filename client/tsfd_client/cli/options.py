@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -177,14 +178,14 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     )
     requests.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="S",
         help="seconds per request; default: %(default)g",
     )
     requests.add_argument(
         "--wait",
-        type=float,
+        type=_wait,
         metavar="S",
         help="seconds to keep trying if the server is lost or overloaded, default: 300; if given, "
         "also to wait for the server at the start",
@@ -262,6 +263,25 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
+    return float(text)
+
+
+def _wait(text: str) -> float:
+    if not 0 <= _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, not {text!r}")
+    return float(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _port(text: str) -> int:

@@ -176,6 +176,8 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
 
 
 def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> None:
+    if not out.is_dir():  # of no image was there a file
+        return
     try:
         write_summary(out)
     except OSError as error:

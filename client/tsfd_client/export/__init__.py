@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -46,16 +47,22 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Returns
     -------
     Path
-        The file or folder written. It replaces an earlier one when it is complete.
+        The file or folder written. In `folder` it replaces an earlier one when it is complete; what
+        exists at `out` is never replaced.
 
     Raises
     ------
     OutputError
         If there is no such format, the run is unfinished or damaged, a library is missing, or the
-        output cannot be written. Also if a site is complete but for some results, which are named.
+        output cannot be written or exists at `out`. Also if a site is complete but for some results,
+        which are named.
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
+    if not folder.is_dir():
+        raise OutputError(f"There is no folder {folder}.")
+    if out is not None and os.path.lexists(out):
+        raise OutputError(f"{out} exists already: remove it, or choose another name.")
     if to != "site" and not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out

@@ -43,7 +43,7 @@ def host_of(url: str) -> str:
     TsfdError
         If it is something else.
     """
-    found = _ADDRESS.fullmatch(url)
+    found = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
     if not found or not 1 <= int(found[2]) <= _LAST_PORT:
         raise TsfdError(
             "The server's address must be HOST:PORT of its gRPC endpoint, such as localhost:8001 "

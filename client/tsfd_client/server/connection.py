@@ -5,9 +5,11 @@ Each client makes the calls itself, because one of them awaits.
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Final, Literal, NoReturn, get_args
 
 import numpy as np
@@ -19,7 +21,7 @@ from tsfd_client.release import Release
 from tsfd_client.server.address import host_of, proxy_of
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
-from tsfd_client.settings import Settings
+from tsfd_client.settings import Settings, check_settings
 
 _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
@@ -35,6 +37,16 @@ TRACER: Final = trace.get_tracer("tsfd_client")
 """OpenTelemetry tracer; records nothing unless the program sets up a provider."""
 
 Transport = Literal["grpc", "shm"]
+
+
+def check_arguments(image: np.ndarray, settings: Settings | None) -> None:
+    """Raise TypeError unless pixels and thresholds are what they are said to be."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"Pixels are an array, uint8 [H, W, 3], not {type(image).__name__}: `read_image` reads "
+            "files."
+        )
+    check_settings(settings)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -90,10 +102,16 @@ class Connection:
     def __post_init__(self) -> None:
         host_of(self.url)
         known = get_args(Transport)
-        if not 1 <= self.batch_size <= MAX_BATCH:
-            raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size}.")
-        if self.max_in_flight < 1:
-            raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight}.")
+        if not (isinstance(self.timeout, Real) and 0 < self.timeout < math.inf):
+            raise ValueError(f"timeout must be a number of seconds above 0, not {self.timeout!r}.")
+        if not (isinstance(self.retry_for, Real) and self.retry_for >= 0):
+            raise ValueError(
+                f"retry_for must be a number of seconds of at least 0, not {self.retry_for!r}."
+            )
+        if not (isinstance(self.batch_size, Integral) and 1 <= self.batch_size <= MAX_BATCH):
+            raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size!r}.")
+        if not (isinstance(self.max_in_flight, Integral) and self.max_in_flight >= 1):
+            raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight!r}.")
         if self.transport not in known:
             raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
 

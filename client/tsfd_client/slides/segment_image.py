@@ -83,6 +83,8 @@ def segment_image(
     OutputError
         If the folder cannot be written, or was started with another image, release or options.
     """
+    if not path.exists():
+        raise ImageError(f"There is no file {path}.")  # and no folder for it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, options, release) as slide, Lock(folder / LOCK) as lock:
