@@ -53,8 +53,8 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Raises
     ------
     OutputError
-        If there is no such format, the run is unfinished or damaged, a library is missing, or the
-        output cannot be written or exists at `out`. Also if a site is complete but for some results,
+        If there is no such format, the run is unfinished or damaged, a library is missing, `out`
+        exists, or the output cannot be written. Also if a site is complete but for some results,
         which are named.
     """
     if to not in FORMATS:
