@@ -15,6 +15,7 @@ PACKAGES = {
     "chromium": "chromium",
     "docker-registry": "docker-registry",
     "envsubst": "gettext-base",
+    "gcc": "gcc",
     "haproxy": "haproxy",
     "nginx": "nginx",
     "openssl": "openssl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -13,6 +14,11 @@ from typing import Final
 RUN: Final = "run.json"
 PARQUET: Final = "nuclei.parquet"
 """Either of the two makes a folder a result."""
+_UNABLE: Final = (
+    *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS),
+    *(errno.EPERM, errno.EACCES, errno.EBADF),
+)
+"""Errors of file systems that cannot sync a folder, such as SMB's and those of buckets."""
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
@@ -32,16 +38,26 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         If the file cannot be written; `path` is left unchanged.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # Without its name, which may already be as long as names can be.
+    partial = path.with_name(f".partial.{secrets.token_hex(4)}")
     try:
         yield partial
-        with partial.open("rb") as file:
+        # On some shares only files opened for writing can be synced.
+        with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    finally:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise

@@ -57,5 +57,11 @@ class Settings:
         return {name: str(value) for name, value in self.given().items()}
 
 
+def check_settings(settings: Settings | None) -> None:
+    """Raise TypeError unless they are `Settings`, or None."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise TypeError(f"settings must be Settings(...), not {type(settings).__name__}.")
+
+
 def _is_a(kind: type, value: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)

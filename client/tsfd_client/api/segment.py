@@ -9,6 +9,7 @@ import asyncio
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,7 +19,7 @@ from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
-from tsfd_client.settings import Settings
+from tsfd_client.settings import Settings, check_settings
 from tsfd_client.slides.many import Job, folders_of, run_all
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.progress import Report
@@ -42,7 +43,7 @@ def segment_image(
         If it cannot be segmented: `ImageError`, `ServerUnavailableError`, `ServerError` or
         `OutputError` say why.
     """
-    images = expand([Path(path)])
+    images = expand(_paths([path]))
     if len(images) > 1:
         raise ImageError(f"{path} contains {len(images)} images: use `segment_images`.")
     ((_, outcome),) = segment_images(images, out, server, **options)
@@ -58,6 +59,7 @@ def segment_images(
     *,
     mpp: float | None = None,
     tissue: str | Path | None = None,
+    tissue_class: str | None = None,
     everywhere: bool = False,
     settings: Settings | None = None,
     progress: Report | bool = False,
@@ -79,6 +81,8 @@ def segment_images(
         Micrometres per pixel, if the files do not say it or say it wrong.
     tissue
         GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
+    tissue_class
+        Class of the polygons to segment; by default all except those that QuPath ignores.
     everywhere
         Segment glass, too.
     settings
@@ -105,13 +109,14 @@ def segment_images(
     TsfdError
         If no server answers, there are no images, or two images would share a folder.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    images = expand(Path(path) for path in paths)
+    check_settings(settings)
+    is_one = isinstance(paths, (str, PathLike)) or not isinstance(paths, Iterable)
+    images = expand(_paths([paths] if is_one else paths))
     options = RunOptions(
         settings=settings or Settings(),
         mpp=mpp,
         tissue=None if tissue is None else Path(tissue),
+        tissue_class=tissue_class,
         everywhere=everywhere,
     )
     connection = {"url": server, **connection}
@@ -131,6 +136,17 @@ def segment_images(
         else:
             _warn(job, outcome)
             yield job.path, _open(job.folder)
+
+
+def _paths(given: Any) -> list[Path]:
+    paths = list(given)
+    for path in paths:
+        if not isinstance(path, (str, PathLike)):
+            raise TypeError(
+                f"An image is named by the path of its file, not by {type(path).__name__}: "
+                "`Client.segment` takes pixels."
+            )
+    return [Path(path) for path in paths]
 
 
 def _open(folder: Path) -> Outcome:

@@ -9,7 +9,9 @@ view      show results in a browser, or compare two of them
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import os
 import signal
 import sys
 import threading
@@ -22,14 +24,20 @@ from types import FrameType
 from tsfd_client.cli import options
 from tsfd_client.contract import VERSION
 from tsfd_client.errors import TsfdError
-from tsfd_client.server.client import Client
+from tsfd_client.names import shown
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    # Escape what the terminal's encoding cannot represent.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # For a damaged file, print only our own line.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
+    # So of a server that cannot be reached; gRPC looks when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         arguments = options.parse(argv)
         if arguments.command == "check":
@@ -53,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         with _stoppable():
             return segment(arguments)
     except TsfdError as error:
-        print(f"tsfd: {error}", file=sys.stderr)
+        print(f"tsfd: {shown(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:  # of a path that was named
+        print(f"tsfd: {shown(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("tsfd: stopped; files already written are complete.", file=sys.stderr)
@@ -87,6 +98,8 @@ def _stoppable() -> Iterator[None]:
 
 
 def _check(server: options.Server) -> int:
+    from tsfd_client.server.client import Client
+
     with Client(**server) as client:
         served = client.check()
     release = served.release
@@ -106,5 +119,5 @@ def _export(arguments: argparse.Namespace) -> int:
     from tsfd_client.slides.memory import give_back
 
     give_back()
-    print(f"Wrote {export(arguments.folder, arguments.to, arguments.out)}")
+    print(f"Wrote {shown(export(arguments.folder, arguments.to, arguments.out))}")
     return 0

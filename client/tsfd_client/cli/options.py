@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             chosen.pop("no_tissue", None)
         elif arguments.no_tissue:
             chosen.pop("tissue", None)
+            chosen.pop("tissue_class", None)
         elif chosen.get("no_tissue") and "tissue" in chosen:
             raise TsfdError(f"{arguments.config} has both tissue and no-tissue: remove one.")
         segment.set_defaults(**chosen)
@@ -132,10 +134,18 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--no-tissue", action="store_true", help="segment everything, including glass"
     )
+    parser.add_argument(
+        "--tissue-class",
+        metavar="NAME",
+        help="class of the polygons to segment; default: all except those that QuPath ignores",
+    )
 
     many = parser.add_argument_group("many images")
     many.add_argument(
-        "--slides", type=Path, metavar="CSV", help="table with the columns slide, mpp and tissue"
+        "--slides",
+        type=Path,
+        metavar="CSV",
+        help="table with the column slide, and mpp, tissue, tissue class where needed",
     )
     many.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only every N-th image, starting with the I-th"
@@ -168,14 +178,14 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     )
     requests.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="S",
         help="seconds per request; default: %(default)g",
     )
     requests.add_argument(
         "--wait",
-        type=float,
+        type=_wait,
         metavar="S",
         help="seconds to keep trying if the server is lost or overloaded, default: 300; if given, "
         "also to wait for the server at the start",
@@ -253,6 +263,25 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
+    return float(text)
+
+
+def _wait(text: str) -> float:
+    if not 0 <= _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, not {text!r}")
+    return float(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _port(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.cli import options
+from tsfd_client.cli.table import read_table
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
@@ -32,8 +33,8 @@ _SUMMARY_EVERY: Final = 2.0  # seconds
 def segment(arguments: argparse.Namespace) -> int:
     """Segment the images on the command line; return the exit code."""
     give_back()
-    options_of = _options(arguments)
-    folders = folders_of(options_of, arguments.out)
+    options_of, names = _options(arguments)
+    folders = folders_of(options_of, arguments.out, names)
     if arguments.shard:
         first, count = arguments.shard
         folders = dict(list(folders.items())[first - 1 :: count])
@@ -77,8 +78,8 @@ def _served(client: Client, wait: float) -> Release:
             time.sleep(min(_PAUSE, left))
 
 
-def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
-    """Return the options of each image, by path."""
+def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dict[Path, str]]:
+    """Return the options of each image and the names of some images' folders, by path."""
     common = RunOptions(
         settings=Settings(
             foreground_threshold=arguments.foreground_threshold,
@@ -90,36 +91,16 @@ def _options(arguments: argparse.Namespace) -> dict[Path, RunOptions]:
         tissue=arguments.tissue,
         everywhere=arguments.no_tissue,
     )
-    chosen = dict.fromkeys(_images(arguments.images), common)
-    if arguments.slides is not None:
-        chosen |= _read_table(arguments.slides, common)
-    return chosen
-
-
-def _read_table(path: Path, common: RunOptions) -> dict[Path, RunOptions]:
-    """Read a table of slides; empty cells default to `common`.
-
-    Paths are relative to the table's folder.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not CSV"
-        raise TsfdError(f"{path} cannot be read: {reason}.") from error
-    if not rows or not all(row.get("slide") for row in rows):
-        raise TsfdError(f"{path} needs a column 'slide' with a path in every row.")
-    chosen = {}
-    for number, row in enumerate(rows, start=2):
-        try:
-            mpp = float(row["mpp"]) if row.get("mpp") else common.mpp
-        except ValueError:
-            raise TsfdError(
-                f"{path}, line {number}: mpp is {row['mpp']!r}, not a number."
-            ) from None
-        tissue = path.parent / row["tissue"] if row.get("tissue") else common.tissue
-        chosen[path.parent / row["slide"]] = replace(common, mpp=mpp, tissue=tissue)
-    return chosen
+    kind = arguments.tissue_class
+    options_of: dict[Path, RunOptions] = {}
+    names: dict[Path, str] = {}
+    if arguments.images:
+        options_of = dict.fromkeys(_images(arguments.images), replace(common, tissue_class=kind))
+    for row in [] if arguments.slides is None else read_table(arguments.slides, common, kind):
+        options_of[row.path] = row.options
+        if row.name is not None:
+            names[row.path] = row.name
+    return options_of, names
 
 
 def _images(paths: list[Path]) -> list[Path]:
@@ -132,7 +113,7 @@ def _images(paths: list[Path]) -> list[Path]:
             continue
         found = images_in(folder)
         noun = "image" if len(found) == 1 else "images"
-        print(f"{path}: {len(found)} {noun}", flush=True)
+        print(f"{shown(path)}: {len(found)} {noun}", flush=True)
         images += found
     return images
 
@@ -190,10 +171,13 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
         _say(f"{job.path}: {found['scale_warning']}{advice}")
     counts = {name: figures["nuclei"] for name, figures in found["classes"].items()}
     named = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
-    print(f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}", flush=True)
+    told = f"{job.path}: {found['nuclei']} nuclei ({named}) in {job.folder}"
+    print(shown(told), flush=True)
 
 
 def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> None:
+    if not out.is_dir():  # of no image was there a file
+        return
     try:
         write_summary(out)
     except OSError as error:
@@ -211,4 +195,4 @@ def _say_what_is_kept(job: Job) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"tsfd: {line}", file=sys.stderr, flush=True)
+    print(f"tsfd: {shown(line)}", file=sys.stderr, flush=True)

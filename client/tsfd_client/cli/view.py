@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from tsfd_client.errors import TsfdError
+from tsfd_client.names import shown
 
 
 def view(folder: Path, port: int) -> int:
@@ -72,7 +73,7 @@ def compare(a: Path, b: Path, out: Path | None) -> int:
     print(comparison.text())
     if out:
         write(comparison, out)
-        print(f"To see the nuclei that differ: tsfd view {out}")
+        print(f"To see the nuclei that differ: tsfd view {shown(out)}")
     return 0
 
 

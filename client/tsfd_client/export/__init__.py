@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET, replacing
+from tsfd_client.names import check_utf8
 from tsfd_client.slides.status import DONE
 
 _NAMES = {
@@ -45,19 +47,26 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Returns
     -------
     Path
-        The file or folder written. It replaces an earlier one when it is complete.
+        The file or folder written. In `folder` it replaces an earlier one when it is complete; what
+        exists at `out` is never replaced.
 
     Raises
     ------
     OutputError
-        If there is no such format, the run is unfinished or damaged, a library is missing, or the
-        output cannot be written. Also if a site is complete but for some results, which are named.
+        If there is no such format, the run is unfinished or damaged, a library is missing, `out`
+        exists, or the output cannot be written. Also if a site is complete but for some results,
+        which are named.
     """
     if to not in FORMATS:
         raise OutputError(f"There is no format {to!r}: choose one of {', '.join(FORMATS)}.")
+    if not folder.is_dir():
+        raise OutputError(f"There is no folder {folder}.")
+    if out is not None and os.path.lexists(out):
+        raise OutputError(f"{out} exists already: remove it, or choose another name.")
     if to != "site" and not (folder / DONE).is_file():
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
+    check_utf8(path)
     left_out: list[str] | None = None
     try:
         # Imported here because the libraries are heavy and optional.
@@ -92,7 +101,7 @@ def _replacing_folder(path: Path, mark: str) -> Iterator[Path]:
         raise FileNotFoundError(None, f"there is no folder {path.parent}")
     if path.exists() and not (path / mark).is_file():
         raise FileExistsError(None, f"it exists already and has no {mark}")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    partial = path.with_name(f".partial.{secrets.token_hex(4)}")
     before = partial.with_name(f"{partial.name}.before")
     try:
         yield partial

@@ -8,6 +8,7 @@ import numpy as np
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET
+from tsfd_client.names import shown
 from tsfd_client.nuclei import csv, geojson, labels, overlay, summary
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.nuclei.table import Info, Writer
@@ -79,6 +80,6 @@ def write_geojson(nuclei: Nuclei, path: str | Path) -> None:
 
 
 def _write_table(nuclei: Nuclei, slide: Slide, path: Path) -> None:
-    where = (slide.path.name, slide.width, slide.height, slide.mpp, nuclei.scale)
+    where = (shown(slide.path.name), slide.width, slide.height, slide.mpp, nuclei.scale)
     with Writer(path, Info(*where, nuclei.release)) as writer:
         writer.write(nuclei.table())

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
+from tsfd_client.names import check_utf8
 from tsfd_client.nuclei import wkb
 from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
@@ -148,9 +149,12 @@ class Writer:
     ------
     OSError
         If the file cannot be written; a previous file is left in place.
+    OutputError
+        If its path is not UTF-8.
     """
 
     def __init__(self, path: Path, info: Info) -> None:
+        check_utf8(path.parent)
         self._path = path
         self._info = info
         self._count = 0
@@ -214,6 +218,7 @@ def reading(result: Path | str) -> Iterator[None]:
     OutputError
         If a file is damaged or missing, or exists but cannot be opened.
     """
+    check_utf8(result)
     try:
         yield
     except (OutputError, MemoryError):

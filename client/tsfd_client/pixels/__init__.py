@@ -10,6 +10,6 @@ scale                               what a file says of its scale, in the words 
 orientation                         what cameras say of how to turn it
 box                                 a rectangle of pixels
 resample                            to the network's scale, whole or in parts
-tissue                              where there is any
+tissue                              where there is any; annotations: outlined by the user
 origin                              where the image of a result is
 """

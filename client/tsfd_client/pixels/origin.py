@@ -47,5 +47,4 @@ class Origin:
             If it cannot be written.
         """
         with replacing(folder / FILE) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
-            partial.chmod(0o644)
+            partial.write_text(json.dumps(asdict(self), indent=1) + "\n")

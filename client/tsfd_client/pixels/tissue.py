@@ -5,15 +5,14 @@ Stained tissue has a colour and glass has none, so saturation tells them apart.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 
 from tsfd_client.errors import ImageError
+from tsfd_client.pixels.annotations import Annotation, read_annotations
 
 MPP = 8.0
 """Scale of the masks, micrometres per pixel."""
@@ -27,6 +26,8 @@ _MARGIN_UM = 32.0  # pale rims belong to the tissue
 _GLASS_UM = 2.0  # finer is noise
 _GLASS_SATURATION, _GLASS_BRIGHTNESS = 10, 200  # of 255
 _SHIFT = 4  # OpenCV draws in sixteenths of a pixel
+_IGNORED: Final = "*"  # at the end of a class of QuPath's: not to be taken for what it outlines
+_CUT_OUT: Final = "Ignore*"
 
 
 def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
@@ -77,18 +78,23 @@ def is_glass(pixels: np.ndarray, mpp: float) -> bool:
     return bool(saturation.max() <= _GLASS_SATURATION and places.min() >= _GLASS_BRIGHTNESS)
 
 
-def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
+def read_tissue(
+    path: Path, height: int, width: int, mpp: float, kind: str | None = None
+) -> np.ndarray:
     """Tissue as outlined in a GeoJSON file, such as QuPath exports.
 
     Parameters
     ----------
     path
-        Of the file. Its polygons are in pixels of the slide's level 0, as QuPath shows them; points
-        and lines are left out.
+        Of the file, gzipped or not. Its polygons are in pixels of the slide's level 0, as QuPath
+        shows them; points and lines are left out.
     height, width
         Of the slide's level 0, pixels.
     mpp
         Of level 0, micrometres per pixel.
+    kind
+        The class of the polygons to take. By default all but those whose class ends in ``*``,
+        which QuPath ignores. What ``Ignore*`` outlines is cut out of the others.
 
     Returns
     -------
@@ -98,30 +104,22 @@ def read_tissue(path: Path, height: int, width: int, mpp: float) -> np.ndarray:
     Raises
     ------
     ImageError
-        If the file is missing, not GeoJSON, or has no polygon on the slide.
+        If the file is missing, not GeoJSON, or has no such polygon on the slide.
     """
+    annotations = read_annotations(path)
+    chosen = _chosen(path, annotations, kind)
     shape = max(1, round(height * mpp / MPP)), max(1, round(width * mpp / MPP))
     scale = np.array([shape[1] / width, shape[0] / height])
-    mask = np.zeros(shape, np.uint8)
-    found = False
-    try:
-        for rings in _polygons(json.loads(path.read_bytes())):
-            found = True
-            _draw(mask, [_ring(ring, scale) for ring in rings])
-    except FileNotFoundError:
-        raise ImageError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ImageError(f"{path} is not GeoJSON, or its polygons are damaged.") from error
-    if not found:
-        raise ImageError(f"{path} has no polygon: outline the tissue by polygons.")
+    mask = _drawn(chosen, shape, scale)
     if not mask.any():
         raise ImageError(
-            f"{path} has no polygon on the image, which is {width} x {height} pixels: its "
-            "coordinates must be pixels of the full resolution."
+            f"{path} has no polygon{_of_class(kind)} on the image, which is {width} x {height} "
+            "pixels: its coordinates must be pixels of the full resolution."
         )
-    return mask > 0
+    mask &= ~_drawn([a for a in annotations if a.kind == _CUT_OUT != kind], shape, scale)
+    if not mask.any():
+        raise ImageError(f"{path} outlines nothing but what its polygons of {_CUT_OUT} cover.")
+    return mask
 
 
 def to_geojson(tissue: np.ndarray, height: int, width: int) -> dict[str, Any]:
@@ -178,30 +176,40 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     return [0, *lengths] if flat[0] else lengths
 
 
-def _polygons(node: Any) -> Iterator[Any]:
-    """Polygons of a GeoJSON object, or of a list of them; each a list of rings, holes last."""
-    if isinstance(node, list):
-        for each in node:
-            yield from _polygons(each)
-        return
-    kind = node["type"]
-    if kind == "FeatureCollection":
-        yield from _polygons(node["features"])
-    elif kind == "Feature":
-        yield from _polygons(node["geometry"] or [])
-    elif kind == "GeometryCollection":
-        yield from _polygons(node["geometries"])
-    elif kind == "Polygon":
-        yield node["coordinates"]
-    elif kind == "MultiPolygon":
-        yield from node["coordinates"]
+def _chosen(path: Path, annotations: list[Annotation], kind: str | None) -> list[Annotation]:
+    """Those of a class, or those that no class of QuPath's says to ignore."""
+    if not annotations:
+        raise ImageError(f"{path} has no polygon: outline the tissue by polygons.")
+    known = ", ".join(sorted({each.kind for each in annotations if each.kind}))
+    if kind is not None:
+        chosen = [each for each in annotations if each.kind == kind]
+        if not chosen:
+            there = f"its classes are {known}" if known else "none of its polygons has a class"
+            raise ImageError(f"{path} has no polygon{_of_class(kind)}: {there}.")
+        return chosen
+    chosen = [each for each in annotations if not (each.kind or "").endswith(_IGNORED)]
+    if not chosen:
+        raise ImageError(
+            f"{path} has only polygons of classes that QuPath ignores ({known}): name one with "
+            "--tissue-class (in Python tissue_class=)."
+        )
+    return chosen
 
 
-def _ring(points: Any, scale: np.ndarray) -> np.ndarray:
+def _of_class(kind: str | None) -> str:
+    return "" if kind is None else f" of the class {kind!r}"
+
+
+def _drawn(annotations: list[Annotation], shape: tuple[int, int], scale: np.ndarray) -> np.ndarray:
+    """A mask of polygons, bool of `shape`; `scale` is its pixels per pixel of level 0, x and y."""
+    mask = np.zeros(shape, np.uint8)
+    for annotation in annotations:
+        _draw(mask, [_on_mask(ring, scale) for ring in annotation.rings])
+    return mask > 0
+
+
+def _on_mask(ring: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """A ring on the mask: int32 [n, 1, 2], x and y, in OpenCV's sixteenths from pixel centres."""
-    ring = np.array([point[:2] for point in points], np.float64)
-    if ring.shape != (len(points), 2) or len(points) < 4 or not np.isfinite(ring).all():
-        raise ValueError("a ring is not a list of points")
     far = float(1 << 20)  # pixels of the mask, beyond any slide and within 32 bits
     places = np.clip(ring * scale - 0.5, -far, far)
     drawn: np.ndarray = np.round(places * 2**_SHIFT).astype(np.int32)

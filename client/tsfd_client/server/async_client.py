@@ -17,7 +17,7 @@ from tsfd_client.nuclei.assembly import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
-from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.connection import TRACER, Connection, check_arguments
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.regions import AsyncRegions
 from tsfd_client.server.retry import Tries, explain
@@ -43,6 +43,8 @@ class AsyncClient(Connection):
 
     async def close(self) -> None:
         """Close the connection and remove the memory shared with the server."""
+        if not self._is_ours:  # still in use by the process that opened it
+            return
         await self._regions.close()
         await self._triton.close()
 
@@ -90,6 +92,7 @@ class AsyncClient(Connection):
         Parameters and errors as in `Client.segment`. Several images may be segmented concurrently;
         they share the limit of requests in flight.
         """
+        check_arguments(image, settings)
         release = await self.release()
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
@@ -142,6 +145,7 @@ class AsyncClient(Connection):
         refused
             Called before every retry because the server is unavailable or its queue is full.
         """
+        check_arguments(tiles, settings)
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):
             ask = partial(self._segment_tiles, tiles, settings, tries.request_id)

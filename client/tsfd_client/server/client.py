@@ -18,7 +18,7 @@ from tsfd_client.nuclei.assembly import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
 from tsfd_client.server import protocol
-from tsfd_client.server.connection import TRACER, Connection
+from tsfd_client.server.connection import TRACER, Connection, check_arguments
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.regions import Regions, are_offered
 from tsfd_client.server.retry import Tries, explain
@@ -46,6 +46,8 @@ class Client(Connection):
 
     def close(self) -> None:
         """Close the connection and remove the memory shared with the server."""
+        if not self._is_ours:  # still in use by the process that opened it
+            return
         self._regions.close()
         self._triton.close()
 
@@ -92,6 +94,7 @@ class Client(Connection):
 
     def shares_memory(self) -> bool:
         """Whether the server is on this machine and can open its shared memory."""
+        self._check_process()
         return are_offered(Regions(self._triton, self.url, self.headers, self.timeout))
 
     @TRACER.start_as_current_span("segment")
@@ -130,6 +133,7 @@ class Client(Connection):
             If the server cannot be reached, stops answering or refuses; pending requests are
             abandoned.
         """
+        check_arguments(image, settings)
         release = self.release()
         mpp = release.mpp if mpp == "network" else mpp
         cut = tiling(image, mpp, release.mpp, tissue)
@@ -183,6 +187,7 @@ class Client(Connection):
         ------
         ImageError, ServerUnavailableError, ServerError
         """
+        check_arguments(tiles, settings)
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):
             return tries.run(partial(self._segment_tiles, tiles, settings, tries.request_id))

@@ -5,9 +5,12 @@ Each client makes the calls itself, because one of them awaits.
 
 from __future__ import annotations
 
+import math
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from numbers import Integral, Real
+from typing import Any, Final, Literal, NoReturn, get_args
 
 import numpy as np
 from opentelemetry import propagate, trace
@@ -15,9 +18,10 @@ from opentelemetry import propagate, trace
 from tsfd_client.contract import MAX_BATCH, MODEL, VERSION
 from tsfd_client.errors import TsfdError
 from tsfd_client.release import Release
+from tsfd_client.server.address import host_of, proxy_of
 from tsfd_client.server.protocol import Carrier
 from tsfd_client.server.retry import Tries
-from tsfd_client.settings import Settings
+from tsfd_client.settings import Settings, check_settings
 
 _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
@@ -35,9 +39,19 @@ TRACER: Final = trace.get_tracer("tsfd_client")
 Transport = Literal["grpc", "shm"]
 
 
+def check_arguments(image: np.ndarray, settings: Settings | None) -> None:
+    """Raise TypeError unless pixels and thresholds are what they are said to be."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"Pixels are an array, uint8 [H, W, 3], not {type(image).__name__}: `read_image` reads "
+            "files."
+        )
+    check_settings(settings)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Connection:
-    """A Triton server, and how to reach it over gRPC.
+    """A Triton server, and how to reach it over gRPC, for the process that opened it.
 
     Parameters
     ----------
@@ -83,18 +97,21 @@ class Connection:
 
     # Cached once the server has been asked.
     _release: Release | None = field(default=None, init=False)
+    _process: int = field(default_factory=os.getpid, init=False)
 
     def __post_init__(self) -> None:
-        if "://" in self.url or not self.url.rpartition(":")[2].isdecimal():
-            raise TsfdError(
-                f"The server's address must be HOST:PORT of its gRPC endpoint, such as "
-                f"localhost:8001, not {self.url!r}."
-            )
+        host_of(self.url)
         known = get_args(Transport)
-        if not 1 <= self.batch_size <= MAX_BATCH:
-            raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size}.")
-        if self.max_in_flight < 1:
-            raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight}.")
+        if not (isinstance(self.timeout, Real) and 0 < self.timeout < math.inf):
+            raise ValueError(f"timeout must be a number of seconds above 0, not {self.timeout!r}.")
+        if not (isinstance(self.retry_for, Real) and self.retry_for >= 0):
+            raise ValueError(
+                f"retry_for must be a number of seconds of at least 0, not {self.retry_for!r}."
+            )
+        if not (isinstance(self.batch_size, Integral) and 1 <= self.batch_size <= MAX_BATCH):
+            raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size!r}.")
+        if not (isinstance(self.max_in_flight, Integral) and self.max_in_flight >= 1):
+            raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight!r}.")
         if self.transport not in known:
             raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
 
@@ -106,11 +123,31 @@ class Connection:
             "root_certificates": self.root_certificates,
             "private_key": self.private_key,
             "certificate_chain": self.certificate_chain,
-            "channel_args": _CHANNEL,
+            # Of itself gRPC takes it for this machine, too.
+            "channel_args": [*_CHANNEL, ("grpc.enable_http_proxy", int(bool(proxy_of(self.url))))],
         }
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"A {type(self).__name__} cannot be sent to another process: open one there."
+        )
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this process has opened it, and has not been forked from the one that did."""
+        return self._process == os.getpid()
+
+    def _check_process(self) -> None:
+        # gRPC might wait for ever, and shared memory would be written to by both.
+        if not self._is_ours:
+            raise TsfdError(
+                f"This {type(self).__name__} was opened in another process: open one after the "
+                "fork, in each process."
+            )
 
     def _span(self, tiles: np.ndarray, tries: Tries) -> AbstractContextManager[trace.Span]:
         """Open the span of one request, which includes all its tries."""
+        self._check_process()
         return TRACER.start_as_current_span(
             "segment_tiles",
             kind=trace.SpanKind.CLIENT,
@@ -123,6 +160,7 @@ class Connection:
 
     def _question(self) -> dict[str, Any]:
         """Arguments of a call about the server's state."""
+        self._check_process()
         return {"headers": self.headers, "client_timeout": _QUICK}
 
     def _describing(self) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import psutil
 import tritonclient.grpc as triton
 
 from tsfd_client.errors import OutputError, ServerError
+from tsfd_client.server.address import is_here
 from tsfd_client.server.retry import RESTRICTED
 from tsfd_client.server.shared_memory import Region, owner
 
-_HERE = ("localhost", "127.0.0.1", "[::1]")
 _IN_USE = "in use"
 _NO_MEMORY = "Unable to open shared memory region"
 _PATIENCE = 5.0  # seconds to wait for requests in flight when a client is closed
@@ -236,7 +236,7 @@ def are_offered(regions: Regions) -> bool:
 
     It cannot if it runs in a container of its own, or its operator has switched this off.
     """
-    if regions.url.rpartition(":")[0] not in _HERE:
+    if not is_here(regions.url):
         return False
     try:
         with regions.region():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from opentelemetry import trace
 
 from tsfd_client.contract import MODEL
 from tsfd_client.errors import ServerError, ServerUnavailableError, TsfdError
+from tsfd_client.server.address import host_of, proxy_of
 
 _FULL_QUEUE = "maximum queue size"
 _DEAD_BACKEND = "is not healthy"  # a Python backend's process has died; does not pass by itself
@@ -22,6 +24,8 @@ RESTRICTED = "This protocol is restricted"
 """Part of Triton's message if its operator requires a header that the request lacks."""
 _TOO_MANY = "too many requests"  # from a gateway
 _NO_TLS = "handshake failed"
+# There is no such proxy, or it does not let this client through: of waiting that does not change.
+_NO_TUNNEL = re.compile("Failed to connect|errors resolving|HTTP proxy returned response code 4")
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
 
@@ -76,7 +80,11 @@ class Tries:
         """Return the seconds to wait before another try; raise if retrying is pointless."""
         message = str(error.message())
         worth_it = (
-            (error.status() == "StatusCode.UNAVAILABLE" and RESTRICTED not in message)
+            (
+                error.status() == "StatusCode.UNAVAILABLE"
+                and RESTRICTED not in message
+                and not (proxy_of(self._url) and _NO_TUNNEL.search(message))
+            )
             or _TOO_MANY in message
             or _FORGOTTEN in message
             or _DEAD_BACKEND in message  # a supervisor may restart the server
@@ -115,14 +123,18 @@ def explain(
             f"The server at {url} is overloaded (its queue stayed full): try again later, or lower "
             "max_in_flight."
         )
+    proxy = proxy_of(url)
+    through = f" through the proxy {proxy.address}, which {proxy.variable} names" if proxy else ""
     if status == "UNAVAILABLE" and "timeout" not in message.lower():
-        return ServerUnavailableError(
-            f"No Triton server answers at {url}: check the address, or start one with `make serve`."
-        )
+        remedy = "check the address, or start one with `make serve`"
+        if proxy:
+            remedy = f"add {host_of(url)} to no_proxy if it can be reached without"
+        return ServerUnavailableError(f"No Triton server answers at {url}{through}: {remedy}.")
     if status in ("DEADLINE_EXCEEDED", "UNAVAILABLE"):
+        remedy = f", or {host_of(url)} belongs in no_proxy" if proxy else ""
         return ServerUnavailableError(
-            f"The server at {url} did not answer in time: it is overloaded, or the timeout is too "
-            "short."
+            f"The server at {url} did not answer in time{through}: it is overloaded, or the "
+            f"timeout is too short{remedy}."
         )
     if _DEAD_BACKEND in message:
         return ServerUnavailableError(

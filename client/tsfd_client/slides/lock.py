@@ -59,14 +59,15 @@ class Lock:
         content = json.dumps(
             {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token}
         )
-        mine = self._path.with_name(f".{self._path.name}.{self._token}")
-        mine.write_text(content)
         try:
-            os.link(mine, self._path)  # appears with its content; fails if the lock exists
+            with self._path.open("x") as file:
+                file.write(content)
         except FileExistsError:
-            self._take_over(mine)
-        finally:
-            mine.unlink(missing_ok=True)
+            self._take_over(content)
+        except OSError:  # such as a full disk
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            raise
         self._thread = threading.Thread(target=self._beat, name="tsfd-lock", daemon=True)
         self._thread.start()
         return self
@@ -91,9 +92,14 @@ class Lock:
         if self._problem:
             raise self._problem
 
-    def _take_over(self, mine: Path) -> None:
+    def _take_over(self, content: str) -> None:
         _wait_until_dead(self._path)
-        mine.replace(self._path)
+        mine = self._path.with_name(f".{self._path.name}.{self._token}")
+        try:
+            mine.write_text(content)
+            mine.replace(self._path)
+        finally:
+            mine.unlink(missing_ok=True)
         time.sleep(_SETTLES)  # a process that did the same at the same moment is done by now
         if not self._is_ours():
             raise LockedError(f"{self._path.parent} was just taken over by another process.")

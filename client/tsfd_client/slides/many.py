@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
+from tsfd_client.names import check_utf8, shown
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.options import RunOptions
@@ -89,31 +90,38 @@ def run_all(
             loop.run(client.close())
 
 
-def folders_of(paths: Iterable[Path], out: Path) -> dict[Path, Path]:
+def folders_of(
+    paths: Iterable[Path], out: Path, names: Mapping[Path, str] | None = None
+) -> dict[Path, Path]:
     """Map each image to the folder for its results, ``out/<name of the image>``.
+
+    Parameters
+    ----------
+    names
+        Other names for the folders of some images.
 
     Raises
     ------
     OutputError
-        If two images would share a folder.
+        If two images would share a folder, or `out` is not UTF-8.
     """
+    check_utf8(out)
     owners: dict[Path, Path] = {}
     for path in paths:
-        folder = out / _name(path)
-        if folder in owners:
+        folder = out / ((names or {}).get(path) or shown(_name(path)))
+        if owners.setdefault(folder, path) != path:
             raise OutputError(
-                f"{owners[folder]} and {path} would both be written to {folder}: rename one, or "
-                "segment them into different folders."
+                f"{owners[folder]} and {path} would both be written to {folder}: rename one, "
+                "segment them into different folders, or give them names in the table of --slides."
             )
-        owners[folder] = path
     return {path: folder for folder, path in owners.items()}
 
 
 def _name(path: Path) -> str:
-    """Of a file without its suffix; of a folder, or a file named by a UID, whole."""
+    """Of a file without its suffix; of a folder, or a file named by a UID or by dots, whole."""
     if path.is_dir() or path.suffix[1:].isdecimal():
         return path.resolve().name
-    return path.stem
+    return path.stem if path.stem.strip(".") else path.name
 
 
 async def _connect(server: dict[str, Any]) -> AsyncClient:

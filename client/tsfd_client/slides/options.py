@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from tsfd_client.errors import ImageError
+from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import find_tissue, read_tissue
 from tsfd_client.settings import Settings
@@ -28,14 +28,33 @@ class RunOptions:
         Micrometres per pixel of level 0, if the file does not say it or says it wrong.
     tissue
         GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
+    tissue_class
+        Class of the polygons to segment; by default all except those that QuPath ignores.
     everywhere
         Segment glass, too.
+
+    Raises
+    ------
+    TsfdError
+        If there is a class without an outline, or an outline although everything is segmented.
     """
 
     settings: Settings = field(default_factory=Settings)
     mpp: float | None = None
     tissue: Path | None = None
+    tissue_class: str | None = None
     everywhere: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tissue_class is not None and self.tissue is None:
+            raise TsfdError(
+                f"The class {self.tissue_class!r} is one of an outline's: name the GeoJSON file "
+                "with --tissue (in Python tissue=), too."
+            )
+        if self.tissue is not None and self.everywhere:
+            raise TsfdError(
+                f"Either what {self.tissue} outlines is segmented or everything: leave one out."
+            )
 
     def take_whole(self, slide: Slide) -> bool:
         """Whether to segment the whole image, as in small pictures, which show little glass."""
@@ -57,8 +76,9 @@ class RunOptions:
         """
         if self.take_whole(slide):
             return np.ones(thumbnail.shape[:2], bool)
-        if self.tissue is not None:
-            return read_tissue(self.tissue, slide.height, slide.width, slide.mpp)
+        outlined = self.outlined(slide)
+        if outlined is not None:
+            return outlined
         tissue = find_tissue(thumbnail)
         if not tissue.any():
             raise ImageError(
@@ -67,3 +87,15 @@ class RunOptions:
                 "(everywhere=True)."
             )
         return tissue
+
+    def outlined(self, slide: Slide) -> np.ndarray | None:
+        """Where its outline says to segment, bool [h, w]; None without one.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be used.
+        """
+        if self.tissue is None:
+            return None
+        return read_tissue(self.tissue, slide.height, slide.width, slide.mpp, self.tissue_class)

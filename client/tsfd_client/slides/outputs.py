@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from tsfd_client.files import PARQUET, replacing
+from tsfd_client.names import shown
 from tsfd_client.nuclei import geojson, summary
 from tsfd_client.nuclei.overview import Overview
 from tsfd_client.nuclei.save import write_picture
@@ -94,7 +95,7 @@ def write_outputs(
         area,
         min(area, stained),
         scale_assumed=slide.scale_is_assumed,
-        remarks=slide.remarks,
+        remarks=[shown(remark) for remark in slide.remarks],
     )
     run.finish()
     return count(parquet)
@@ -133,7 +134,7 @@ def _write_nuclei(
     """
     slide = scaled.slide
     info = Info(
-        *(slide.path.name, slide.width, slide.height, slide.mpp, scaled.scale, release),
+        *(shown(slide.path.name), slide.width, slide.height, slide.mpp, scaled.scale, release),
         dicom_uids=slide.dicom_uids,
     )
     with Writer(path, info) as writer:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
+from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
-from tsfd_client.pixels.tissue import read_tissue
 from tsfd_client.release import Release
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.server.connection import TRACER
@@ -83,6 +83,8 @@ def segment_image(
     OutputError
         If the folder cannot be written, or was started with another image, release or options.
     """
+    if not path.exists():
+        raise ImageError(f"There is no file {path}.")  # and no folder for it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, options, release) as slide, Lock(folder / LOCK) as lock:
@@ -125,7 +127,7 @@ def _segment(
             scaled = slide.at(release.mpp)
             plan = make_plan(*scaled.grid.shape, None if whole else tissue)
             area = float(tissue.mean()) * slide.area_mm2
-            with Progress(slide.path.name, plan, run, area, events, report, bar) as progress:
+            with Progress(shown(slide.path.name), plan, run, area, events, report, bar) as progress:
                 limit = Limit(client.max_in_flight, progress.limit)
                 pipeline = Pipeline(
                     *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
@@ -158,8 +160,7 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
     elif options.tissue is None:
         tissue = "found"
     else:
-        # Raises if the outline cannot be used, before the run is created.
-        read_tissue(options.tissue, slide.height, slide.width, slide.mpp)
+        options.outlined(slide)  # raises if it cannot be used, before the run is created
         tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
     return {
         "slide": slide.fingerprint(),
@@ -167,6 +168,7 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
         "release": release.served,
         "client": version("tsfd-client"),
         "tissue": tissue,
+        "tissue_class": options.tissue_class,
         "overlap": OVERLAP,
         "block": SIDE,
         **release.settings.given(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.files import replacing
+from tsfd_client.names import shown
 from tsfd_client.slides.events import FILE, Events, read_events
 from tsfd_client.slides.lock import is_held
 
@@ -87,7 +88,7 @@ def _read(folder: Path, *, done: bool) -> Status:
     else:
         state = "failed" if last["event"] == "failed" else "stopped"
     return Status(
-        slide=folder.name,
+        slide=shown(folder.name),
         state=state,
         tiles=begun.get("tiles", 0),
         tiles_done=begun.get("tiles_done", 0) + sum(block["tiles"] for block in since),
@@ -95,7 +96,7 @@ def _read(folder: Path, *, done: bool) -> Status:
         nuclei=finished.get("nuclei", sum(block["nuclei"] for block in kept.values())),
         mm2=begun.get("mm2", 0.0),
         seconds=_seconds(events),
-        error=last.get("error", "") if state == "failed" else "",
+        error=shown(last.get("error", "")) if state == "failed" else "",
     )
 
 
@@ -126,7 +127,7 @@ def write_summary(folder: Path) -> None:
 
 
 def _write(rows: Iterable[Status], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Status)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

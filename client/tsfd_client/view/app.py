@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
+from tsfd_client.names import shown
 from tsfd_client.view.results import FILES, Result
 from tsfd_client.view.site import PAGE
 
@@ -107,7 +108,7 @@ _CACHED: Final = {"cache-control": "private, max-age=3600"}
 
 
 def _explain(request: Request, error: Exception) -> Response:
-    return PlainTextResponse(str(error), 409)
+    return PlainTextResponse(shown(str(error)), 409)
 
 
 def _refuse(request: Request, error: Exception) -> Response:

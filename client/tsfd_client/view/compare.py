@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET, replacing
+from tsfd_client.names import shown
 from tsfd_client.nuclei.raster import draw
 from tsfd_client.nuclei.table import (
     Info,
@@ -89,8 +90,8 @@ class Comparison:
         """Names of the results: their folders, with the parents if both have the same name."""
         a, b = self.a.folder, self.b.folder
         if a.name != b.name:
-            return a.name, b.name
-        return f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}"
+            return shown(a.name), shown(b.name)
+        return shown(f"{a.parent.name}/{a.name}"), shown(f"{b.parent.name}/{b.name}")
 
     def text(self) -> str:
         """Format the comparison as a text table."""
@@ -179,8 +180,8 @@ def write(comparison: Comparison, folder: Path) -> None:
     kinds_a[comparison.partners_a < 0] = _ONLY_A
     kinds_b = np.where(comparison.partners_b < 0, _ONLY_B, 0)
     facts: dict[str, Any] = {
-        "a": str(a.folder),
-        "b": str(b.folder),
+        "a": shown(a.folder),
+        "b": shown(b.folder),
         "classes": comparison.classes,
         "changes": comparison.changes().tolist(),
     }

@@ -18,6 +18,7 @@ import numpy as np
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import PARQUET, RUN, replacing
+from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.nuclei.table import Info, count, read_info
@@ -61,15 +62,15 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name on the page."""
-        return self.folder.name
+        """Name on the page, and in its addresses."""
+        return shown(self.folder.name)
 
     def entry(self) -> dict[str, Any]:
         """Entry in the page's list: ``name`` with ``nuclei`` and ``mm2``, or with a ``problem``."""
         try:
             facts = self._facts()
         except TsfdError as error:
-            return {"name": self.name, "problem": str(error)}
+            return {"name": self.name, "problem": shown(str(error))}
         return {name: facts[name] for name in ("name", "nuclei", "mm2")}
 
     def view(self) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class Result:
         try:
             self.slide.fingerprint()
         except ImageError as error:
-            return facts | {"pixels": None, "problem": str(error)}
+            return facts | {"pixels": None, "problem": shown(str(error))}
         return facts | {"pixels": "tiles", "problem": None}
 
     def _tissue(self, info: Info) -> np.ndarray | None:

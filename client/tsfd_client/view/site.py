@@ -49,9 +49,17 @@ def write(folder: Path, site: Path) -> list[str]:
     if not shown:
         raise OutputError(" ".join([f"There is no finished result in {folder}.", *problems]))
     (site / "data/results.json").write_text(json.dumps({"results": shown, "use": USE}))
-    shutil.copytree(PAGE, site / "page", ignore=shutil.ignore_patterns("index.html"))
-    shutil.copy(PAGE / "index.html", site)
+    _copy_page(site)
     return problems
+
+
+def _copy_page(site: Path) -> None:
+    """Contents alone: not every file system takes the modes that `shutil.copytree` copies, too."""
+    for path in filter(Path.is_file, PAGE.rglob("*")):
+        name = path.relative_to(PAGE)
+        target = site / name if path.name == "index.html" else site / "page" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _write(result: Result, folder: Path) -> None:

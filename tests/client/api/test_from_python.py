@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from tsfd_client import (
     Result,
     ServerUnavailableError,
     Settings,
+    TsfdError,
     open_result,
     read_image,
     segment_image,
@@ -232,6 +234,58 @@ def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> Non
     for options in ({"batch_size": 0}, {"batch_size": 33}, {"max_in_flight": 0}):
         with pytest.raises(ValueError, match="must be 1"):
             segment_image(images / "a.png", tmp_path, **options)
+
+
+@pytest.mark.parametrize("given", [3, None, FIELD, [3], b"a.png"])
+def test_what_is_no_path(given: object, tmp_path: Path) -> None:
+    says = "An image is named by the path of its file, not by {}: `Client.segment` takes pixels."
+    with pytest.raises(TypeError) as caught:
+        segment_image(given, tmp_path)
+    assert str(caught.value) == says.format(type(given).__name__)
+    with pytest.raises(TypeError, match="An image is named by the path of its file, not by"):
+        next(segment_images(given, tmp_path))
+
+
+def test_arguments_of_the_wrong_type(tmp_path: Path) -> None:
+    with Client("localhost:1", retry_for=0) as client:
+        for ask in (client.segment, client.segment_tiles):
+            for given in ("x.png", Path("x.png"), [[0]], None):
+                with pytest.raises(TypeError) as caught:
+                    ask(given)
+                assert str(caught.value) == (
+                    f"Pixels are an array, uint8 [H, W, 3], not {type(given).__name__}: "
+                    "`read_image` reads files."
+                )
+            with pytest.raises(TypeError, match=r"settings must be Settings\(\.\.\.\), not dict"):
+                ask(FIELD, settings={"min_area": 3})
+    with pytest.raises(TypeError, match="settings must be Settings"):
+        segment_image("a.png", tmp_path, settings={"min_area": 3})
+    with pytest.raises(TsfdError, match="A server is named by HOST:PORT"):
+        Client(8001)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0."),
+        ({"timeout": "60"}, "timeout must be a number of seconds above 0, not '60'."),
+        ({"timeout": float("nan")}, "timeout must be a number of seconds above 0, not nan."),
+        ({"retry_for": -1}, "retry_for must be a number of seconds of at least 0, not -1."),
+        ({"batch_size": "4"}, "batch_size must be 1 to 32, not '4'."),
+        ({"max_in_flight": 2.5}, "max_in_flight must be 1 or more, not 2.5."),
+    ],
+)
+def test_numbers_of_a_connection(given: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        Client("localhost:1", **given)
+
+
+def test_a_scale_that_is_no_number(server: TritonServer, images: Path, tmp_path: Path) -> None:
+    says = "mpp must be micrometres per pixel between "
+    with pytest.raises(ImageError, match=says), Client(server.grpc_url) as client:
+        client.segment(FIELD, mpp="0.25")
+    with pytest.raises(ImageError, match=says):
+        segment_image(images / "a.png", tmp_path, server.grpc_url, mpp="0.25")
 
 
 def test_the_public_names() -> None:

@@ -70,6 +70,15 @@ def test_damaged_files_cost_a_line_each(
     assert done(tmp_path) == ["a"]
 
 
+def test_images_that_are_not_there_leave_nothing(
+    server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none, out = tmp_path / "none.svs", tmp_path / "out"
+    assert main(["segment", str(none), f"--out={out}", f"--server={server.grpc_url}"]) == 1
+    assert capsys.readouterr().err == f"tsfd: There is no file {none}.\n"
+    assert not out.exists()
+
+
 def test_a_server_that_is_not_there_yet_is_waited_for(
     repository: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

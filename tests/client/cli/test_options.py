@@ -48,9 +48,9 @@ def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Pat
     found = options.parse([*SEGMENT, f"--config={config}", "--tissue=outline.geojson"])
     assert (found.tissue, found.no_tissue) == (Path("outline.geojson"), False)
     outlined = tmp_path / "outlined.toml"
-    outlined.write_text('out = "results"\ntissue = "outline.geojson"')
+    outlined.write_text('out = "results"\ntissue = "outline.geojson"\ntissue-class = "Tumor"')
     found = options.parse([*SEGMENT, f"--config={outlined}", "--no-tissue"])
-    assert (found.tissue, found.no_tissue) == (None, True)
+    assert (found.tissue, found.tissue_class, found.no_tissue) == (None, None, True)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Pat
         ('method = "watershed"', "has the unknown option 'method'; known are batch, "),
         ("bath = 4", "has the unknown option 'bath'; known are batch, boundary-threshold, "),
         ("batch = 64", ": batch cannot be 64."),
+        ("timeout = 0", ": timeout cannot be 0."),
+        ("wait = -1", ": wait cannot be -1."),
         ("batch = [4]", ": batch cannot be [4]."),
         ("no-tissue = 1", ": no-tissue must be true or false, not 1."),
         ('transport = "udp"', ": transport must be one of auto, grpc, shm, not 'udp'."),
@@ -91,6 +93,14 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([*SEGMENT, "--out=r", "--shard=3/2"], "must be I/N with 1 <= I <= N, not '3/2'"),
         ([*SEGMENT, "--out=r", "--batch=33"], "at most 32 tiles, not 33"),
         ([*SEGMENT, "--out=r", "--in-flight=0"], "must be a whole number of at least 1, not '0'"),
+        *(
+            ([*SEGMENT, "--out=r", "--timeout", text], f"seconds above 0, not {text!r}")
+            for text in ("0", "-1", "nan", "inf", "long")
+        ),
+        *(
+            ([*SEGMENT, "--out=r", "--wait", text], f"seconds of at least 0, not {text!r}")
+            for text in ("-1", "nan", "inf", "long")
+        ),
         ([*SEGMENT, "--out=r", "--header=token"], "must be NAME:VALUE, not 'token'"),
         ([*SEGMENT, "--out=r", "--tissue=t", "--no-tissue"], "not allowed with argument --tissue"),
     ],
@@ -102,26 +112,6 @@ def test_a_command_that_cannot_be_is_refused(
         options.parse(words)
     assert ended.value.code == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("path,mpp\na.svs,0.5\n", "needs a column 'slide' with a path in every row."),
-        ("slide,mpp\na.svs,fine\n", ", line 2: mpp is 'fine', not a number."),
-        ("slide,mpp\n,0.5\n", "needs a column 'slide' with a path in every row."),
-        ("", "needs a column 'slide' with a path in every row."),
-    ],
-)
-def test_a_table_that_cannot_be_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
-) -> None:
-    table = tmp_path / "slides.csv"
-    table.write_text(content)
-    assert main(["segment", f"--slides={table}", f"--out={tmp_path}"]) == 1
-    (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"tsfd: {table}")
-    assert says in error
 
 
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

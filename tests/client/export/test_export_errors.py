@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.export.run_folder import names
+from tsfd_client.cli import main
 from tsfd_client.errors import OutputError
 from tsfd_client.export import FORMATS, export, to_ome_zarr
 from tsfd_client.nuclei import csv
@@ -74,17 +75,49 @@ def test_a_missing_folder_is_one_sentence(folder: Path, to: str) -> None:
 def test_a_folder_that_is_no_zarr_is_kept(folder: Path) -> None:
     there = names(folder)
 
+    (folder / "labels.ome.zarr").mkdir()
+    (folder / "labels.ome.zarr/thesis.txt").touch()
     with pytest.raises(OutputError, match=r"has no zarr\.json"):
-        export(folder, "ome-zarr", folder)
+        export(folder, "ome-zarr")
 
-    assert names(folder) == there
+    assert names(folder) == there | {"labels.ome.zarr"}
+    assert names(folder / "labels.ome.zarr") == {"thesis.txt"}
 
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_an_export_replaces_the_one_before(folder: Path, to: str) -> None:
     there = names(folder)
+
+    path = export(folder, to)
+    assert export(folder, to) == path
+
+    assert names(folder) == there | {path.name}
+
+
+@pytest.mark.parametrize("to", ["csv", "ome-zarr", "site"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "export"])
+def test_what_is_there_already_is_never_replaced(folder: Path, to: str, kind: str) -> None:
     out = folder / "chosen"
+    if kind == "file":
+        out.write_text("thesis")
+    elif kind == "folder":
+        out.mkdir()
+        for mark in ("zarr.json", "index.html"):
+            (out / mark).write_text("of another image")
+    elif kind == "link":
+        out.symlink_to("nowhere")
+    else:
+        export(folder, to, out)
+    before = out.lstat()
 
-    assert export(folder, to, out) == export(folder, to, out) == out
+    with pytest.raises(OutputError) as raised:
+        export(folder, to, out)
 
-    assert names(folder) == there | {"chosen"}
+    assert str(raised.value) == f"{out} exists already: remove it, or choose another name."
+    assert out.lstat() == before
+
+
+def test_a_result_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for to in ("csv", "site"):
+        assert main(["export", str(tmp_path / "nowhere"), f"--to={to}"]) == 1
+        assert capsys.readouterr().err == f"tsfd: There is no folder {tmp_path / 'nowhere'}.\n"

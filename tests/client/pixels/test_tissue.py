@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -43,6 +45,13 @@ def outlined(tmp_path: Path, content: object) -> Path:
 def feature(kind: str, coordinates: object) -> dict[str, object]:
     geometry = {"type": kind, "coordinates": coordinates}
     return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+
+def classed(kind: str | None, rings: object, **properties: str) -> dict[str, object]:
+    """A polygon as QuPath exports it."""
+    said = {} if kind is None else {"classification": {"name": kind, "color": [200, 0, 0]}}
+    said |= {"objectType": "annotation"} | properties
+    return feature("Polygon", rings) | {"properties": said}
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +190,12 @@ def test_a_polygon_may_reach_beyond_the_slide(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
+        ("", "is not GeoJSON"),
         ("no json", "is not GeoJSON"),
         ("[1, 2]", "is not GeoJSON"),
-        (feature("Polygon", [[[1, 2], [3]]]), "is not GeoJSON"),
-        (feature("Polygon", []), "is not GeoJSON"),
-        (feature("Polygon", [[]]), "is not GeoJSON"),
-        (feature("Polygon", [[[None, 2]] * 4]), "is not GeoJSON"),
+        ("[" * 100_000, "is not GeoJSON"),
+        ({"features": []}, "is not GeoJSON"),
+        (feature("Polygon", []), "has no polygon"),
         ({"type": "FeatureCollection", "features": []}, "has no polygon"),
         (feature("Point", [1, 2]), "has no polygon"),
         (feature("Polygon", [[[x + 2000, y] for x, y in SQUARE]]), "on the image, which is 1000"),
@@ -201,6 +210,164 @@ def test_an_outline_that_cannot_be_used(tmp_path: Path, content: object, says: s
 
     assert str(caught.value).startswith(f"{path} ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [
+        *(None, 7, [], [None] * 4, [1, 2, 3, 4], [[1, 2], [3]], [[None, 2]] * 4, [["a", 2]] * 4),
+        *([[1, 2], [3, 4]], [[1, 2], [3, 4], [1, 2]], [[1, 2], [3, 4], [float("nan"), 2], [1, 2]]),
+        *([{"x": 1}] * 4, [[[1, 2], [3, 4], [5, 6]]]),
+    ],
+)
+@pytest.mark.parametrize("hole", [False, True])
+def test_a_damaged_polygon_among_many_is_named(tmp_path: Path, ring: object, hole: bool) -> None:
+    many = [feature("Polygon", [SQUARE]) for _ in range(500)]
+    many[316] = classed("Tumor", [SQUARE, ring] if hole else [ring], name="spot 9")
+    path = outlined(tmp_path, {"type": "FeatureCollection", "features": many})
+
+    with pytest.raises(ImageError) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0)
+
+    assert str(caught.value) == (
+        f"{path}: feature 317 ('spot 9', class Tumor) is damaged: a polygon is a list of rings, "
+        "each of three or more points [x, y]."
+    )
+
+
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({}, "feature 2"),
+        (None, "feature 2"),
+        ({"name": "rim"}, "feature 2 ('rim')"),
+        ({"classification": "Stroma"}, "feature 2 (class Stroma)"),
+        ({"classification": {"names": ["Tumor", "Positive"]}}, "feature 2 (class Tumor: Positive)"),
+    ],
+)
+def test_what_a_damaged_polygon_is_called(tmp_path: Path, properties: object, named: str) -> None:
+    damaged = feature("MultiPolygon", [[SQUARE], [[[1, 2]]]]) | {"properties": properties}
+    path = outlined(tmp_path, [feature("Polygon", [SQUARE]), damaged])
+
+    with pytest.raises(ImageError) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0)
+
+    assert str(caught.value).startswith(f"{path}: {named} is damaged: ")
+
+
+def test_rings_that_are_not_closed(tmp_path: Path) -> None:
+    closed = read_tissue(outlined(tmp_path, feature("Polygon", [SQUARE, HOLE])), 800, 1000, mpp=1.0)
+    opened = outlined(tmp_path, feature("Polygon", [SQUARE[:-1], HOLE[:-1]]))
+    assert np.array_equal(read_tissue(opened, 800, 1000, mpp=1.0), closed)
+
+    triangle = outlined(tmp_path, feature("Polygon", [SQUARE[:3]]))
+    mask = read_tissue(triangle, 800, 1000, mpp=1.0)
+    assert mask[20, 60]
+    assert not mask[60, 20]
+
+
+@pytest.mark.parametrize("how", ["gzip", "byte order mark", "UTF-16", "gzip and mark"])
+def test_other_ways_to_store_an_outline(tmp_path: Path, how: str) -> None:
+    path = outlined(tmp_path, feature("Polygon", [SQUARE]))
+    plain = read_tissue(path, 800, 1000, mpp=1.0)
+    text = path.read_text()
+    path.write_bytes(
+        {
+            "gzip": gzip.compress(text.encode()),
+            "byte order mark": text.encode("utf-8-sig"),
+            "UTF-16": text.encode("utf-16"),
+            "gzip and mark": gzip.compress(text.encode("utf-8-sig")),
+        }[how]
+    )
+    assert np.array_equal(read_tissue(path, 800, 1000, mpp=1.0), plain)
+
+
+@pytest.mark.parametrize("spoil", [lambda c: c[:-9], lambda c: c[:20] + b"?" * 20, lambda c: c[:2]])
+def test_a_damaged_gzip_file(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = outlined(tmp_path, feature("Polygon", [SQUARE]))
+    path.write_bytes(spoil(gzip.compress(path.read_bytes())))
+
+    with pytest.raises(ImageError) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0)
+
+    assert str(caught.value) == f"{path} is a damaged gzip file: copy or export it again."
+
+
+def test_classes_that_qupath_ignores_are_left_out(tmp_path: Path) -> None:
+    """`Ignore*` is cut out of the others, `Region*` stands for no tissue of its own."""
+    parts = [
+        classed("Tumor", [SQUARE]),
+        classed("Ignore*", [HOLE]),
+        classed("Region*", [[[x + 450, y] for x, y in SQUARE]]),
+    ]
+
+    mask = read_tissue(outlined(tmp_path, parts), 800, 1000, mpp=1.0)
+
+    assert mask[20, 20]
+    assert not mask[25:51, 25:51].any(), "Ignore*"
+    assert not mask[:, 65:].any(), "Region*"
+
+
+@pytest.mark.parametrize("kind", ["Tumor", "Region*", "Ignore*", "Tumor: Positive"])
+def test_polygons_of_one_class(tmp_path: Path, kind: str) -> None:
+    places = {"Tumor": 0, "Region*": 200, "Ignore*": 400, "Tumor: Positive": 600, None: 800}
+    parts = [
+        classed(name, [[[x, 0], [x + 100, 0], [x + 100, 100], [x, 100]]])
+        for name, x in places.items()
+    ]
+    parts[3]["properties"] = {"classification": {"names": ["Tumor", "Positive"]}}
+
+    mask = read_tissue(outlined(tmp_path, parts), 800, 1000, mpp=1.0, kind=kind)
+
+    x = places[kind] // 8
+    assert mask[1:12, x + 1 : x + 12].all()
+    mask[:14, max(0, x - 1) : x + 14] = False
+    assert not mask.any()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind", "says"),
+    [
+        (
+            ["Tumor", "Stroma", None, "Tumor"],
+            "tumor",
+            "has no polygon of the class 'tumor': its classes are Stroma, Tumor.",
+        ),
+        ([None], "Tumor", "has no polygon of the class 'Tumor': none of its polygons has a class."),
+        (
+            ["Region*", "Ignore*"],
+            None,
+            "has only polygons of classes that QuPath ignores (Ignore*, Region*): name one with "
+            "--tissue-class (in Python tissue_class=).",
+        ),
+        (
+            ["Tumor", "Ignore*"],
+            None,
+            "outlines nothing but what its polygons of Ignore* cover.",
+        ),
+    ],
+)
+def test_no_polygon_of_a_class(
+    tmp_path: Path, kinds: list[str | None], kind: str | None, says: str
+) -> None:
+    path = outlined(tmp_path, [classed(each, [SQUARE]) for each in kinds])
+
+    with pytest.raises(ImageError) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0, kind=kind)
+
+    assert str(caught.value) == f"{path} {says}"
+
+
+def test_the_class_is_named_where_its_polygons_miss_the_image(tmp_path: Path) -> None:
+    path = outlined(tmp_path, classed("Tumor", [[[x + 2000, y] for x, y in SQUARE]]))
+
+    with pytest.raises(ImageError) as caught:
+        read_tissue(path, 800, 1000, mpp=1.0, kind="Tumor")
+
+    assert str(caught.value) == (
+        f"{path} has no polygon of the class 'Tumor' on the image, which is 1000 x 800 pixels: its "
+        "coordinates must be pixels of the full resolution."
+    )
 
 
 def test_an_outline_that_is_not_there(tmp_path: Path) -> None:

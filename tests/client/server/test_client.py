@@ -174,12 +174,28 @@ def test_server_killed_in_the_middle(repository: Path, transport: str) -> None:
     assert list(Path("/dev/shm").glob(f"tsfd_client_{os.getpid()}_*")) == []
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8001", "localhost", "localhost:grpc"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://localhost:8001", "localhost", "localhost:grpc", "localhost:", ":8001", ""),
+        *("localhost:0", "localhost:70000", "local host:8001"),
+        *("::1", "[::1]", "::1:8001", "fe80::1:8001", "[::1]:8001/v2", "[gpu]:8001"),
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"--server={url}"]) == 1
     assert capsys.readouterr().err == (
         "tsfd: The server's address must be HOST:PORT of its gRPC endpoint, such as "
-        f"localhost:8001, not {url!r}.\n"
+        f"localhost:8001 or [::1]:8001, not {url!r}.\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["[::1]:1", "[0:0:0:0:0:0:0:1]:1", "triton_server.invalid:1"])
+def test_addresses_of_other_kinds(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"--server={url}"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: No Triton server answers at {url}: check the address, or start one with "
+        "`make serve`.\n"
     )
 
 

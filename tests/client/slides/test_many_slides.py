@@ -16,6 +16,7 @@ from serving.server import TritonServer
 from tests.client.commands import TSFD, outputs
 from tests.client.slide_files import strip, write_tiff
 from tsfd_client.cli import main
+from tsfd_client.slides.many import folders_of
 from tsfd_client.slides.status import status_of
 
 
@@ -97,3 +98,12 @@ def test_no_scheduler(
     assert main([*command, "--scheduler=tcp://127.0.0.1:9"]) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("tsfd: No Dask scheduler answers at tcp://127.0.0.1:9: ")
+
+
+def test_folders_keep_what_follows_a_dot(tmp_path: Path) -> None:
+    """DICOM's folders are often called by identifiers such as 1.2.840.1 and 1.2.840.2."""
+    series = [tmp_path / "1.2.840.1", tmp_path / "1.2.840.2"]
+    for folder in series:
+        folder.mkdir()
+    out = Path("out")
+    assert folders_of([*series, *series], out) == {path: out / path.name for path in series}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ import tifffile
 from samples.synthetic import generate
 from serving.server import TritonServer
 from tests.client.commands import answered
+from tsfd_client import TsfdError, segment_image
 from tsfd_client.cli import main
 from tsfd_client.view.results import Result
 
@@ -80,6 +83,75 @@ def test_glass_of_a_large_picture_costs_nothing(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"tsfd: {blank} has no tissue that stands out from the glass: outline it with --tissue "
         "(in Python tissue=), or segment everything with --no-tissue (everywhere=True)."
+    )
+
+
+def test_a_class_of_the_outline_is_chosen_wherever_options_are(
+    server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), generate(300, 600, nuclei=90, seed=6).image[..., ::-1])
+    parts = [("Tumor", 0, 280), ("Stroma", 320, 600)]
+    outline = tmp_path / "outline.geojson.gz"
+    outline.write_bytes(
+        gzip.compress(
+            json.dumps(
+                [
+                    {
+                        "type": "Feature",
+                        "geometry": {
+                            "type": "Polygon",
+                            "coordinates": [[[a, 0], [b, 0], [b, 300], [a, 300], [a, 0]]],
+                        },
+                        "properties": {"classification": {"name": name}},
+                    }
+                    for name, a, b in parts
+                ]
+            ).encode()
+        )
+    )
+    (tmp_path / "run.toml").write_text(f'tissue = "{outline}"\ntissue-class = "Stroma"')
+    (tmp_path / "slides.csv").write_text(
+        "slide,tissue,tissue_class\na.png,outline.geojson.gz,Stroma\n"
+    )
+    common = ["segment", "--mpp=0.25", f"--server={server.grpc_url}"]
+    image, chosen = str(tmp_path / "a.png"), [f"--tissue={outline}", "--tissue-class=Stroma"]
+    for name, said in {
+        "line": [image, *chosen],
+        "file": [image, f"--config={tmp_path / 'run.toml'}"],
+        "table": [f"--slides={tmp_path / 'slides.csv'}"],
+    }.items():
+        assert main([*common, *said, f"--out={tmp_path / name}"]) == 0
+        x = centroids(tmp_path / name / "a")[:, 0]
+        assert len(x) > 10
+        assert x.min() >= 320
+    options = {"mpp": 0.25, "tissue": outline, "tissue_class": "Tumor"}
+    segment_image(image, tmp_path / "python", server.grpc_url, **options)
+    assert centroids(tmp_path / "python/a")[:, 0].max() < 312  # the mask's pixels have 8 µm
+
+    capsys.readouterr()
+    again = [image, f"--tissue={outline}", "--tissue-class=Tumor", f"--out={tmp_path / 'line'}"]
+    assert main([*common, *again]) == 1
+    assert capsys.readouterr().err == (
+        f'tsfd: {tmp_path}/line/a was begun with tissue class "Stroma", not "Tumor": choose '
+        "another --out, or remove the folder.\n"
+    )
+
+
+def test_a_class_without_an_outline_and_an_outline_of_everything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "a.png", f"--out={tmp_path}", "--tissue-class=Tumor"]) == 1
+    alone = (
+        "The class 'Tumor' is one of an outline's: name the GeoJSON file with --tissue (in Python "
+        "tissue=), too."
+    )
+    assert capsys.readouterr().err == f"tsfd: {alone}\n"
+    with pytest.raises(TsfdError, match=re.escape(alone)):
+        segment_image("a.png", tmp_path, tissue_class="Tumor")
+    with pytest.raises(TsfdError) as caught:
+        segment_image("a.png", tmp_path, tissue="b.geojson", everywhere=True)
+    assert str(caught.value) == (
+        "Either what b.geojson outlines is segmented or everything: leave one out."
     )
 
 

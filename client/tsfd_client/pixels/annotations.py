@@ -1,0 +1,128 @@
+"""Polygons of a GeoJSON file with their classes, such as QuPath exports its annotations."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tsfd_client.errors import ImageError
+
+_GZIP: Final = b"\x1f\x8b"
+_FEWEST: Final = 3  # corners of a ring
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A polygon.
+
+    Attributes
+    ----------
+    rings
+        float64 [n, 2] each, x and y of its corners: the outer ring, then the holes.
+    kind
+        Its class, None where it has none.
+    """
+
+    rings: list[np.ndarray]
+    kind: str | None
+
+
+def read_annotations(path: Path) -> list[Annotation]:
+    """Read all polygons of a file, gzipped or not; points and lines are left out.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or not GeoJSON, or a polygon is damaged: the message names it.
+    """
+    found = []
+    try:
+        for number, feature in enumerate(_features(_read(path)), start=1):
+            kind = _class_of(feature)
+            try:
+                found += [Annotation(_rings(each), kind) for each in _polygons(feature)]
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ImageError(
+                    f"{path}: {_name(feature, number)} is damaged: a polygon is a list of rings, "
+                    "each of three or more points [x, y]."
+                ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ImageError(f"{path} is not GeoJSON.") from error
+    return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {path}.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ImageError(f"{path} is a damaged gzip file: copy or export it again.") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+    return json.loads(content)
+
+
+def _features(node: Any) -> Iterator[Any]:
+    """Features of a GeoJSON object or of a list of them; a geometry may stand for a feature."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _features(each)
+    elif node["type"] == "FeatureCollection":
+        yield from _features(node["features"])
+    else:
+        yield node
+
+
+def _polygons(node: Any) -> Iterator[Any]:
+    """Polygons of a feature or a geometry, each a list of rings; empty ones are left out."""
+    kind = node["type"]
+    if kind == "Feature":
+        if node["geometry"]:
+            yield from _polygons(node["geometry"])
+    elif kind == "GeometryCollection":
+        for each in node["geometries"]:
+            yield from _polygons(each)
+    elif kind in ("Polygon", "MultiPolygon"):
+        polygons = [node["coordinates"]] if kind == "Polygon" else node["coordinates"]
+        yield from filter(None, polygons)
+
+
+def _rings(polygon: Any) -> list[np.ndarray]:
+    return [_ring(points) for points in polygon]
+
+
+def _ring(points: Any) -> np.ndarray:
+    """Its corners; that the last point repeats the first is the rule, and often forgotten."""
+    ring = np.array([point[:2] for point in points], np.float64)
+    if ring.ndim != 2 or ring.shape[1] != 2 or not np.isfinite(ring).all():
+        raise ValueError("a ring is not a list of points")
+    if np.array_equal(ring[0], ring[-1]):
+        ring = ring[:-1]
+    if len(ring) < _FEWEST:
+        raise ValueError("a ring has too few points")
+    return ring
+
+
+def _class_of(feature: Any) -> str | None:
+    """The class; of one derived from others QuPath gives the names of all."""
+    said = (feature.get("properties") or {}).get("classification")
+    if isinstance(said, dict):
+        said = said.get("name") or ": ".join(said.get("names") or [])
+    return str(said) if said else None
+
+
+def _name(feature: Any, number: int) -> str:
+    name, kind = (feature.get("properties") or {}).get("name"), _class_of(feature)
+    known = [repr(name)] if name else []
+    known += [f"class {kind}"] if kind else []
+    return f"feature {number}" + (f" ({', '.join(known)})" if known else "")
