@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 import psutil
 import tifffile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels import orientation, scale
@@ -202,6 +202,8 @@ def _decode(picture: Image.Image, path: Path) -> np.ndarray:
 
 def reason_of(error: Exception) -> str:
     """Why a file cannot be read, in one line: what a reader says, or that the data are damaged."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its format is unknown."
     text = (str(error).splitlines() or [""])[0]
     if isinstance(error, (OSError, tifffile.TiffFileError)) and text:
         return text
