@@ -92,7 +92,7 @@ serve: ready  ## serve on this machine's CPU until Ctrl-C
 demo: ready  ## segment an image (IMAGE=path MPP=x for your own) and a synthetic field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
-test: tested  ## all tests, with the real server
+test: tested  ## all but the longest tests, with the real server
 	@$(RUN) -m pytest $(WORKERS) -m "not long" \
 		$(if $(CI),--cov --cov-report=term --cov-report=html:build/coverage) $(TESTS)
 
@@ -111,7 +111,7 @@ loadtest: ready $(VENV)/.load  ## run all profiles of loadtest/load.toml and che
 soak: ready $(VENV)/.load  ## an hour of load, to find leaks; writes docs/reliability.md and build/soak
 	@$(RUN) -m loadtest.soak --document docs/reliability.md
 
-bench: ready $(VENV)/.bench  ## time post-processing, stitching, network and serving: build/bench
+bench: ready $(VENV)/.bench  ## time post-processing, stitching, network, serving, slides, the page: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.stitching
 	@$(RUN) -m bench.replay

@@ -12,7 +12,7 @@ _ESCAPED: Final = ("Cc", "Zl", "Zp")  # categories of Unicode: control character
 
 
 def shown(text: str | Path) -> str:
-    r"""A name, or a line that holds some, as text to print and to store; a byte as ``\xe9``.
+    r"""Make a name, or a line with names, fit to print and store; stray bytes become ``\xe9``.
 
     Returns
     -------
@@ -27,10 +27,10 @@ def shown(text: str | Path) -> str:
 
 
 def check_utf8(path: str | Path) -> None:
-    """Raise OutputError unless the path of a result is UTF-8: Arrow opens no other."""
+    """Raise OutputError unless the path of a result is UTF-8: Arrow cannot open any other."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise OutputError(
-            f"{path} is no place for results, as its name is not UTF-8: choose or rename a folder."
+            f"{path} cannot hold results, as its name is not UTF-8: rename it or choose another."
         ) from error

@@ -26,7 +26,7 @@ PER_CM = {"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
 PER_INCH = {"resolution": (101_600, 101_600), "resolutionunit": "INCH"}
 ASKS = (
     ": give its micrometres per pixel with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) "
-    "or 0.25 (40x); whoever scanned it knows."
+    "or 0.25 (40x); ask whoever scanned it."
 )
 
 
@@ -96,12 +96,12 @@ def write_refused(folder: Path) -> dict[str, str]:
         "grey.png": "is grey: an H&E image in colour is needed.",
         "lab.tif": "has its colours as CIELAB: convert it to RGB.",
         "floats.tif": "has float32 pixels: convert it to 8 bits per channel.",
-        "five.tif": "has 5 samples per pixel: save its red, green and blue alone.",
-        "pages.tif": "is a stack of 3 images of one size: save the one that is meant in a file of "
+        "five.tif": "has 5 samples per pixel: save only its red, green and blue.",
+        "pages.tif": "is a stack of 3 images of one size: save the one to segment in a file of "
         "its own.",
         "oblong.tif": "says that its pixels are 0.25 µm wide and 0.5 µm high, and only square ones "
         f"can be segmented{ASKS}",
-        "slip.ome.tif": f"says it has 250 µm per pixel, where 0.25 is likely{ASKS}",
+        "slip.ome.tif": f"states an implausible 250 µm per pixel (0.25 is likely){ASKS}",
         "cut off.tif": "cannot be read as an image: it is cut off, only 90,000 of 196,832 bytes "
         "are there.",
         "text.svs": "cannot be read as an image: its format is unknown.",

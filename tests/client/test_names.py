@@ -126,8 +126,8 @@ def test_folders_that_are_not_utf8_are_refused(
     ):
         assert main(command) == 1
         assert capsys.readouterr().err == (
-            f"tsfd: {shown(named)} is no place for results, as its name is not UTF-8: choose or "
-            "rename a folder.\n"
+            f"tsfd: {shown(named)} cannot hold results, as its name is not UTF-8: rename it or "
+            "choose another.\n"
         )
     with serving(tmp_path) as url:
         entries = json.loads(get(f"{url}/data/results.json")[1])["results"]

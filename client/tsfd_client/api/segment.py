@@ -78,7 +78,7 @@ def segment_images(
     server
         ``host:port`` of the server's gRPC endpoint.
     mpp
-        Micrometres per pixel, if the files do not say it or say it wrong.
+        Micrometres per pixel, if the files do not state it or are wrong about it.
     tissue
         GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
     tissue_class
@@ -101,8 +101,8 @@ def segment_images(
     Warns
     -----
     UserWarning
-        If the scale had to be assumed, is probably wrong, or is given otherwise than the file says
-        it; if a picture is stored turned.
+        If the scale had to be assumed, is probably wrong, or differs from the file's own; if a
+        picture is stored turned.
 
     Raises
     ------
@@ -143,8 +143,8 @@ def _paths(given: Any) -> list[Path]:
     for path in paths:
         if not isinstance(path, (str, PathLike)):
             raise TypeError(
-                f"An image is named by the path of its file, not by {type(path).__name__}: "
-                "`Client.segment` takes pixels."
+                f"Images are given as paths of files, not as {type(path).__name__}: for pixels, "
+                "use `Client.segment`."
             )
     return [Path(path) for path in paths]
 

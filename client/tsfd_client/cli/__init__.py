@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     # For a damaged file, print only our own line.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
-    # So of a server that cannot be reached; gRPC looks when it is imported.
+    # The same if a server cannot be reached; gRPC reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         arguments = options.parse(argv)
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     except TsfdError as error:
         print(f"tsfd: {shown(str(error))}", file=sys.stderr)
         return 1
-    except OSError as error:  # of a path that was named
+    except OSError as error:  # about a path that the user gave
         print(f"tsfd: {shown(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

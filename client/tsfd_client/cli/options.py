@@ -103,7 +103,9 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         "--server", default="localhost:8001", metavar="HOST:PORT", help="default: %(default)s"
     )
     group.add_argument("--ssl", action="store_true", help="connect with TLS")
-    group.add_argument("--root-certificates", type=Path, metavar="PEM", help="for TLS")
+    group.add_argument(
+        "--root-certificates", type=Path, metavar="PEM", help="authority to trust, for TLS"
+    )
     group.add_argument("--private-key", type=Path, metavar="PEM", help="for mutual TLS")
     group.add_argument("--certificate-chain", type=Path, metavar="PEM", help="for mutual TLS")
     group.add_argument(
@@ -145,7 +147,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--slides",
         type=Path,
         metavar="CSV",
-        help="table with the column slide, and mpp, tissue, tissue class where needed",
+        help="table with the column slide and, where needed, mpp, tissue, tissue_class, name",
     )
     many.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only every N-th image, starting with the I-th"
@@ -174,7 +176,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--in-flight",
         type=_count,
         metavar="N",
-        help="most requests in flight, default: 32; fewer are used if the server is slow",
+        help="limit of requests in flight, default: 32; fewer are used if the server is slow",
     )
     requests.add_argument(
         "--timeout",

@@ -176,7 +176,7 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
 
 
 def _write_summary(out: Path, outcome: dict[str, Any] | TsfdError | None) -> None:
-    if not out.is_dir():  # of no image was there a file
+    if not out.is_dir():  # none of the images exists
         return
     try:
         write_summary(out)

@@ -31,7 +31,7 @@ class Row:
     options
         How it is segmented.
     name
-        Of its folder in ``--out``; None where the table does not say it.
+        Name of its folder in ``--out``; None if the table gives none.
     """
 
     path: Path
@@ -43,8 +43,8 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
     """Read a table with the column ``slide``, and where needed ``mpp``, ``tissue``,
     ``tissue_class`` and ``name``.
 
-    What a row leaves empty is as in `common`, its class of tissue `tissue_class`. Paths are as seen
-    from the table's folder. A row that repeats another is left out.
+    Empty cells take the values of `common`, and `tissue_class` for the class of the polygons. Paths
+    are relative to the table's folder. Repeated rows are left out.
 
     Raises
     ------
@@ -60,11 +60,11 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
         before, same = rows.setdefault(row.path, (line, row))
         if same != row:
             raise TsfdError(
-                f"{path} says different things of {cells['slide']} in lines {before} and {line}: "
-                "leave one out."
+                f"{path} has different values for {cells['slide']} in lines {before} and {line}: "
+                "remove one of them."
             )
     if not rows:
-        raise TsfdError(f"{path} names no slide: below its header it has no row.")
+        raise TsfdError(f"{path} lists no slide: it has no rows below its header.")
     return [row for _, row in rows.values()]
 
 
@@ -86,13 +86,13 @@ def _row(folder: Path, cells: dict[str, str], common: RunOptions, tissue_class: 
     )
     name = cells.get("name") or None
     if name is not None and (name in (".", "..") or set(name) & set("/\\")):
-        raise TsfdError(f"the name {name!r} cannot be that of a folder in --out.")
+        raise TsfdError(f"the name {name!r} cannot be used for a folder in --out.")
     return Row(_path(folder, cells["slide"]), options, name)
 
 
 def _number(text: str) -> float:
     try:
-        return float(text.replace(",", "."))  # as it is written in many countries
+        return float(text.replace(",", "."))  # decimal commas, as spreadsheets write them
     except ValueError:
         raise TsfdError(f"mpp is {text!r}, not a number.") from None
 
@@ -103,7 +103,7 @@ def _path(folder: Path, text: str) -> Path:
     if path.exists():
         return path
     if windows.drive:
-        raise TsfdError(f"{text} is a path on Windows: write where the file is on this machine.")
+        raise TsfdError(f"{text} is a Windows path: give the file's path on this machine.")
     return folder / windows.as_posix()
 
 
@@ -119,14 +119,14 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise TsfdError(f"{path} needs a column 'slide'; it has {', '.join(columns)}.")
     for name in _COLUMNS:
         if columns.count(name) > 1:
-            raise TsfdError(f"{path} has more than one column {name!r}: leave the others out.")
+            raise TsfdError(f"{path} has more than one column {name!r}: remove all but one.")
     rows = _rows(path, text, separator)
     next(rows)
     for line, cells in rows:
         if any(cells[len(columns) :]):
             raise TsfdError(
                 f"{path}, line {line} has {len(cells)} cells, the header {len(columns)}: put "
-                f"what contains {separator!r} in quotes."
+                f"cells that contain {separator!r} in quotes."
             )
         yield line, dict(zip(columns, cells, strict=False))
 

@@ -6,10 +6,10 @@ scanner, dicom, pyramid, in_memory  the levels of a file; levels: what they have
 image, source                       a whole picture
 tiff                                which of the images in a TIFF is the picture
 colours                             samples as files store them -> RGB
-scale                               what a file says of its scale, in the words of each format
-orientation                         what cameras say of how to turn it
+scale                               the scale that a file states, in the terms of each format
+orientation                         the tag by which cameras ask to turn a picture
 box                                 a rectangle of pixels
 resample                            to the network's scale, whole or in parts
-tissue                              where there is any; annotations: outlined by the user
+tissue                              where an image has tissue; annotations: a user's polygons
 origin                              where the image of a result is
 """

@@ -27,7 +27,7 @@ class Annotation:
     rings
         float64 [n, 2] each, x and y of its corners: the outer ring, then the holes.
     kind
-        Its class, None where it has none.
+        Its class, or None.
     """
 
     rings: list[np.ndarray]
@@ -102,7 +102,7 @@ def _rings(polygon: Any) -> list[np.ndarray]:
 
 
 def _ring(points: Any) -> np.ndarray:
-    """Its corners; that the last point repeats the first is the rule, and often forgotten."""
+    """The corners of a ring, whose last point should repeat the first but often does not."""
     ring = np.array([point[:2] for point in points], np.float64)
     if ring.ndim != 2 or ring.shape[1] != 2 or not np.isfinite(ring).all():
         raise ValueError("a ring is not a list of points")
@@ -114,7 +114,7 @@ def _ring(points: Any) -> np.ndarray:
 
 
 def _class_of(feature: Any) -> str | None:
-    """The class; of one derived from others QuPath gives the names of all."""
+    """The class of a feature; for a derived class, QuPath lists the names it is made of."""
     said = (feature.get("properties") or {}).get("classification")
     if isinstance(said, dict):
         said = said.get("name") or ": ".join(said.get("names") or [])

@@ -30,7 +30,7 @@ class Box(NamedTuple):
         )
 
     def intersection(self, other: Box) -> Box:
-        """What both share; it ends before it begins where that is nothing."""
+        """The part that both share; if there is none, it ends before it begins."""
         return Box(
             max(self.top, other.top),
             max(self.left, other.left),

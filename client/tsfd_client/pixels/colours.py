@@ -1,4 +1,4 @@
-"""Samples as files store them -> RGB: of whole pictures, and of parts of them alike."""
+"""Convert samples as files store them to RGB, for whole pictures and for parts of them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 from tsfd_client.errors import ImageError
 
 JPEG: Final = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG)
-"""Compressions that say themselves how their colours are stored."""
+"""Compressions whose own data state how the colours are stored."""
 
 Mix = Callable[[np.ndarray], np.ndarray]
 """Samples [h, w, samples] -> RGB, uint8 [h, w, 3]."""
 
 _PART: Final = 1 << 22  # pixels converted at a time
 _SOME: Final = np.array(list(itertools.product(range(0, 256, 51), repeat=3)), np.uint8)[None]
-_JP2K_YCBCR: Final = COMPRESSION.APERIO_JP2000_YCBC  # whatever it says of its colours
+_JP2K_YCBCR: Final = COMPRESSION.APERIO_JP2000_YCBC  # YCbCr, whatever the page's tags say
 _GREY: Final = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 _INK_SET: Final = 332  # TIFF's tag; 1 is CMYK
 _REC601: Final = (0.299, 0.587, 0.114)
@@ -33,9 +33,9 @@ _FULL_RANGE: Final = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 
 
 class Alpha(Enum):
-    """How the sample that follows the colours and says how opaque they are goes with them."""
+    """How the alpha sample, which follows the colours, relates to them."""
 
-    ASSOCIATED = EXTRASAMPLE.ASSOCALPHA  # they are multiplied by it
+    ASSOCIATED = EXTRASAMPLE.ASSOCALPHA  # the colours are multiplied by alpha
     UNASSOCIATED = EXTRASAMPLE.UNASSALPHA
 
 
@@ -46,13 +46,13 @@ class Colours:
     Attributes
     ----------
     mix
-        Makes RGB of samples, of 8 bits if `bits` is given; by default of what is RGB.
+        Converts samples to RGB; they are first converted to 8 bits if `bits` is given.
     bits
-        Of a sample; None where samples are no amounts but numbers.
+        Bits per sample; None if samples are indices into a palette.
     alpha
-        What the fourth sample is; None if there is none, or it is no alpha.
+        Kind of alpha in the fourth sample; None if there is no alpha.
     profile
-        From the picture's RGB to sRGB; None if it is taken for sRGB.
+        Transform from the picture's RGB to sRGB; None if it is assumed to be sRGB already.
     """
 
     mix: Mix
@@ -61,7 +61,7 @@ class Colours:
     profile: ImageCms.ImageCmsTransform | None = None
 
     def to_rgb(self, samples: np.ndarray) -> np.ndarray:
-        """Samples, unsigned [h, w, samples], as RGB, uint8 [h, w, 3]; on white if transparent."""
+        """Convert unsigned samples [h, w, samples] to RGB, uint8 [h, w, 3], laid on white."""
         if self == Colours(_as_stored) and samples.dtype == np.uint8:
             return samples[..., :3]
         rows = max(1, _PART // samples.shape[1])
@@ -79,18 +79,18 @@ class Colours:
 
 
 def of_rgb(*, alpha: bool = False, profile: bytes | None = None) -> Colours:
-    """Of RGB or RGBA, uint8."""
+    """Colours of a picture stored as RGB or RGBA, uint8."""
     known = Alpha.UNASSOCIATED if alpha else None
     return Colours(_as_stored, alpha=known, profile=_profile(profile, "RGB"))
 
 
 def of_cmyk(profile: bytes | None = None) -> Colours:
-    """Of CMYK, uint8, 0 for no ink: by its profile, or else as Pillow has it."""
+    """Colours of CMYK, uint8, 0 for no ink: converted by the profile, or as Pillow does it."""
     return Colours(partial(_from_inks, _profile(profile, "CMYK")))
 
 
 def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes | None) -> Colours:
-    """Of a page of a TIFF, as tifffile decodes its parts.
+    """Colours of a TIFF page whose parts tifffile decodes.
 
     Parameters
     ----------
@@ -99,12 +99,12 @@ def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes |
     planes
         How many such pages make the picture: a page per colour, or 1.
     profile
-        An ICC profile of the picture, if it is to count.
+        The picture's ICC profile; None to ignore it.
 
     Raises
     ------
     ImageError
-        If it is grey, CIELAB or the like, in floats, or of five samples or more.
+        If the page is grey, in CIELAB or a similar space, in floats, or has five samples or more.
     """
     if page.dtype is None or page.dtype.kind not in "bu" or page.dtype.itemsize > 2:
         raise ImageError(f"{name} has {page.dtype} pixels: convert it to 8 bits per channel.")
@@ -118,7 +118,7 @@ def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes |
     if _is_decoded(page) or (kind == PHOTOMETRIC.RGB and page.compression != _JP2K_YCBCR):
         return _colours(_as_stored, bits, extra, profile)
     if page.planarconfig == PLANARCONFIG.SEPARATE and page.is_subsampled:
-        raise ImageError(f"{name} has planes of unlike size (YCbCr): convert it to RGB.")
+        raise ImageError(f"{name} has YCbCr planes of different sizes: convert it to RGB.")
     if kind == PHOTOMETRIC.YCBCR or page.compression == _JP2K_YCBCR:
         return _colours(_luma(page), bits, extra, profile)
     if kind == PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -132,15 +132,15 @@ def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes |
 
 
 def refuse_samples(name: object, samples: int) -> None:
-    """Raise ImageError if pixels have more samples than a colour and alpha."""
+    """Raise ImageError if pixels have more samples than RGB and alpha, or CMYK."""
     if samples > 4:
         raise ImageError(
-            f"{name} has {samples} samples per pixel: save its red, green and blue alone."
+            f"{name} has {samples} samples per pixel: save only its red, green and blue."
         )
 
 
 def on_white(rgb: np.ndarray, alpha: np.ndarray, kind: Alpha = Alpha.UNASSOCIATED) -> np.ndarray:
-    """Lay RGB, uint8 [h, w, 3], on white, as opaque as alpha is, uint8 [h, w, 1]."""
+    """Lay RGB, uint8 [h, w, 3], on white; `alpha`, uint8 [h, w, 1], is its opacity."""
     white = 255 - alpha.astype(np.uint16)
     if kind is Alpha.ASSOCIATED:
         return np.minimum(rgb + white, 255).astype(np.uint8)
@@ -153,7 +153,7 @@ def unpack(data: bytes, height: int, width: int, subsampling: tuple[int, int]) -
     Parameters
     ----------
     data
-        Not compressed: of one group of pixels after the other every Y, then Cb and Cr.
+        Uncompressed: for each group of pixels in turn, every Y, then Cb and Cr.
     subsampling
         Columns and rows of a group.
     """
@@ -168,7 +168,7 @@ def unpack(data: bytes, height: int, width: int, subsampling: tuple[int, int]) -
 
 
 def _is_decoded(page: tifffile.TiffPage) -> bool:
-    """Whether decoding it gives RGB, though it may say YCbCr."""
+    """Whether decoding the page gives RGB, although its tags may say YCbCr."""
     if page.compression == COMPRESSION.APERIO_JP2000_RGB:
         return True
     is_jpeg = page.compression in JPEG and page.planarconfig == PLANARCONFIG.CONTIG
@@ -213,14 +213,14 @@ def _from_inks(profile: ImageCms.ImageCmsTransform | None, samples: np.ndarray) 
 
 
 def _luma(page: tifffile.TiffPage) -> Mix:
-    """Converts YCbCr by a page's tags, which say how it was made of RGB; by default as in JPEG."""
+    """The conversion from YCbCr that a page's tags specify; without them, that of JPEG."""
     weights = _fractions(page.tags.valueof("YCbCrCoefficients")) or _REC601
     reference = _fractions(page.tags.valueof("ReferenceBlackWhite")) or _FULL_RANGE
     return partial(_from_ycbcr, weights, reference)
 
 
 def _fractions(stored: tuple[int, ...] | None) -> tuple[float, ...] | None:
-    """Of a TIFF's rational numbers."""
+    """A TIFF's rational numbers as floats; None if there are none, or a divisor is 0."""
     if not stored or not all(stored[1::2]):
         return None
     return tuple(a / b for a, b in zip(stored[::2], stored[1::2], strict=True))
@@ -241,7 +241,7 @@ def _from_ycbcr(
 
 
 def _profile(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the colours of an ICC profile to sRGB; None if it is damaged, of others, or sRGB."""
+    """Transform from an ICC profile to sRGB; None if it is damaged, not for `mode`, or sRGB."""
     if not profile:
         return None
     try:

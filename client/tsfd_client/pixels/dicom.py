@@ -19,14 +19,14 @@ _SUFFIXES: Final = ("", ".dcm", ".dicom", ".dic")
 _PREAMBLE: Final = 128  # bytes, then the magic ones
 _MAGIC: Final = b"DICM"
 _INDEX: Final = "DICOMDIR"
-_NO_LEVEL: Final = "No pyramid levels found"  # OpenSlide's word for a label or an overview
+_NO_LEVEL: Final = "No pyramid levels found"  # OpenSlide's message for a label or an overview
 
 Files = list[Path]
-"""Of one slide, those of its level 0 first."""
+"""The files of one slide, those of level 0 first."""
 
 
 class DicomSlide(ScannerFile):
-    """The levels of a DICOM slide, also from several folders; see `Levels`."""
+    """The levels of a DICOM slide, whose files may be in several folders; see `Levels`."""
 
     def __init__(self, files: Files) -> None:
         self._together: TemporaryDirectory[str] | None = None
@@ -88,14 +88,14 @@ def find_slide(folder: Path) -> Files:
     """
     found = slides_among(path for path in sorted(folder.rglob("*")) if not _is_hidden(path))
     if not found:
-        raise ImageError(f"{folder} is a folder without a DICOM slide.")
+        raise ImageError(f"{folder} is a folder that contains no DICOM slide.")
     if len(found) > 1:
         raise ImageError(f"{folder} holds several DICOM slides: give a file of one of them.")
     return found[0]
 
 
 def slides_among(paths: Iterable[Path]) -> list[Files]:
-    """The DICOM slides among some files; one that cannot be opened counts, to be told of later.
+    """The DICOM slides among some files, including any that cannot be opened (reported later).
 
     Raises
     ------
@@ -109,7 +109,7 @@ def slides_among(paths: Iterable[Path]) -> list[Files]:
 
 
 def standing_for(slides: list[Files]) -> list[Path]:
-    """A path for each of all slides in a folder: a folder where it is alone there, or a file."""
+    """A path for each of the slides in a folder: its folder if it is alone there, else a file."""
     owners: dict[Path, set[int]] = {}
     for number, files in enumerate(slides):
         for folder in {folder for file in files for folder in file.absolute().parents}:
@@ -130,9 +130,9 @@ def _as_given(around: Path, file: Path) -> Path:
 
 
 def _levels(paths: Iterable[Path]) -> Iterator[tuple[Path, str, int]]:
-    """Those of some DICOM files that hold a level: its series, and its number of pixels.
+    """Yield each DICOM file that holds a level, with its series and number of pixels.
 
-    Each is opened as if it were alone: OpenSlide reads all that lies beside it.
+    Each is opened through a link in an empty folder, as OpenSlide reads whatever is beside a file.
     """
     with TemporaryDirectory(prefix="tsfd-dicom-") as alone:
         link = Path(alone, "level.dcm")

@@ -31,7 +31,7 @@ def images_in(folder: Path) -> list[Path]:
     Returns
     -------
     list[Path]
-        A folder that holds one DICOM slide stands for it; of several, one file each.
+        A DICOM slide is given as its folder, or as one of its files if others are in there, too.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def images_in(folder: Path) -> list[Path]:
     found = sorted(found + standing_for(slides_among(files)))
     if not found:
         raise ImageError(
-            f"The folder {folder} holds no image: pictures, slides and DICOM are read."
+            f"The folder {folder} holds no image that can be read (picture, slide or DICOM)."
         )
     return found
 

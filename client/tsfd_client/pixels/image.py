@@ -1,4 +1,4 @@
-"""Read whole images into memory, with their scale where they say it."""
+"""Read whole images into memory, with their scale if they state it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REFUSED = {
     "F": "has float32 pixels: convert it to 8 bits per channel.",
     "LAB": "has its colours as CIELAB: convert it to RGB.",
 }
-_LAYERED = ("MPO", "PSD")  # whose first frame is the picture, and the others belong to it
+_LAYERED = ("MPO", "PSD")  # the first frame is the picture, the others belong to it
 _OPENING = threading.Lock()
 
 
@@ -47,9 +47,9 @@ class Loaded:
     pixels
         uint8 [H, W, 3].
     scale
-        What the file says of it.
+        What the file states about its scale.
     remarks
-        What to tell of it, in sentences.
+        Warnings about the picture, in sentences.
     """
 
     pixels: np.ndarray
@@ -76,7 +76,7 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
     Parameters
     ----------
     mpp
-        Micrometres per pixel, where the file does not say it or says it wrong.
+        Micrometres per pixel, if the file does not state it or is wrong about it.
 
     Returns
     -------
@@ -94,8 +94,8 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
     ------
     ImageError
         If the file is missing, not an image, damaged, grey, a stack, or too large for this
-        machine's memory. Without `mpp`, if it is a slide that does not say its scale, or says one
-        that cannot be right.
+        machine's memory. Without `mpp`, if it is a slide that does not state its scale, or states
+        one that cannot be right.
     """
     picture = load(Path(path), mpp)
     for remark in (*scale.remarks_on(picture.scale, mpp), *picture.remarks):
@@ -104,7 +104,7 @@ def read_image(path: str | Path, *, mpp: float | None = None) -> tuple[np.ndarra
 
 
 def load(path: Path, mpp: float | None = None) -> Loaded:
-    """The same with all that the file says of itself."""
+    """As `read_image`, with everything that the file states about itself."""
     if not path.is_file():
         raise ImageError(f"There is no file {path}.")
     try:
@@ -154,7 +154,7 @@ def _describe_tiff(levels: TiffPyramid) -> Source:
 
 
 def _open_picture(path: Path) -> Image.Image:
-    """Open a picture of any size: Pillow's limit knows nothing of this machine's memory."""
+    """Open a picture of any size: Pillow's limit ignores this machine's memory."""
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -194,7 +194,7 @@ def _decode(picture: Image.Image, path: Path) -> np.ndarray:
     is_clear = picture.mode in _CLEAR or "transparency" in picture.info
     colours = of_rgb(alpha=is_clear, profile=profile)
     if picture.format == "JPEG" and picture.width * picture.height > LARGE:
-        # Pillow holds four bytes per pixel, and three more to give them away.
+        # Pillow needs four bytes per pixel, and three more for the copy it returns.
         return colours.to_rgb(np.asarray(imagecodecs.jpeg8_decode(path.read_bytes())))
     mode = "RGBA" if is_clear else "RGB"
     return colours.to_rgb(np.asarray(picture if picture.mode == mode else picture.convert(mode)))

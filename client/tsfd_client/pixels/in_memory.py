@@ -24,11 +24,11 @@ class InMemory:
     image
         uint8 [H, W, 3].
     scale
-        What its file says of it.
+        What its file states about its scale.
     source
-        Its file, by which it is identified; without one, by its pixels.
+        Its file, which identifies it; without a file, its pixels do.
     remarks
-        What to tell of it, in sentences.
+        Warnings about the picture, in sentences.
     """
 
     def __init__(

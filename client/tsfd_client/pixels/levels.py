@@ -1,4 +1,4 @@
-"""What the reader of a format gives: a slide's levels; and what the readers have in common."""
+"""The interface of the readers, a slide's levels, and what the readers have in common."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.scale import Scale
 
 LARGE = 1 << 26
-"""Pixels; of a picture with more no second copy is made, and of a TIFF only parts are read."""
+"""Pixels. Larger pictures are never copied in memory, and larger TIFFs are read in parts."""
 
 _ENDS = 1 << 20  # bytes
 
@@ -23,15 +23,15 @@ class Levels(Protocol):
     Attributes
     ----------
     scale
-        What the file says of it.
+        What the file states about its scale.
     remarks
-        What to tell of it, in sentences.
+        Warnings about the slide, in sentences.
     shapes
         Height and width of every level, largest first.
     digest
-        Tells the slide from others.
+        Hash that identifies the slide.
     dicom_uids
-        By which DICOM knows level 0, by their keywords; none for other formats.
+        DICOM identifiers of level 0 by keyword; empty for other formats.
     """
 
     scale: Scale
@@ -48,7 +48,7 @@ class Levels(Protocol):
 
 
 def paste(tile: np.ndarray, top: int, left: int, pixels: np.ndarray, box: Box) -> None:
-    """Put what a tile of a level holds of a part where it belongs.
+    """Copy the pixels that a tile shares with a part of its level into that part.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def paste(tile: np.ndarray, top: int, left: int, pixels: np.ndarray, box: Box) -
     top, left
         Its corner in the level.
     pixels, box
-        The part, written to, and which it is; the tile reaches into it.
+        The part's pixels, which are written to, and its place; the tile must overlap it.
     """
     y0, x0, y1, x1 = box
     held = tile[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
@@ -66,7 +66,7 @@ def paste(tile: np.ndarray, top: int, left: int, pixels: np.ndarray, box: Box) -
 
 
 def digest_of(path: Path) -> str:
-    """Tells a file from others: a hash of its size and its two ends."""
+    """Identify a file by a hash of its size and its two ends."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

@@ -29,17 +29,17 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     Parameters
     ----------
     path
-        Of the file; for DICOM of any of its files, their folder, or a DICOMDIR in that.
+        The file; for DICOM, any of its files, their folder, or the DICOMDIR in that folder.
     mpp
-        Micrometres per pixel of level 0, where the file does not say it or says it wrong.
+        Micrometres per pixel of level 0, if the file does not state it or is wrong about it.
     otherwise
         Scale assumed for a picture that states none; a slide that states none is refused.
 
     Raises
     ------
     ImageError
-        If the file is missing, not an image or damaged. Without `mpp`, if it does not say its
-        scale, or says one that cannot be right. If it is a slide and OpenSlide is not installed.
+        If the file is missing, not an image or damaged. Without `mpp`, if it does not state its
+        scale, or states one that cannot be right. If it is a slide and OpenSlide is not installed.
     """
     path = Path(path)
     if not path.exists():
@@ -78,7 +78,7 @@ def is_slide(path: Path) -> bool:
         if path.is_dir():
             return bool(find_slide(path))
         return is_scanner_file(path) or is_pyramid(path)
-    except ImageError:  # OpenSlide is missing, or there is no one slide in the folder
+    except ImageError:  # OpenSlide is missing, or the folder does not hold exactly one slide
         return path.is_file() and is_pyramid(path)
 
 
@@ -97,7 +97,7 @@ def _open_picture(path: Path, mpp: float | None) -> Levels:
     if is_tiff(path):
         try:
             levels = TiffPyramid(path)
-        except Exception:  # which is said below
+        except Exception:  # `load` reports it below
             pass
         else:
             if np.prod(levels.shapes[0]) > LARGE:

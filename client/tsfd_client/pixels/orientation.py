@@ -1,7 +1,7 @@
 """The orientation tag of cameras, by which viewers turn a picture.
 
-Pixels are taken as they are stored, whatever it says: QuPath shows them so, and coordinates, label
-images and the page agree with it.
+Pixels are used as stored, whatever the tag says, because QuPath shows them that way; coordinates,
+label images and the page follow suit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _TURNED = range(2, 9)
 
 
 def remarks_on(tag: object) -> list[str]:
-    """What to tell of a picture that its tag, an int from 1 to 8, turns or mirrors."""
+    """Warnings about a picture whose tag, an int from 1 to 8, says to turn or mirror it."""
     if tag not in _TURNED:
         return []
     return [

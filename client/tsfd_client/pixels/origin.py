@@ -32,14 +32,14 @@ class Origin:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What a folder says, None if it says nothing that can be used."""
+        """Read it from a folder; None if it is missing or damaged."""
         try:
             return cls(**json.loads((folder / FILE).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, folder: Path) -> None:
-        """Leave it in a folder.
+        """Write it into a folder.
 
         Raises
         ------

@@ -21,7 +21,7 @@ from tsfd_client.pixels.levels import LARGE, digest_of, paste
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where the tiles of a level lie in the file: those of all colours, or of one."""
+    """Where a level's tiles are in the file: tiles that hold all colours, or only one."""
 
     offsets: Sequence[int]
     counts: Sequence[int]
@@ -41,7 +41,7 @@ class _Level:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether pixels share their chroma otherwise than within JPEG."""
+        """Whether groups of pixels share their chroma in a way that is not JPEG's own."""
         page = self.page
         is_ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEG
         return is_ycbcr and self.group != (1, 1)
@@ -91,14 +91,14 @@ class TiffPyramid:
         return pixels
 
     def refuse_large_tiles(self) -> None:
-        """Raise ImageError if parts cannot be read: each needs the tiles that it lies on, whole."""
+        """Raise ImageError if tiles are too large: those that a part touches are decoded whole."""
         for level in self._levels:
             rows, columns = map(min, level.tile, level.shape)
             if rows * columns > LARGE:
                 raise ImageError(
                     f"{self._file.filehandle.path} is stored in pieces of {columns} x {rows} "
-                    "pixels, too large to be read in parts: convert it to tiles, as by 'vips "
-                    "tiffsave IN OUT --tile --pyramid --bigtiff', or by exporting it from QuPath "
+                    "pixels, too large to be read in parts: convert it to tiles, such as with "
+                    "'vips tiffsave IN OUT --tile --pyramid --bigtiff', or export it from QuPath "
                     "as OME-TIFF."
                 )
 
@@ -115,7 +115,7 @@ class TiffPyramid:
         return level.colours.to_rgb(np.dstack(planes) if len(planes) > 1 else planes[0])
 
     def _samples(self, level: _Level, plane: _Plane, number: int) -> np.ndarray | None:
-        """Of a tile, unsigned [h, w, samples]; None if it was never written."""
+        """Samples of a tile, unsigned [h, w, samples]; None if it was never written."""
         number += plane.first
         if plane.counts[number] == 0:
             return None

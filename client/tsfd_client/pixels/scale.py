@@ -1,9 +1,9 @@
-"""What a file says of its scale, in the words of each format; and which scale is taken.
+"""Read the scale that a file states, in the terms of each format, and choose the one to use.
 
-Who makes pictures of tissue states a length: OME-XML, Aperio's and ImageJ's descriptions, DICOM,
-what OpenSlide has found. Such a length is taken at its word, and refused where it cannot be right.
-The resolution of TIFF, PNG and JPEG is what microscope cameras write, and editors, too, for whom
-it is the size on paper: it is a scale where it can be one, and nothing otherwise.
+Formats made for microscopy state a length: OME-XML, Aperio's and ImageJ's descriptions, DICOM, and
+whatever OpenSlide finds. Such a length is believed, and refused if it cannot be right. The
+resolution in TIFF, PNG and JPEG is less reliable: microscope cameras write it, but so do editors,
+which mean the size on paper. It is used if it is a plausible scale, and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import tifffile
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.resample import MPP_RANGE, is_possible
 
-_SAME: Final = 0.02  # lengths that differ less are one
-_SLIPS: Final = (1e3, 1e4)  # one unit for another: nm, µm, mm and cm
+_SAME: Final = 0.02  # lengths that differ by less count as equal
+_SLIPS: Final = (1e3, 1e4)  # factors between units that get mixed up: nm, µm, mm, cm
 _INCH: Final = 25_400.0
 _CENTIMETRE: Final = 10_000.0
 _BY_TAG: Final = {2: _INCH, 3: _CENTIMETRE, 4: 1e3, 5: 1.0}  # TIFF's ResolutionUnit
@@ -41,14 +41,14 @@ _NUMBER: Final = re.compile(r"(\d+(?:[.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNOREC
 
 @dataclass(frozen=True)
 class Scale:
-    """What a file says of its scale.
+    """What a file states about its scale.
 
     Attributes
     ----------
     mpp
-        Micrometres per pixel, None where it says nothing that can be used.
+        Micrometres per pixel; None if the file states nothing usable.
     doubt
-        What is wrong with what it says instead, after the name of the file; else empty.
+        What is wrong with the stated scale, worded to follow the file's name; else empty.
     """
 
     mpp: float | None = None
@@ -56,7 +56,7 @@ class Scale:
 
 
 NOTHING: Final = Scale()
-"""Of a file that does not say its scale."""
+"""The scale of a file that states none."""
 
 
 def of_tiff(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Scale:
@@ -75,7 +75,7 @@ def of_tiff(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Scale:
 
 
 def of_openslide(properties: Mapping[str, str]) -> Scale:
-    """The scale of a slide by the properties that OpenSlide gives it."""
+    """The scale of a slide, from the properties that OpenSlide reports."""
     aperio = properties.get("aperio.MPP")
     unit = _BY_NAME.get(properties.get("tiff.ResolutionUnit", ""), 0.0)
     x, y = (_number(properties.get(f"tiff.{axis}Resolution", "")) or 0.0 for axis in "XY")
@@ -90,7 +90,7 @@ def of_openslide(properties: Mapping[str, str]) -> Scale:
 
 
 def of_dots(x: float, y: float, unit: float = _INCH) -> Scale:
-    """The scale by a resolution in dots per `unit`, micrometres; nothing if it is one of print."""
+    """The scale for a resolution in dots per `unit`, in µm; `NOTHING` if it is for printing."""
     if not (unit > 0 and 0 < x < math.inf and 0 < y < math.inf):
         return NOTHING
     width, height = unit / x, unit / y
@@ -98,12 +98,12 @@ def of_dots(x: float, y: float, unit: float = _INCH) -> Scale:
 
 
 def settle(path: Path, scale: Scale, given: float | None, *, is_slide: bool) -> float | None:
-    """The scale to take: the one given, else what the file says; None for a picture without.
+    """The scale to use: the given one, else the file's; None for a picture that states none.
 
     Raises
     ------
     ImageError
-        If none is given, and what the file says cannot be used, or it is a slide that says nothing.
+        If none is given and the file's cannot be used, or the file is a slide that states none.
     """
     if given is not None:
         return given
@@ -115,28 +115,28 @@ def settle(path: Path, scale: Scale, given: float | None, *, is_slide: bool) -> 
 
 
 def refusal(path: Path, why: str) -> ImageError:
-    """What is said of a file whose scale must be given."""
+    """The error for a file whose scale must be given."""
     return ImageError(
         f"{path} {why}: give its micrometres per pixel with --mpp (in Python mpp=). Scans are "
-        "commonly at 0.5 (20x) or 0.25 (40x); whoever scanned it knows."
+        "commonly at 0.5 (20x) or 0.25 (40x); ask whoever scanned it."
     )
 
 
 def remarks_on(scale: Scale, given: float | None) -> list[str]:
-    """What to tell who gave another scale than the file says."""
+    """Warnings for a user who gives another scale than the file states."""
     if given is None or scale.mpp is None or _agree(scale.mpp, given):
         return []
-    return [f"It says it has {scale.mpp:g} µm per pixel; {given:g} was given and is used."]
+    return [f"It states {scale.mpp:g} µm per pixel; {given:g} was given and is used."]
 
 
 def _of_ome(page: tifffile.TiffPage, width: int, height: int) -> Scale:
-    """By the OME-XML on a file's first page: of the image that has this size, else of the first."""
+    """From the OME-XML on a file's first page: of the image of this size, else of the first."""
     if not page.is_ome:
         return NOTHING
     try:
         images = ElementTree.fromstring(page.description).findall(".//{*}Pixels")
     except ElementTree.ParseError:
-        return Scale(doubt="has damaged OME-XML, which would say its scale")
+        return Scale(doubt="has damaged OME-XML, so its scale is unknown")
     size = {"SizeX": str(width), "SizeY": str(height)}
     fitting = [image for image in images if size.items() <= image.attrib.items()]
     if not images:
@@ -152,9 +152,9 @@ def _of_aperio(description: str) -> Scale:
 
 
 def _of_imagej(description: str, page: tifffile.TiffPage) -> Scale:
-    """By ImageJ, and QuPath's exports through it: pixels per unit, the unit in the description.
+    """From ImageJ's description, which QuPath's exports have, too: it names the resolution's unit.
 
-    Of inches and centimetres TIFF's own tag tells.
+    For inches and centimetres, TIFF's own unit is used instead (`_of_resolution`).
     """
     named = re.search(r"^unit=(.*)$", description, re.MULTILINE)
     if not description.startswith("ImageJ=") or not named:
@@ -172,7 +172,7 @@ def _of_resolution(page: tifffile.TiffPage) -> Scale:
 
 
 def _of_imaged_volume(properties: Mapping[str, str]) -> Scale:
-    """By DICOM where the size of the pixels is given frame by frame, which OpenSlide leaves out."""
+    """From DICOM that gives the size of pixels frame by frame, which OpenSlide does not read."""
     sides = []
     for side, count in (("Width", "Columns"), ("Height", "Rows")):
         millimetres = _number(properties.get(f"dicom.ImagedVolume{side}", ""))
@@ -184,7 +184,7 @@ def _of_imaged_volume(properties: Mapping[str, str]) -> Scale:
 
 
 def _of_magnification(stated: str | None) -> Scale:
-    """By the magnification alone, which is not exact: a hint, not a scale."""
+    """From the magnification alone, which is not exact: a hint, not a scale."""
     times = _number(stated or "")
     if not times:
         return NOTHING
@@ -197,7 +197,7 @@ def _of_magnification(stated: str | None) -> Scale:
 def _of_lengths(
     width: str | None, height: str | None, x_unit: float = 1.0, y_unit: float = 1.0
 ) -> Scale:
-    """By the width and height of a pixel as written, and their units in micrometres."""
+    """From the width and height of a pixel as written, and their units in micrometres."""
     sides = []
     for text, unit in ((width, x_unit), (height, y_unit)):
         said = (text or "").strip()
@@ -205,13 +205,13 @@ def _of_lengths(
             continue
         number = _number(said)
         if number is None:
-            return Scale(doubt=f"says that its pixels measure {said!r}, which is no length")
+            return Scale(doubt=f"says that its pixels measure {said!r}, which is not a length")
         sides.append(number * unit)
     return _square(sides[0], sides[-1]) if sides and all(sides) else NOTHING
 
 
 def _square(width: float, height: float) -> Scale:
-    """By the width and height of a pixel, micrometres."""
+    """From the width and height of a pixel in micrometres."""
     if not _agree(width, height):
         return Scale(
             doubt=f"says that its pixels are {width:g} µm wide and {height:g} µm high, and only "
@@ -221,8 +221,8 @@ def _square(width: float, height: float) -> Scale:
     if is_possible(mpp):
         return Scale(mpp)
     mended = [value for slip in _SLIPS for value in (mpp / slip, mpp * slip) if is_possible(value)]
-    likely = f", where {mended[0]:g} is likely" if mended else ""
-    return Scale(doubt=f"says it has {mpp:g} µm per pixel{likely}")
+    likely = f" ({mended[0]:g} is likely)" if mended else ""
+    return Scale(doubt=f"states an implausible {mpp:g} µm per pixel{likely}")
 
 
 def _agree(a: float, b: float) -> bool:
@@ -249,12 +249,12 @@ def _entry(key: str, description: str) -> str | None:
 
 
 def _unit(name: str) -> float:
-    """Micrometres in a unit of length; 0 for pixels, and what is unknown."""
+    """Micrometres in a unit of length; 0 for pixels and for unknown units."""
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), name)
     return _BY_NAME.get(unicodedata.normalize("NFKC", plain).strip().casefold(), 0.0)
 
 
 def _number(text: str) -> float | None:
-    """A number that is not negative, with a decimal point or comma; None if it is no such."""
+    """A non-negative number with a decimal point or comma; None if the text is anything else."""
     found = _NUMBER.fullmatch(text.strip())
     return float(found[0].replace(",", ".")) if found else None

@@ -1,6 +1,6 @@
 """Slides in the formats of the scanners and in DICOM, read by OpenSlide.
 
-Plain TIFF is left to `tsfd_client.pixels.pyramid`, though OpenSlide knows it: it does not see the
+Plain TIFF is left to `tsfd_client.pixels.pyramid`: OpenSlide can read it, but does not see the
 levels of OME-TIFF.
 
 Some scanners say which part of the glass they scanned (OpenSlide's bounds). That part is the slide:
@@ -57,8 +57,8 @@ class ScannerFile:
         y0, x0, y1, x1 = box
         if level == 0:
             return self._region(level, box)
-        # OpenSlide is told where a part begins in pixels of level 0, and interpolates where that is
-        # between two pixels of the level. In squares of a fixed grid a pixel is always the same.
+        # OpenSlide wants the corner of a part in pixels of level 0, and interpolates if it lies
+        # between two pixels of the level. Reading squares of a fixed grid keeps pixels the same.
         pixels = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
         for top in range(y0 // _SQUARE * _SQUARE, y1, _SQUARE):
             for left in range(x0 // _SQUARE * _SQUARE, x1, _SQUARE):
@@ -142,10 +142,10 @@ def require() -> None:
 
 
 def _focal_planes(path: Path) -> int:
-    """How many a file has if it is TIFF, else 1. OSError if it is cut off.
+    """Number of focal planes of a TIFF, 1 for other files; raises OSError if the TIFF is cut off.
 
-    OpenSlide says nothing of them, and notices only when it comes to what is missing, which may be
-    hours later.
+    OpenSlide does not report focal planes, and it notices a missing end only when it gets there,
+    which may be hours later.
     """
     try:
         with tifffile.TiffFile(path) as file:

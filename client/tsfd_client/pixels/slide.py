@@ -35,7 +35,7 @@ class Slide:
     Attributes
     ----------
     path
-        Of the file; of any of its files, or their folder, for DICOM.
+        The file; for DICOM, any of its files or their folder.
     mpp
         Micrometres per pixel of level 0.
     height, width
@@ -45,9 +45,9 @@ class Slide:
     scale_is_assumed
         Whether neither the file nor the caller states its scale.
     remarks
-        What to tell the user of it, in sentences.
+        Warnings about the slide, in sentences.
     dicom_uids
-        By which DICOM knows level 0, by their keywords; none for other formats.
+        DICOM identifiers of level 0 by keyword; empty for other formats.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Slide:
         return picture
 
     def fingerprint(self) -> str:
-        """Tells this slide from any other, whatever it is called: a hash, 64 hexadecimal digits."""
+        """Identifies this slide, whatever it is called: a hash, 64 hexadecimal digits."""
         return self._fingerprint
 
     def add_levels(self) -> None:
@@ -185,7 +185,7 @@ class Slide:
             self._shrinks = [_shrink(shapes[0], shape) for shape in shapes]
 
     def _level_for(self, shrink: float) -> int:
-        """The smallest level that is not coarser; of focal planes, which are levels, the first."""
+        """The smallest level that is not coarser; of several, such as focal planes, the first."""
         fitting = [n for n, times in enumerate(self._shrinks) if n == 0 or times <= shrink]
         return max(fitting, key=self._shrinks.__getitem__)
 

@@ -19,14 +19,14 @@ class Source:
     shape
         Height, width.
     scale
-        What the file says of it.
+        What the file states about its scale.
     is_slide
         Whether it comes from a slide scanner, which knows the scale, and not from a camera or an
         editor.
     decode
         Reads the pixels, uint8 [H, W, 3]. May raise anything on a damaged file.
     remarks
-        What to tell of it, in sentences, once the pixels are read.
+        Returns warnings about the picture, in sentences, once the pixels are read.
     """
 
     shape: tuple[int, int]

@@ -1,4 +1,4 @@
-"""TIFF and the slides that are TIFF: which image is the picture."""
+"""Which image of a TIFF, or of a slide stored as TIFF, is the picture."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Picture:
         Whether it is in a scanner's own format, which OpenSlide reads as it is, whatever its ICC
         profile.
     remarks
-        What to tell of the choice, in sentences.
+        Warnings about the choice, in sentences.
     """
 
     levels: Levels
@@ -74,9 +74,9 @@ def picture_in(file: tifffile.TiffFile, path: Path) -> Picture:
     Raises
     ------
     ImageError
-        If it is one of a stack, of several images of its size, or spread over several files.
+        If it is part of a stack, one of several images of its size, or split over several files.
     OSError
-        If the file ends before the picture does. Any other error where it is damaged.
+        If the file ends before the picture does. A damaged file may raise any other error, too.
     """
     images = list(filter(None, map(_without_asides, file.series)))
     images = images or [each.levels for each in file.series]
@@ -109,15 +109,15 @@ def is_in_planes(level: tifffile.TiffPageSeries) -> bool:
 
 
 def focal_planes(file: tifffile.TiffFile) -> int:
-    """How many a scanner's TIFF has."""
+    """Number of focal planes in a scanner's TIFF."""
     series = max(file.series, key=_area)
     return dict(zip(series.axes, series.shape, strict=True)).get("Z", 1)
 
 
 def refuse_stack(path: Path, count: int, kind: str) -> NoReturn:
-    """Raise ImageError for so many images of one kind."""
+    """Raise ImageError for a stack of `count` images."""
     raise ImageError(
-        f"{path} is a stack of {count} {kind}: save the one that is meant in a file of its own."
+        f"{path} is a stack of {count} {kind}: save the one to segment in a file of its own."
     )
 
 
@@ -125,7 +125,7 @@ def _without_asides(series: tifffile.TiffPageSeries) -> Levels:
     """An image's levels; none if it is called a label, macro or thumbnail."""
     if _ASIDE.search(series.name or ""):
         return []
-    # tifffile takes for a level whatever has half the size.
+    # tifffile treats any image of half the size as a level.
     return [each for each in series.levels if not _SAYS_ASIDE.search(each.keyframe.description)]
 
 
@@ -144,7 +144,7 @@ def _refuse_stack(path: Path, series: tifffile.TiffPageSeries) -> None:
         return
     for axis, count in zip(series.axes, series.shape, strict=True):
         if axis == "C" and count > 1 and "S" not in series.axes:
-            raise ImageError(f"{path} has {count} channels: save its red, green and blue alone.")
+            raise ImageError(f"{path} has {count} channels: save only its red, green and blue.")
         if axis not in "YXS" and count > 1:
             refuse_stack(path, count, _STACKS.get(axis, PAGES))
 
@@ -152,7 +152,7 @@ def _refuse_stack(path: Path, series: tifffile.TiffPageSeries) -> None:
 def refuse_cut_off(
     file: tifffile.TiffFile, pages: Iterable[tifffile.TiffPage | tifffile.TiffFrame | None]
 ) -> None:
-    """Decoders fill what is missing with grey, and a picture without its end looks whole."""
+    """Raise OSError if the file ends before its pages: decoders would fill the rest with grey."""
     size = file.filehandle.size
     end = max(
         offset + count

@@ -26,7 +26,7 @@ _MARGIN_UM = 32.0  # pale rims belong to the tissue
 _GLASS_UM = 2.0  # finer is noise
 _GLASS_SATURATION, _GLASS_BRIGHTNESS = 10, 200  # of 255
 _SHIFT = 4  # OpenCV draws in sixteenths of a pixel
-_IGNORED: Final = "*"  # at the end of a class of QuPath's: not to be taken for what it outlines
+_IGNORED: Final = "*"  # ends the names of classes that QuPath ignores
 _CUT_OUT: Final = "Ignore*"
 
 
@@ -48,7 +48,7 @@ def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
     """
     smooth = cv2.GaussianBlur(thumbnail, (0, 0), _SIGMA_UM / mpp)
     saturation = smooth.max(axis=2) - smooth.min(axis=2)
-    # Without glass Otsu's threshold parts dark from pale tissue, so half of it, within limits.
+    # Without glass, Otsu's threshold separates dark from pale tissue: use half of it, limited.
     otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_OTSU)
     stained = saturation > np.clip(otsu / 2, *_SATURATION)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(stained.astype(np.uint8))
@@ -62,7 +62,7 @@ def find_tissue(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
 def is_glass(pixels: np.ndarray, mpp: float) -> bool:
     """Whether there is nothing but glass: no place of 2 micrometres has a colour or is dark.
 
-    Of the 2,249 tiles of annotated images at hand it names three, none of which has a nucleus.
+    True for 3 of the 2,249 tiles of annotated images at hand, none of which has a nucleus.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def read_tissue(
         )
     mask &= ~_drawn([a for a in annotations if a.kind == _CUT_OUT != kind], shape, scale)
     if not mask.any():
-        raise ImageError(f"{path} outlines nothing but what its polygons of {_CUT_OUT} cover.")
+        raise ImageError(f"{path} outlines nothing that its {_CUT_OUT} polygons leave over.")
     return mask
 
 
@@ -177,9 +177,9 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 def _chosen(path: Path, annotations: list[Annotation], kind: str | None) -> list[Annotation]:
-    """Those of a class, or those that no class of QuPath's says to ignore."""
+    """The polygons of a class; without one, all that QuPath does not ignore."""
     if not annotations:
-        raise ImageError(f"{path} has no polygon: outline the tissue by polygons.")
+        raise ImageError(f"{path} has no polygon: outline the tissue with polygons.")
     known = ", ".join(sorted({each.kind for each in annotations if each.kind}))
     if kind is not None:
         chosen = [each for each in annotations if each.kind == kind]
@@ -217,7 +217,7 @@ def _on_mask(ring: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _draw(mask: np.ndarray, rings: list[np.ndarray]) -> None:
-    """Fill a polygon but its holes, on the part of the mask that it lies on."""
+    """Fill a polygon, except for its holes, in the part of the mask where it lies."""
     x0, y0 = np.maximum(0, rings[0].min(axis=(0, 1)) // 2**_SHIFT)
     x1, y1 = rings[0].max(axis=(0, 1)) // 2**_SHIFT + 2
     part = mask[y0 : max(0, y1), x0 : max(0, x1)]

@@ -1,4 +1,4 @@
-"""Where a server is: its host, whether that is this machine, and which proxy stands before it."""
+"""Where a server is: its host, whether that is this machine, and which proxy is in front of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsfd_client.errors import TsfdError
 
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^][:/\s]+):([0-9]{1,5})")
 _LAST_PORT: Final = 65_535
-# In the order in which gRPC looks at them: the first that is set counts, even where it is empty.
+# In the order in which gRPC looks at them: the first that is set counts, even if empty.
 _PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 
@@ -26,7 +26,7 @@ class Proxy:
     Attributes
     ----------
     variable
-        Of the environment, which names it.
+        Environment variable that names the proxy.
     address
         ``host:port``.
     """
@@ -53,19 +53,19 @@ def host_of(url: str) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Whether ``host:port`` is one by which only this machine reaches itself."""
+    """Whether ``host:port`` is a loopback address, which only this machine itself can reach."""
     host = host_of(url)
     ip = _ip(host)
     return host.lower() == "localhost" if ip is None else ip.is_loopback
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """The proxy that the environment names for a server; None where it is reached directly."""
+    """The proxy that the environment names for a server; None if it is reached directly."""
     host = host_of(url)
     exceptions = next((os.environ[name] for name in _EXCEPTIONS if name in os.environ), "")
     if is_here(url) or proxy_bypass_environment(host, {"no": exceptions}):
         return None
-    ip = _ip(host)  # of which Python's rule knows no networks
+    ip = _ip(host)  # Python's own rule does not know networks such as 10.0.0.0/8
     if ip and any(_contains(network.strip(), ip) for network in exceptions.split(",")):
         return None
     variable = next((name for name in _PROXIES if name in os.environ), None)

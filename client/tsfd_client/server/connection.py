@@ -40,11 +40,11 @@ Transport = Literal["grpc", "shm"]
 
 
 def check_arguments(image: np.ndarray, settings: Settings | None) -> None:
-    """Raise TypeError unless pixels and thresholds are what they are said to be."""
+    """Raise TypeError unless pixels and thresholds have the types they should."""
     if not isinstance(image, np.ndarray):
         raise TypeError(
-            f"Pixels are an array, uint8 [H, W, 3], not {type(image).__name__}: `read_image` reads "
-            "files."
+            f"Pixels must be an array, uint8 [H, W, 3], not {type(image).__name__}: read files "
+            "with `read_image`."
         )
     check_settings(settings)
 
@@ -123,7 +123,7 @@ class Connection:
             "root_certificates": self.root_certificates,
             "private_key": self.private_key,
             "certificate_chain": self.certificate_chain,
-            # Of itself gRPC takes it for this machine, too.
+            # By default gRPC uses a proxy even for this machine.
             "channel_args": [*_CHANNEL, ("grpc.enable_http_proxy", int(bool(proxy_of(self.url))))],
         }
 

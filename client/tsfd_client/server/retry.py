@@ -24,7 +24,7 @@ RESTRICTED = "This protocol is restricted"
 """Part of Triton's message if its operator requires a header that the request lacks."""
 _TOO_MANY = "too many requests"  # from a gateway
 _NO_TLS = "handshake failed"
-# There is no such proxy, or it does not let this client through: of waiting that does not change.
+# There is no such proxy, or it does not let this client through: waiting will not help.
 _NO_TUNNEL = re.compile("Failed to connect|errors resolving|HTTP proxy returned response code 4")
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
@@ -128,7 +128,7 @@ def explain(
     if status == "UNAVAILABLE" and "timeout" not in message.lower():
         remedy = "check the address, or start one with `make serve`"
         if proxy:
-            remedy = f"add {host_of(url)} to no_proxy if it can be reached without"
+            remedy = f"add {host_of(url)} to no_proxy if it can be reached directly"
         return ServerUnavailableError(f"No Triton server answers at {url}{through}: {remedy}.")
     if status in ("DEADLINE_EXCEEDED", "UNAVAILABLE"):
         remedy = f", or {host_of(url)} belongs in no_proxy" if proxy else ""

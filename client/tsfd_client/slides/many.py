@@ -118,7 +118,7 @@ def folders_of(
 
 
 def _name(path: Path) -> str:
-    """Of a file without its suffix; of a folder, or a file named by a UID or by dots, whole."""
+    """A file's name without its suffix; whole if it is a folder's, a UID, or only dots."""
     if path.is_dir() or path.suffix[1:].isdecimal():
         return path.resolve().name
     return path.stem if path.stem.strip(".") else path.name

@@ -25,7 +25,7 @@ class RunOptions:
     settings
         Thresholds that override the server's.
     mpp
-        Micrometres per pixel of level 0, if the file does not say it or says it wrong.
+        Micrometres per pixel of level 0, if the file does not state it or is wrong about it.
     tissue
         GeoJSON file that outlines the tissue, in pixels of level 0; by default tissue is detected.
     tissue_class
@@ -48,12 +48,12 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.tissue_class is not None and self.tissue is None:
             raise TsfdError(
-                f"The class {self.tissue_class!r} is one of an outline's: name the GeoJSON file "
-                "with --tissue (in Python tissue=), too."
+                f"The class {self.tissue_class!r} needs an outline that has it: name the GeoJSON "
+                "file with --tissue (in Python tissue=)."
             )
         if self.tissue is not None and self.everywhere:
             raise TsfdError(
-                f"Either what {self.tissue} outlines is segmented or everything: leave one out."
+                f"Segment either what {self.tissue} outlines, or everything: drop one of the two."
             )
 
     def take_whole(self, slide: Slide) -> bool:
@@ -89,7 +89,7 @@ class RunOptions:
         return tissue
 
     def outlined(self, slide: Slide) -> np.ndarray | None:
-        """Where its outline says to segment, bool [h, w]; None without one.
+        """The outlined part of the image, bool [h, w]; None without an outline.
 
         Raises
         ------

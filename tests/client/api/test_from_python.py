@@ -238,11 +238,11 @@ def test_what_cannot_be_opened_or_segmented(images: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("given", [3, None, FIELD, [3], b"a.png"])
 def test_what_is_no_path(given: object, tmp_path: Path) -> None:
-    says = "An image is named by the path of its file, not by {}: `Client.segment` takes pixels."
+    says = "Images are given as paths of files, not as {}: for pixels, use `Client.segment`."
     with pytest.raises(TypeError) as caught:
         segment_image(given, tmp_path)
     assert str(caught.value) == says.format(type(given).__name__)
-    with pytest.raises(TypeError, match="An image is named by the path of its file, not by"):
+    with pytest.raises(TypeError, match="Images are given as paths of files, not as"):
         next(segment_images(given, tmp_path))
 
 
@@ -253,8 +253,8 @@ def test_arguments_of_the_wrong_type(tmp_path: Path) -> None:
                 with pytest.raises(TypeError) as caught:
                     ask(given)
                 assert str(caught.value) == (
-                    f"Pixels are an array, uint8 [H, W, 3], not {type(given).__name__}: "
-                    "`read_image` reads files."
+                    f"Pixels must be an array, uint8 [H, W, 3], not {type(given).__name__}: "
+                    "read files with `read_image`."
                 )
             with pytest.raises(TypeError, match=r"settings must be Settings\(\.\.\.\), not dict"):
                 ask(FIELD, settings={"min_area": 3})

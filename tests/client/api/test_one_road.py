@@ -133,6 +133,6 @@ def test_a_folder_is_all_images_in_it(
     (tmp_path / "empty").mkdir()
     assert main(["segment", str(tmp_path / "empty"), *command[2:]]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: The folder {tmp_path / 'empty'} holds no image: pictures, slides and DICOM are "
-        "read.\n"
+        f"tsfd: The folder {tmp_path / 'empty'} holds no image that can be read (picture, slide "
+        "or DICOM).\n"
     )

@@ -21,7 +21,7 @@ from tsfd_client.cli import main
 from tsfd_client.view.results import Result
 
 FIELD = generate(190, 240, nuclei=20, seed=8).image
-HALF = "It says it has 0.5 µm per pixel; 0.25 was given and is used."
+HALF = "It states 0.5 µm per pixel; 0.25 was given and is used."
 TURNED = (
     "Its orientation tag (6) asks viewers to turn or mirror it; its pixels are taken as they are "
     "stored, which is how QuPath shows them."
@@ -71,7 +71,7 @@ def test_a_scale_that_cannot_be_right(
     assert said(capsys) == [
         f"tsfd: {path} says that its pixels are 0.25 µm wide and 0.5 µm high, and only square ones "
         "can be segmented: give its micrometres per pixel with --mpp (in Python mpp=). Scans "
-        "are commonly at 0.5 (20x) or 0.25 (40x); whoever scanned it knows."
+        "are commonly at 0.5 (20x) or 0.25 (40x); ask whoever scanned it."
     ]
     assert main(["segment", str(path), "--mpp=0.25", *to]) == 0
     assert said(capsys) == []

@@ -83,55 +83,54 @@ def test_paths_written_on_windows(table: Path) -> None:
         ("", " is empty."),
         ("\ufeff", " is empty."),
         ("\n ,,\n", " is empty."),
-        ("slide,mpp\n", " names no slide: below its header it has no row."),
-        ("slide,mpp\n,\n", " names no slide: below its header it has no row."),
+        ("slide,mpp\n", " lists no slide: it has no rows below its header."),
+        ("slide,mpp\n,\n", " lists no slide: it has no rows below its header."),
         ("path,MPP\na.svs,0.5\n", " needs a column 'slide'; it has path, mpp."),
         ("path;mpp\na.svs;0.5\n", " needs a column 'slide'; it has path, mpp."),
         (
             "slide,mpp,MPP\na.svs,1,2\n",
-            " has more than one column 'mpp': leave the others out.",
+            " has more than one column 'mpp': remove all but one.",
         ),
         ("slide,mpp\n\na.svs,fine\n", ", line 3: mpp is 'fine', not a number."),
         ("slide,mpp\na.svs,0.25 um\n", ", line 2: mpp is '0.25 um', not a number."),
         (
             "slide,mpp\na.svs,1.000,5\n",
-            ", line 2 has 3 cells, the header 2: put what contains ',' in quotes.",
+            ", line 2 has 3 cells, the header 2: put cells that contain ',' in quotes.",
         ),
         ("slide,mpp\na.svs,nan\n", ", line 2: mpp must be micrometres per pixel between "),
         ("slide,mpp\na.svs,0\n", ", line 2: mpp must be micrometres per pixel between "),
         ("slide,mpp\na.svs,\n,0.5\n", ", line 3: the column 'slide' is empty."),
         (
             "slide\nC:\\scans\\a.svs\n",
-            ", line 2: C:\\scans\\a.svs is a path on Windows: write where "
-            "the file is on this machine.",
+            ", line 2: C:\\scans\\a.svs is a Windows path: give the file's path on this machine.",
         ),
         (
             "slide\nD:/a.svs\n",
-            ", line 2: D:/a.svs is a path on Windows: write where the file is on this machine.",
+            ", line 2: D:/a.svs is a Windows path: give the file's path on this machine.",
         ),
         (
             "slide\n\\\\nas\\scans\\a.svs\n",
-            ", line 2: \\\\nas\\scans\\a.svs is a path on Windows: "
-            "write where the file is on this machine.",
+            ", line 2: \\\\nas\\scans\\a.svs is a Windows path: "
+            "give the file's path on this machine.",
         ),
         (
             "slide,mpp\na.svs,0.25\nb.svs,\n./a.svs,0.5\n",
-            " says different things of ./a.svs in lines 2 and 4: leave one out.",
+            " has different values for ./a.svs in lines 2 and 4: remove one of them.",
         ),
         (
             "slide,name\na.svs,x\na.svs,y\n",
-            " says different things of a.svs in lines 2 and 3: leave one out.",
+            " has different values for a.svs in lines 2 and 3: remove one of them.",
         ),
         (
             "slide,tissue_class\na.svs,Tumor\n",
-            ", line 2: The class 'Tumor' is one of an outline's: name the GeoJSON file with "
-            "--tissue (in Python tissue=), too.",
+            ", line 2: The class 'Tumor' needs an outline that has it: name the GeoJSON file "
+            "with --tissue (in Python tissue=).",
         ),
         (
             "slide,name\na.svs,x/y\n",
-            ", line 2: the name 'x/y' cannot be that of a folder in --out.",
+            ", line 2: the name 'x/y' cannot be used for a folder in --out.",
         ),
-        ("slide,name\na.svs,..\n", ", line 2: the name '..' cannot be that of a folder in --out."),
+        ("slide,name\na.svs,..\n", ", line 2: the name '..' cannot be used for a folder in --out."),
         ('slide,mpp\n"a.svs,0.25\n', ", line 2 is not CSV: unexpected end of data."),
         (
             "slide\nMüller.svs\n".encode("cp1252"),

@@ -328,7 +328,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "five samples": (
         lambda path: write(path, np.dstack([RGB, ALPHA, ALPHA]), photometric="rgb"),
-        "has 5 samples per pixel: save its red, green and blue alone.",
+        "has 5 samples per pixel: save only its red, green and blue.",
     ),
     "five channels": (
         lambda path: tifffile.imwrite(
@@ -338,7 +338,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
             metadata={"axes": "CYX"},
             ome=True,
         ),
-        "has 5 channels: save its red, green and blue alone.",
+        "has 5 channels: save only its red, green and blue.",
     ),
     "other inks": (
         lambda path: write(path, INKS, photometric="separated", extratags=[(332, 3, 1, 2, True)]),

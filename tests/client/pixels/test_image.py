@@ -193,8 +193,8 @@ def test_a_slide_without_a_scale_is_refused(
         read_image(tmp_path / name)
     assert str(error.value) == (
         f"{tmp_path / name} is a slide that does not say its scale: give its micrometres per pixel "
-        "with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) or 0.25 (40x); whoever "
-        "scanned it knows."
+        "with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) or 0.25 (40x); ask "
+        "whoever scanned it."
     )
     pixels, mpp = read_image(tmp_path / name, mpp=0.5)
     assert np.array_equal(pixels, RGB)
@@ -204,7 +204,7 @@ def test_a_slide_without_a_scale_is_refused(
 def test_a_scale_that_is_given_goes_before_the_file(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", RGB, description="Aperio |MPP = 0.4990")
 
-    with pytest.warns(UserWarning, match="says it has 0.499 µm per pixel; 0.25 was given and is"):
+    with pytest.warns(UserWarning, match="It states 0.499 µm per pixel; 0.25 was given and is"):
         assert read_image(tmp_path / "a.tif", mpp=0.25)[1] == 0.25
 
 

@@ -101,7 +101,7 @@ def test_one_strip_is_refused_at_once(tmp_path: Path, levels: int) -> None:
 
     assert str(caught.value) == (
         f"{path} is stored in pieces of 8200 x 8200 pixels, too large to be read in parts: convert "
-        "it to tiles, as by 'vips tiffsave IN OUT --tile --pyramid --bigtiff', or by exporting it "
+        "it to tiles, such as with 'vips tiffsave IN OUT --tile --pyramid --bigtiff', or export it "
         "from QuPath as OME-TIFF."
     )
 

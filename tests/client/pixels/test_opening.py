@@ -272,7 +272,7 @@ def test_what_cannot_be_opened(svs_slide, tiff_slide, picture, tmp_path: Path) -
     assert refused(tmp_path / "none.svs") == f"There is no file {tmp_path / 'none.svs'}."
     assert "does not say its scale" in refused(tmp_path / "a.png")
     assert "cannot be read as an image: its data are damaged" in refused(tmp_path / "damaged.svs")
-    assert "is a folder without a DICOM slide" in refused(tmp_path / "folder")
+    assert "is a folder that contains no DICOM slide" in refused(tmp_path / "folder")
     assert "has float32 pixels: convert it to 8 bits" in refused(deep)
     assert "is grey" in refused(grey)
     assert "has its colours as CIELAB: convert it to RGB." in refused(lab)
@@ -281,7 +281,7 @@ def test_what_cannot_be_opened(svs_slide, tiff_slide, picture, tmp_path: Path) -
 def test_scales_that_are_refused(svs_slide, tiff_slide) -> None:
     assert "does not say its scale: give its micrometres per pixel" in refused(tiff_slide(mpp=None))
     assert "scanned at 40x (about 0.25 µm per pixel) and not" in refused(svs_slide(mpp=None))
-    assert "says it has 25 µm per pixel: give" in refused(svs_slide(mpp=25))
+    assert "states an implausible 25 µm per pixel: give" in refused(svs_slide(mpp=25))
     for mpp in (0.0, -0.25, 0.04, 2.1, float("nan")):
         assert "mpp must be micrometres per pixel between" in refused(svs_slide(), mpp)
 

@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[3] / "docs/slides.md"
 RGB = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 ASKS = (
     ": give its micrometres per pixel with --mpp (in Python mpp=). Scans are commonly at 0.5 (20x) "
-    "or 0.25 (40x); whoever scanned it knows."
+    "or 0.25 (40x); ask whoever scanned it."
 )
 
 Writer = Callable[[Path], Path]
@@ -140,13 +140,13 @@ ROWS: dict[str, list[tuple[Writer, Said]]] = {
         (described("Scanner |MPP = 0,25"), 0.25),
     ],
     "damaged numbers, damaged OME-XML": [
-        (ome("0.2.5"), "says that its pixels measure '0.2.5', which is no length"),
-        (ome("-0.25"), "says that its pixels measure '-0.25', which is no length"),
-        (ome("nan"), "says that its pixels measure 'nan', which is no length"),
-        (svs("MPP = O.25"), "says that its pixels measure 'O.25', which is no length"),
+        (ome("0.2.5"), "says that its pixels measure '0.2.5', which is not a length"),
+        (ome("-0.25"), "says that its pixels measure '-0.25', which is not a length"),
+        (ome("nan"), "says that its pixels measure 'nan', which is not a length"),
+        (svs("MPP = O.25"), "says that its pixels measure 'O.25', which is not a length"),
         (
             described('<?xml version="1.0"?><OME><Pixels PhysicalSizeX="0.25></OME>'),
-            "has damaged OME-XML, which would say its scale",
+            "has damaged OME-XML, so its scale is unknown",
         ),
         (described('<?xml version="1.0"?><OME><Pixels PhysicalSizeX="0.25"/></OME>'), 0.25),
     ],
@@ -171,17 +171,17 @@ ROWS: dict[str, list[tuple[Writer, Said]]] = {
         (dicom(spacing_of="frames"), 0.25),
     ],
     "off by 1,000 or 10,000": [
-        (ome("250"), "says it has 250 µm per pixel, where 0.25 is likely"),
-        (ome("0.00025"), "says it has 0.00025 µm per pixel, where 0.25 is likely"),
-        (ome("2500"), "says it has 2500 µm per pixel, where 0.25 is likely"),
-        (imagej("nm"), "says it has 0.00025 µm per pixel, where 0.25 is likely"),
-        (svs("MPP = 250"), "says it has 250 µm per pixel, where 0.25 is likely"),
-        (dicom(mpp=(250, 250)), "says it has 250 µm per pixel, where 0.25 is likely"),
+        (ome("250"), "states an implausible 250 µm per pixel (0.25 is likely)"),
+        (ome("0.00025"), "states an implausible 0.00025 µm per pixel (0.25 is likely)"),
+        (ome("2500"), "states an implausible 2500 µm per pixel (0.25 is likely)"),
+        (imagej("nm"), "states an implausible 0.00025 µm per pixel (0.25 is likely)"),
+        (svs("MPP = 250"), "states an implausible 250 µm per pixel (0.25 is likely)"),
+        (dicom(mpp=(250, 250)), "states an implausible 250 µm per pixel (0.25 is likely)"),
         (
             tiff(resolution=(4e8, 4e8), resolutionunit="CENTIMETER"),
-            "says it has 2.5e-05 µm per pixel, where 0.25 is likely",
+            "states an implausible 2.5e-05 µm per pixel (0.25 is likely)",
         ),
-        (ome("25"), "says it has 25 µm per pixel"),
+        (ome("25"), "states an implausible 25 µm per pixel"),
     ],
     "width and height that differ by up to 2 %": [
         (ome("0.25", height="0.252"), 0.251),
@@ -244,7 +244,7 @@ def test_what_is_given_goes_before_all_of_it(write: Writer, says: Said, tmp_path
 
     with open_image(path, 0.4) as slide:
         assert (slide.mpp, slide.scale_is_assumed) == (0.4, False)
-        contradicts = f"It says it has {says:.4g} µm per pixel; " if isinstance(says, float) else ""
+        contradicts = f"It states {says:.4g} µm per pixel; " if isinstance(says, float) else ""
         remark = f"{contradicts}0.4 was given and is used."
         rounded = [re.sub(r"\d+\.\d{4,}", lambda n: f"{float(n[0]):.4g}", r) for r in slide.remarks]
         assert rounded == ([remark] if contradicts else [])
@@ -257,7 +257,7 @@ def test_a_contradiction_is_more_than_2_percent(
     given: float, differs: bool, tmp_path: Path
 ) -> None:
     path = ome("0.25")(tmp_path)
-    remark = f"It says it has 0.25 µm per pixel; {given} was given and is used."
+    remark = f"It states 0.25 µm per pixel; {given} was given and is used."
 
     with open_image(path, given) as slide:
         assert slide.remarks == [remark] * differs

@@ -343,7 +343,7 @@ def test_polygons_of_one_class(tmp_path: Path, kind: str) -> None:
         (
             ["Tumor", "Ignore*"],
             None,
-            "outlines nothing but what its polygons of Ignore* cover.",
+            "outlines nothing that its Ignore* polygons leave over.",
         ),
     ],
 )

@@ -23,7 +23,7 @@ FEW = np.random.default_rng(8).integers(0, 256, (9, 11, 3), np.uint8)
 RGB = cv2.resize(FEW, (300, 200), interpolation=cv2.INTER_LINEAR)
 BLACK = np.zeros((64, 48, 3), np.uint8)
 TAKEN = "It holds {} images; the largest, number {} (300 x 200 pixels), is taken."
-SAVE = "save the one that is meant in a file of its own."
+SAVE = "save the one to segment in a file of its own."
 
 
 def whole(slide: Slide) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_a_dead_proxy_is_named_and_not_waited_for(
                 ask()
             assert str(caught.value) == (
                 f"No Triton server answers at gpu-host:8001 through the proxy 127.0.0.1:9, which "
-                f"{variable} names: add gpu-host to no_proxy if it can be reached without."
+                f"{variable} names: add gpu-host to no_proxy if it can be reached directly."
             )
 
 
@@ -115,7 +115,7 @@ def test_a_proxy_that_refuses_costs_one_line(code: int) -> None:
     assert (run.returncode, run.stderr) == (
         1,
         f"tsfd: No Triton server answers at gpu-host:8001 through the proxy {address}, which "
-        "http_proxy names: add gpu-host to no_proxy if it can be reached without.\n",
+        "http_proxy names: add gpu-host to no_proxy if it can be reached directly.\n",
     )
 
 

@@ -142,8 +142,8 @@ def test_a_class_without_an_outline_and_an_outline_of_everything(
 ) -> None:
     assert main(["segment", "a.png", f"--out={tmp_path}", "--tissue-class=Tumor"]) == 1
     alone = (
-        "The class 'Tumor' is one of an outline's: name the GeoJSON file with --tissue (in Python "
-        "tissue=), too."
+        "The class 'Tumor' needs an outline that has it: name the GeoJSON file with --tissue (in "
+        "Python tissue=)."
     )
     assert capsys.readouterr().err == f"tsfd: {alone}\n"
     with pytest.raises(TsfdError, match=re.escape(alone)):
@@ -151,7 +151,7 @@ def test_a_class_without_an_outline_and_an_outline_of_everything(
     with pytest.raises(TsfdError) as caught:
         segment_image("a.png", tmp_path, tissue="b.geojson", everywhere=True)
     assert str(caught.value) == (
-        "Either what b.geojson outlines is segmented or everything: leave one out."
+        "Segment either what b.geojson outlines, or everything: drop one of the two."
     )
 
 
