@@ -63,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     except TsfdError as error:
         print(f"tsfd: {shown(str(error))}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads our lines has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # about a path that the user gave
         print(f"tsfd: {shown(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
         return 1

@@ -119,7 +119,11 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="picture, slide, or folder of images"
+        "images",
+        nargs="*",
+        type=_image,
+        metavar="IMAGE",
+        help="picture, slide, or folder of images",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/<name>")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
@@ -252,6 +256,12 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError(f"must be NAME:VALUE, not {text!r}")
     return name.strip().lower(), value.strip()
+
+
+def _image(text: str) -> Path:
+    if not text:  # a shell's variable that is not set, not the current folder
+        raise argparse.ArgumentTypeError("an empty name is no image")
+    return Path(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -37,7 +37,11 @@ def segment(arguments: argparse.Namespace) -> int:
     folders = folders_of(options_of, arguments.out, names)
     if arguments.shard:
         first, count = arguments.shard
-        folders = dict(list(folders.items())[first - 1 :: count])
+        shard = dict(list(folders.items())[first - 1 :: count])
+        if not shard:
+            print(f"Shard {first}/{count} of {len(folders)} images has none: nothing to do.")
+            return 0
+        folders = shard
     server = options.connection(arguments)
     if arguments.wait is not None:
         server["retry_for"] = arguments.wait

@@ -172,7 +172,7 @@ def _annotations(info: Info, uids: _Uids) -> MicroscopyBulkSimpleAnnotations:
         software_versions=info.release.name[:64],
         device_serial_number="0",
         content_label="NUCLEI",
-        content_description=f"Nuclei of {info.slide}"[:64],
+        content_description=f"Nuclei of {info.slide}".replace("\\", "/")[:64],  # parts values
     )
 
 

@@ -87,7 +87,7 @@ def _polygons(node: Any) -> Iterator[Any]:
     """Polygons of a feature or a geometry, each a list of rings; empty ones are left out."""
     kind = node["type"]
     if kind == "Feature":
-        if node["geometry"]:
+        if node.get("geometry"):
             yield from _polygons(node["geometry"])
     elif kind == "GeometryCollection":
         for each in node["geometries"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,7 @@ _PART: Final = 1 << 22  # pixels converted at a time
 _SOME: Final = np.array(list(itertools.product(range(0, 256, 51), repeat=3)), np.uint8)[None]
 _JP2K_YCBCR: Final = COMPRESSION.APERIO_JP2000_YCBC  # YCbCr, whatever the page's tags say
 _GREY: Final = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+_SIGNIFICANT: Final = re.compile(r'\bSignificantBits="(\d+)"')
 _INK_SET: Final = 332  # TIFF's tag; 1 is CMYK
 _REC601: Final = (0.299, 0.587, 0.114)
 _FULL_RANGE: Final = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
@@ -110,7 +112,7 @@ def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes |
         raise ImageError(f"{name} has {page.dtype} pixels: convert it to 8 bits per channel.")
     samples = max(planes, page.samplesperpixel)
     refuse_samples(name, samples)
-    kind, bits = page.photometric, page.bitspersample
+    kind, bits = page.photometric, _bits(page)
     extra = page.extrasamples
     if kind in _GREY and samples >= 3:
         inverted = kind == PHOTOMETRIC.MINISWHITE
@@ -129,6 +131,17 @@ def of_tiff(name: object, page: tifffile.TiffPage, planes: int, profile: bytes |
     if kind in _GREY:
         raise ImageError(f"{name} is grey: an H&E image in colour is needed.")
     raise ImageError(f"{name} has its colours as {PHOTOMETRIC(kind).name}: convert it to RGB.")
+
+
+def _bits(page: tifffile.TiffPage) -> int:
+    """Bits of a sample that count: microscope cameras fill 12 of 16."""
+    text = page.parent.ome_metadata or ""
+    stated = {int(bits) for bits in _SIGNIFICANT.findall(text)}
+    most = page.tags.valueof("MaxSampleValue")
+    if most:
+        stated.add(int(np.max(most)).bit_length())
+    bits: int = page.bitspersample
+    return min(stated) if bits == 16 and stated and min(stated) >= 8 else bits
 
 
 def refuse_samples(name: object, samples: int) -> None:

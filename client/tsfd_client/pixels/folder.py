@@ -26,7 +26,7 @@ def expand(paths: Iterable[Path]) -> list[Path]:
 def images_in(folder: Path) -> list[Path]:
     """The images in a folder and its subfolders, sorted: pictures, slides, each DICOM slide once.
 
-    Results of `tsfd segment` are left out.
+    Results of `tsfd segment` are left out, and sites made of them.
 
     Returns
     -------
@@ -53,4 +53,5 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _is_result(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (RUN, PARQUET))
+    """Whether a folder holds a result, or is one of a site."""
+    return any((folder / name).is_file() for name in (RUN, PARQUET, "view.json"))

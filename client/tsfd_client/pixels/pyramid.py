@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import tifffile
@@ -17,6 +18,8 @@ from tsfd_client.pixels import orientation, scale, tiff
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.colours import JPEG, Colours, of_tiff, unpack
 from tsfd_client.pixels.levels import LARGE, digest_of, paste
+
+_FAINT: Final = 1 << 12  # of 16 bits: brighter is any stained tissue, and glass
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class TiffPyramid:
                 tiff.refuse_cut_off(self._file, level.pages)
             profile = None if picture.is_raw else levels[0].keyframe.iccprofile
             self._levels = [_lay_out(path, level, profile) for level in levels]
+            self._refuse_dark(path)
             self.scale = scale.of_tiff(self._file, levels[0])
             self.is_slide = picture.is_slide
             tag = levels[0].keyframe.tags.valueof("Orientation")
@@ -101,6 +105,19 @@ class TiffPyramid:
                     "'vips tiffsave IN OUT --tile --pyramid --bigtiff', or export it from QuPath "
                     "as OME-TIFF."
                 )
+
+    def _refuse_dark(self, path: Path) -> None:
+        """Raise ImageError if the middle of the picture uses few of its 16 bits."""
+        level = self._levels[0]
+        if level.colours.bits != 16:
+            return
+        down, across = (math.ceil(n / of) for n, of in zip(level.shape, level.tile, strict=True))
+        samples = self._samples(level, level.planes[0], down // 2 * across + across // 2)
+        if samples is not None and 0 < samples.max() < _FAINT:
+            raise ImageError(
+                f"{path} has 16 bits per sample, of which it seems to use 12 or fewer: convert it "
+                "to 8 bits per channel."
+            )
 
     def close(self) -> None:
         """Close the file."""

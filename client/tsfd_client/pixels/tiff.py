@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
+from xml.etree import ElementTree
 
 import tifffile
 from tifffile import PHOTOMETRIC
@@ -141,12 +142,26 @@ def _area(series: tifffile.TiffPageSeries) -> int:
 
 def _refuse_stack(path: Path, series: tifffile.TiffPageSeries) -> None:
     if is_in_planes(series):
+        _refuse_other_channels(path, series)
         return
     for axis, count in zip(series.axes, series.shape, strict=True):
         if axis == "C" and count > 1 and "S" not in series.axes:
             raise ImageError(f"{path} has {count} channels: save only its red, green and blue.")
         if axis not in "YXS" and count > 1:
             refuse_stack(path, count, _STACKS.get(axis, PAGES))
+
+
+def _refuse_other_channels(path: Path, series: tifffile.TiffPageSeries) -> None:
+    """Raise ImageError if OME-XML calls the first three channels other than red, green, blue."""
+    text = series.keyframe.parent.ome_metadata
+    for image in ElementTree.fromstring(text).iterfind("{*}Image") if text else ():
+        found = [channel.get("Name", "") for channel in image.iterfind("{*}Pixels/{*}Channel")]
+        names = [name.strip().lower() for name in found[:3]]
+        is_it = image.get("Name", "") == series.name and len(names) == 3 and all(names)
+        if is_it and [name[0] for name in names] != ["r", "g", "b"]:
+            raise ImageError(
+                f"{path} has the channels {', '.join(found)}: save it as RGB, red first."
+            )
 
 
 def refuse_cut_off(

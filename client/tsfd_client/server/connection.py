@@ -10,6 +10,7 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args
 
 import numpy as np
@@ -78,7 +79,7 @@ class Connection:
     Raises
     ------
     TsfdError
-        If `url` is not an address of a gRPC endpoint.
+        If `url` is not an address of a gRPC endpoint, or a PEM file cannot be used.
     ValueError
         If there is no such transport, or a number is out of range.
     """
@@ -112,8 +113,24 @@ class Connection:
             raise ValueError(f"batch_size must be 1 to {MAX_BATCH}, not {self.batch_size!r}.")
         if not (isinstance(self.max_in_flight, Integral) and self.max_in_flight >= 1):
             raise ValueError(f"max_in_flight must be 1 or more, not {self.max_in_flight!r}.")
+        self._check_certificates()
         if self.transport not in known:
             raise ValueError(f"transport must be {' or '.join(known)}, not {self.transport!r}.")
+
+    def _check_certificates(self) -> None:
+        """Raise TsfdError unless the PEM files are there, and used."""
+        files = (self.root_certificates, self.private_key, self.certificate_chain)
+        for file in filter(None, files):
+            if not self.ssl:
+                raise TsfdError(
+                    f"{file} is for TLS, which is off: give --ssl (in Python ssl=True)."
+                )
+            try:
+                is_pem = b"-----BEGIN" in Path(file).read_bytes()
+            except OSError as error:
+                raise TsfdError(f"{file} cannot be read: {error.strerror}.") from error
+            if not is_pem:
+                raise TsfdError(f"{file} is not a PEM file.")
 
     def _channel(self) -> dict[str, Any]:
         """Arguments of Triton's client, synchronous or asyncio."""

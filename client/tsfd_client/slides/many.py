@@ -15,6 +15,7 @@ from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.progress import Report
 from tsfd_client.slides.segment_image import segment_image
+from tsfd_client.slides.status import SUMMARY
 
 SERVER: Final[dict[str, Any]] = {"retry_for": 300.0, "max_in_flight": 32}
 """Default arguments of `AsyncClient` for runs: long retries, many requests in flight."""
@@ -103,12 +104,18 @@ def folders_of(
     Raises
     ------
     OutputError
-        If two images would share a folder, or `out` is not UTF-8.
+        If two images would share a folder, or one has the name of another file in it, or `out` is
+        not UTF-8.
     """
     check_utf8(out)
     owners: dict[Path, Path] = {}
     for path in paths:
-        folder = out / ((names or {}).get(path) or shown(_name(path)))
+        folder = out / shown((names or {}).get(path) or _name(path))
+        if folder.name == SUMMARY:
+            raise OutputError(
+                f"{path} would be written to {folder}, which is the table of all results: rename "
+                "it, or give it a name in the table of --slides."
+            )
         if owners.setdefault(folder, path) != path:
             raise OutputError(
                 f"{owners[folder]} and {path} would both be written to {folder}: rename one, "

@@ -119,6 +119,9 @@ def test_a_folder_is_all_images_in_it(
     for seed, name in enumerate(("b.png", "below/c.jpg", "a.TIF")):
         Image.fromarray(generate(100, 100, nuclei=6, seed=seed).image).save(images / name)
     (images / "notes.txt").write_text("none")
+    (images / "site/data/a").mkdir(parents=True)
+    (images / "site/data/a/view.json").touch()
+    (images / "site/data/a/thumbnail.jpg").write_bytes((images / "below/c.jpg").read_bytes())
     (images / ".hidden.png").write_bytes((images / "b.png").read_bytes())
     command = ["segment", str(images), f"--out={images}", "--mpp=0.25"]
     for _ in range(2):  # results are not taken for images

@@ -186,3 +186,51 @@ def test_a_dead_backend_process(
     assert done(out) == ["a", "b", "c", "d"]
     assert [(out / name / "overlay.png").stat().st_mtime_ns for name in before] == kept
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_shard_without_images_has_nothing_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the last jobs of an array that is longer than the table; no server is needed."""
+    command = ["segment", "a.png", "b.png", f"--out={tmp_path / 'out'}", "--shard=3/20"]
+
+    assert main([*command, "--server=localhost:1"]) == 0
+    assert capsys.readouterr().out == "Shard 3/20 of 2 images has none: nothing to do.\n"
+
+
+def test_a_result_may_not_be_called_as_the_table_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "summary.csv.png", f"--out={tmp_path}", "--server=localhost:1"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsfd: summary.csv.png would be written to {tmp_path}/summary.csv, which is the table of "
+        "all results: rename it, or give it a name in the table of --slides.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "is for TLS, which is off: give --ssl (in Python ssl=True)."),
+        (["--ssl"], "is not a PEM file."),
+    ],
+)
+def test_certificates_that_would_not_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    """Without TLS a token would be sent for all to read."""
+    file = tmp_path / "key.pem"
+    file.write_text("none")
+
+    assert main(["check", f"--root-certificates={file}", *options]) == 1
+    assert capsys.readouterr().err == f"tsfd: {file} {says}\n"
+    file.unlink()
+    assert main(["check", f"--root-certificates={file}", "--ssl"]) == 1
+    assert capsys.readouterr().err == f"tsfd: {file} cannot be read: No such file or directory.\n"
+
+
+def test_whoever_reads_the_first_line_alone_gets_no_error(server: TritonServer) -> None:
+    check = shlex.join([*TSFD, "check", f"--server={server.grpc_url}"])
+    shell = subprocess.run(["sh", "-c", f"{check} | head -0"], capture_output=True, text=True)
+
+    assert shell.stderr == ""

@@ -90,6 +90,7 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (SEGMENT, "the following arguments are required: --out"),
         (["segment", "--out=r"], "give images, or a table of slides with --slides"),
+        (["segment", "", "--out=r"], "argument IMAGE: an empty name is no image"),
         ([*SEGMENT, "--out=r", "--shard=3/2"], "must be I/N with 1 <= I <= N, not '3/2'"),
         ([*SEGMENT, "--out=r", "--batch=33"], "at most 32 tiles, not 33"),
         ([*SEGMENT, "--out=r", "--in-flight=0"], "must be a whole number of at least 1, not '0'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -123,3 +124,14 @@ def test_dicom_without_nuclei_has_no_group(empty: Path) -> None:
     annotations = highdicom.ann.annread(export(empty, "dicom-ann"))
 
     assert len(annotations.AnnotationGroupSequence) == 0
+
+
+def test_a_name_with_a_backslash(folder: Path) -> None:
+    """As of a file whose name has a line break; in DICOM a backslash would part two values."""
+    about = replace(made.info(0.5, SIDE), slide="new\\nline.svs")
+    with Writer(folder / "nuclei.parquet", about) as writer:
+        writer.write(from_nuclei(NUCLEI, scale=0.5, mpp=0.5, release=FIVE))
+
+    annotations = highdicom.ann.annread(export(folder, "dicom-ann"))
+
+    assert annotations.ContentDescription == "Nuclei of new/nline.svs"

@@ -369,3 +369,49 @@ def test_what_has_no_colours_to_go_by_is_refused_by_name(tmp_path: Path, kind: s
         with pytest.raises(ImageError) as caught:
             read(path, mpp=0.25)
         assert str(caught.value) == f"{path} {message}"
+
+
+TWELVE = RGB.astype(np.uint16) * 16 + RGB // 16
+
+
+@pytest.mark.parametrize("told", ["OME-XML", "MaxSampleValue"])
+def test_twelve_bits_in_sixteen(tmp_path: Path, told: str) -> None:
+    """As cameras of microscopes write them."""
+    path = tmp_path / "a.tif"
+    if told == "OME-XML":
+        about = {"axes": "YXS", "SignificantBits": 12}
+        tifffile.imwrite(path, TWELVE, photometric="rgb", ome=True, metadata=about)
+    else:
+        write(path, TWELVE, 1, photometric="rgb", extratags=[(281, 3, 3, (4095,) * 3, True)])
+
+    assert np.abs(seen(path) - RGB).max() <= 1
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_twelve_bits_that_nothing_tells_of_are_refused(tmp_path: Path, levels: int) -> None:
+    """They would be nearly black."""
+    path = write(tmp_path / "a.tif", TWELVE, levels, photometric="rgb")
+
+    with pytest.raises(ImageError) as caught:
+        open_image(path, 0.25)
+    assert str(caught.value) == (
+        f"{path} has 16 bits per sample, of which it seems to use 12 or fewer: convert it to 8 "
+        "bits per channel."
+    )
+
+
+@pytest.mark.parametrize("names", [["Blue", "Green", "Red"], ["DAPI", "FITC", "TRITC"]])
+def test_channels_of_other_names_are_refused(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "a.ome.tif"
+    planes = np.ascontiguousarray(np.moveaxis(RGB, -1, 0))
+    about = {"axes": "CYX", "Channel": {"Name": names}}
+    tifffile.imwrite(path, planes, photometric="minisblack", ome=True, metadata=about)
+
+    with pytest.raises(ImageError) as caught:
+        open_image(path, 0.25)
+    assert str(caught.value) == (
+        f"{path} has the channels {', '.join(names)}: save it as RGB, red first."
+    )
+    about["Channel"] = {"Name": ["Red", "G", "blue"]}
+    tifffile.imwrite(path, planes, photometric="minisblack", ome=True, metadata=about)
+    assert np.array_equal(seen(path), RGB)
