@@ -260,7 +260,7 @@ def test_arguments_of_the_wrong_type(tmp_path: Path) -> None:
                 ask(FIELD, settings={"min_area": 3})
     with pytest.raises(TypeError, match="settings must be Settings"):
         segment_image("a.png", tmp_path, settings={"min_area": 3})
-    with pytest.raises(TsfdError, match="A server is named by HOST:PORT"):
+    with pytest.raises(TsfdError, match="The server's address must be HOST:PORT"):
         Client(8001)
 
 

@@ -132,8 +132,8 @@ def test_a_class_of_the_outline_is_chosen_wherever_options_are(
     again = [image, f"--tissue={outline}", "--tissue-class=Tumor", f"--out={tmp_path / 'line'}"]
     assert main([*common, *again]) == 1
     assert capsys.readouterr().err == (
-        f'tsfd: {tmp_path}/line/a was begun with tissue class "Stroma", not "Tumor": choose '
-        "another --out, or remove the folder.\n"
+        f'tsfd: {tmp_path}/line/a was started with tissue class "Stroma", not "Tumor": choose '
+        "another --out (in Python out=), or remove the folder.\n"
     )
 
 

@@ -173,10 +173,9 @@ def test_bad_slides_cost_a_line_each(
     with (out / "summary.csv").open() as file:
         rows = {row["slide"]: row for row in csv.DictReader(file)}
     states = {slide: row["state"] for slide, row in rows.items()}
-    assert states == dict.fromkeys(("missing", "unscaled", "torn", "blank"), "failed") | {
-        "good": "done"
-    }
-    assert rows["missing"]["error"] == lines[0]
+    assert states == dict.fromkeys(("unscaled", "torn", "blank"), "failed") | {"good": "done"}
+    assert rows["torn"]["error"] == lines[2]
+    assert not (out / "missing").exists()
 
     # The table says what the file does not.
     table.write_text(f"slide,mpp\n{unscaled.name},0.25\n")
