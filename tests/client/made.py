@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from releases import FIVE
 from tsfd_client.nuclei.table import Info, Writer, from_nuclei
 from tsfd_client.stitching.join import Nucleus
 
+ANY_SIZE = replace(FIVE, settings=replace(FIVE.settings, min_area=0))
 PITCH = 40  # a nucleus per square of so many pixels at 0.25 mpp
 
 
@@ -37,7 +39,7 @@ def write(path: Path, blocks: list[list[Nucleus]], scale: float, pixels: int) ->
     about = info(scale, pixels)
     with Writer(path, about) as writer:
         for block in blocks:
-            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp, release=FIVE))
+            writer.write(from_nuclei(block, scale=scale, mpp=about.mpp, release=ANY_SIZE))
 
 
 def field(squares: int, seed: int = 0) -> list[list[Nucleus]]:
