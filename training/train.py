@@ -204,7 +204,7 @@ def _prepare_backend() -> None:
 
         # For this graph TensorFlow's rewrites take a minute and gain nothing.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    elif len(keras.distribution.list_devices()) > 1:
+    elif keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
         keras.distribution.set_distribution(keras.distribution.DataParallel())
 
 

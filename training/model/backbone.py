@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from training.model.convolution import Conv2D, DepthwiseConv2D
 from training.model.normalization import BatchNormalization
 
 _CHANNEL_DIVISOR = 8
@@ -70,7 +71,7 @@ def features(backbone: Backbone, x: keras.KerasTensor) -> dict[str, keras.KerasT
         ``block1`` .. ``block7`` (strides 2, 4, 8, 16, 16, 32, 32) and ``top`` (stride 32).
     """
     taps: dict[str, keras.KerasTensor] = {}
-    x = layers.Conv2D(
+    x = Conv2D(
         _scaled_channels(32, backbone), 3, 2, padding="same", use_bias=False, name="stem_conv"
     )(x)
     x = _normalise(x, "stem", backbone.activation)
@@ -90,7 +91,7 @@ def features(backbone: Backbone, x: keras.KerasTensor) -> dict[str, keras.KerasT
             built += 1
         taps[f"block{number}"] = x
 
-    x = layers.Conv2D(_scaled_channels(1280, backbone), 1, use_bias=False, name="top_conv")(x)
+    x = Conv2D(_scaled_channels(1280, backbone), 1, use_bias=False, name="top_conv")(x)
     taps["top"] = _normalise(x, "top", backbone.activation)
     return taps
 
@@ -108,17 +109,15 @@ def _inverted_bottleneck(
     channels_out = _scaled_channels(stage.channels, backbone)
     x = inputs
     if stage.expand != 1:
-        x = layers.Conv2D(
-            channels_in * stage.expand, 1, use_bias=False, name=f"{name}_expand_conv"
-        )(x)
+        x = Conv2D(channels_in * stage.expand, 1, use_bias=False, name=f"{name}_expand_conv")(x)
         x = _normalise(x, f"{name}_expand", backbone.activation)
-    x = layers.DepthwiseConv2D(
+    x = DepthwiseConv2D(
         stage.kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
     )(x)
     x = _normalise(x, f"{name}_depthwise", backbone.activation)
     if backbone.squeeze_excite:
         x = _squeeze_excite(x, channels_in // 4, backbone.activation, name)
-    x = layers.Conv2D(channels_out, 1, use_bias=False, name=f"{name}_project_conv")(x)
+    x = Conv2D(channels_out, 1, use_bias=False, name=f"{name}_project_conv")(x)
     x = _normalise(x, f"{name}_project", None)
     if stride == 1 and channels_in == channels_out:
         if drop > 0:
@@ -132,8 +131,8 @@ def _squeeze_excite(
 ) -> keras.KerasTensor:
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = layers.Conv2D(hidden, 1, activation=activation, name=f"{name}_se_reduce")(gate)
-    gate = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_se_expand")(gate)
+    gate = Conv2D(hidden, 1, activation=activation, name=f"{name}_se_reduce")(gate)
+    gate = Conv2D(channels, 1, activation="sigmoid", name=f"{name}_se_expand")(gate)
     return layers.Multiply(name=f"{name}_excite")([x, gate])
 
 

@@ -7,7 +7,8 @@
       -> segmentation and boundary decoders, interlinked
       -> class_logits [N, 256, 256, 1 + K], boundary_logits [N, 256, 256, 1], tissue_logits [N, 19]
 
-Only Keras layers and operations are used, so the network builds and trains on TensorFlow and JAX.
+Keras' layers and operations are used, or the backend's own where Keras' are slow: the network
+builds and trains on TensorFlow, PyTorch and JAX.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import keras
 from keras import layers, ops, regularizers
 
 from training.model.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
+from training.model.convolution import Conv2D, DepthwiseConv2D
 from training.model.normalization import BatchNormalization
 from training.model.preprocess import network_input
 from training.target import PANNUKE, Target
@@ -142,7 +144,7 @@ def build(preset: str, target: Target = PANNUKE) -> keras.Model:
 
 
 def _gate(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
-    x = layers.Conv2D(
+    x = Conv2D(
         config.width,
         3,
         padding="same",
@@ -199,14 +201,14 @@ def _fuse(inputs: list[keras.KerasTensor], config: NetworkConfig, name: str) -> 
             x = _resize(x, size)
         weighted.append(x)
     x = layers.Add(name=f"{name}_add")(weighted)
-    x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
+    x = DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
     x = _normalise(x, config, name)
     return layers.SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
 
 
 def _reweight(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
     channels = x.shape[-1]
-    x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
+    x = DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
     x = _normalise(x, config, name)
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     gate = layers.Dense(
@@ -226,14 +228,14 @@ def _upsampling_head(
 ) -> keras.KerasTensor:
     """Logits at twice the resolution: interpolated and learned upsampling, summed."""
     size = (2 * x.shape[1], 2 * x.shape[2])
-    reduce = layers.Conv2D(channels, 3, padding="same", name=f"{name}_smooth")
+    reduce = Conv2D(channels, 3, padding="same", name=f"{name}_smooth")
     smooth = (
         reduce(_resize(x, size)) if config.head_upsamples_features else _resize(reduce(x), size)
     )
     learned = layers.Conv2DTranspose(channels, 3, 2, padding="same", name=f"{name}_learned")(x)
     x = layers.Add(name=f"{name}_add")([smooth, learned])
     x = layers.Activation("swish", name=f"{name}_act")(x)
-    return layers.DepthwiseConv2D(3, padding="same", dtype="float32", name=f"{name}_logits")(x)
+    return DepthwiseConv2D(3, padding="same", dtype="float32", name=f"{name}_logits")(x)
 
 
 def _resize(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
