@@ -78,6 +78,12 @@ $(VENV)/.bench $(VENV)/.lint $(VENV)/.load $(VENV)/.test $(VENV)/.train: $(VENV)
 	@$(RUN) -m serving.packages -c constraints.txt -e ./client -e '.[$*]'
 	@touch $@
 
+# By pip, which knows of an index or a folder of one's own where PyTorch is smaller.
+$(VENV)/.torch: $(VENV)/.train
+	@echo "Installing PyTorch (2.7 GB to download where no smaller one is offered) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@touch $@
+
 export: $(VENV)/.serve  ## export WEIGHTS as build/saved_model
 	@$(RUN) -m training.export --weights "$(WEIGHTS)" --out build/saved_model
 

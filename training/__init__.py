@@ -3,5 +3,6 @@
 model, data, evaluation                   subpackages
 train, evaluate, export, check, protocol  the commands
 recipe, schedule, losses                  settings, learning rate and losses of a training run
-callbacks, checkpoint                     what else happens during one: validation, saving, progress
+callbacks, checkpoint, stopping           what else happens during one: validation, saving, progress
+backend, on_cuda                          what Keras computes on
 """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
 from metrics.panoptic_quality import panoptic_quality
@@ -21,6 +24,7 @@ from training.evaluation.trusted import trusted_instances
 from training.model import weights
 from training.model.statistics import fit_statistics
 from training.pictures import draw_curves, draw_examples
+from training.stopping import Stopped, Stopping
 
 _LOOK = 10  # steps between reads of the loss, each of which waits for the device
 _SECONDS_BETWEEN_CHECKPOINTS = 600
@@ -29,10 +33,6 @@ _STATISTICS = 8  # batches for the statistics of averaged weights; more make no 
 
 class TrainingError(Exception):
     """The training cannot go on; the message says why and what has been saved."""
-
-
-class Stopped(Exception):
-    """The process was asked to end; the state of the training is saved."""
 
 
 class Callbacks(keras.callbacks.CallbackList):
@@ -101,8 +101,7 @@ class StopOnNaN(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Write the whole state after every epoch, every ten minutes, and when asked to end.
 
-    Must come after `StopOnNaN` and before `MovingAverage`. Within its context, SIGTERM and SIGINT
-    end the training after the current step: the state is saved and `Stopped` is raised.
+    Must come after `StopOnNaN` and before `MovingAverage`.
 
     Parameters
     ----------
@@ -110,45 +109,55 @@ class Checkpoint(keras.callbacks.Callback):
         File to replace.
     run
         What the checkpoint belongs to; see `checkpoint.save`.
+    stopping
+        Who hears that the training is to end.
+    closing
+        File to write with the epoch's logs, for `Closed`.
     """
 
-    def __init__(self, path: Path, run: dict) -> None:
+    def __init__(self, path: Path, run: dict, stopping: Stopping, closing: Path) -> None:
         super().__init__()
         self._path = path
         self._run = run
-        self._asked = False
-        self._handlers: dict[signal.Signals, object] = {}
-
-    def __enter__(self) -> Checkpoint:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._handlers[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, kind: type | None, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if self._asked and kind is None:  # the signal came after the last step
-            raise Stopped
+        self._stopping = stopping
+        self._closing = closing
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._stopping.unsaved = True
         due = time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS
-        if (due or self._asked) and math.isfinite(float(logs["loss"])):
+        if (due or self._stopping.asked) and math.isfinite(float(logs["loss"])):
             self._save()
-        if self._asked:
+        if self._stopping.asked:
             raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        numbers = {name: float(value) for name, value in logs.items()}
+        self._closing.write_text(json.dumps({"epoch": epoch, "logs": numbers}))
         self._save()
+        if self._stopping.asked:
+            raise Stopped
 
     def _save(self) -> None:
         checkpoint.save(self.model, self._run, self._path)
         self._saved = time.monotonic()
+        self._stopping.unsaved = False
 
-    def _ask(self, number: int, frame: object) -> None:
-        self._asked = True
+
+class Closed(keras.callbacks.Callback):
+    """The last callback: whatever an epoch ends with is done.
+
+    Until then the file that `Checkpoint` wrote stays, and a training that goes on begins with it.
+    """
+
+    def __init__(self, closing: Path) -> None:
+        super().__init__()
+        self._closing = closing
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._closing.unlink(missing_ok=True)
 
 
 class MovingAverage(keras.callbacks.Callback):
@@ -226,14 +235,48 @@ class Curves(keras.callbacks.Callback):
         draw_curves(self._log, self._path)
 
 
-class Progress(keras.callbacks.Callback):
-    """A bar over the whole training, with loss, rate, time left and the last validation's PQ."""
+class TensorBoard(keras.callbacks.Callback):
+    """Loss and scores of every epoch, for TensorBoard. Keras' own needs TensorFlow."""
 
-    def __init__(self, *, steps: int, done: int, schedule: Callable) -> None:
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"events.out.tfevents.{time.time_ns()}"
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._writer = RecordWriter(self._path.open("ab"))
+        self._write(file_version="brain.Event:2")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        values = [
+            Summary.Value(tag=f"epoch_{name}", simple_value=value) for name, value in logs.items()
+        ]
+        self._write(step=epoch, summary=Summary(value=values))
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._writer.close()
+
+    def _write(self, **event: object) -> None:
+        self._writer.write(Event(wall_time=time.time(), **event).SerializeToString())
+        self._writer.flush()
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar over the whole training: patches per second, time left, loss and last PQ."""
+
+    def __init__(self, *, steps: int, done: int, batch_size: int, schedule: Callable) -> None:
         super().__init__()
         self._schedule = schedule
-        self._bar = tqdm(total=steps, initial=done, unit="step", smoothing=0.05)
+        self._batch_size = batch_size
+        self._step = done
+        self._bar = tqdm(
+            total=steps * batch_size,
+            initial=done * batch_size,
+            unit=" patches",
+            smoothing=0.05,
+        )
         self._shown: dict[str, str] = {}
+        self._first = True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._shown["epoch"] = str(epoch + 1)
@@ -241,9 +284,16 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if batch % _LOOK == 0:
             self._shown["loss"] = f"{float(logs['loss']):.3f}"
-            self._shown["rate"] = f"{float(self._schedule(self._bar.n)):.1e}"
+            self._shown["rate"] = f"{float(self._schedule(self._step)):.1e}"
             self._bar.set_postfix(self._shown, refresh=False)
-        self._bar.update()
+        self._step += 1
+        if self._first:  # was compiled: its time tells nothing about the next ones
+            self._first = False
+            self._bar.n = self._bar.initial = self._bar.last_print_n = self._step * self._batch_size
+            self._bar.unpause()
+            self._bar.refresh()
+        else:
+            self._bar.update(self._batch_size)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if "val_pq" in logs:

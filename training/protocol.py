@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training import backend  # isort: skip  # noqa: F401, before Keras
 from metrics.estimates import Estimate, nanmean
-from training.callbacks import Stopped, TrainingError
+from training.callbacks import TrainingError
 from training.checkpoint import CheckpointError
 from training.data.annotated import DataError, Dataset, Entry
 from training.data.hold_back import hold_back
@@ -34,6 +35,7 @@ from training.evaluation.sources import SourceError, from_weights
 from training.evaluation.tables import Subject, make_tables
 from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, read
+from training.stopping import STOPPED, Stopped
 from training.table import show
 from training.train import SEED, train
 from tsfd_client.settings import Settings
@@ -186,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
         print(
             "protocol: stopped; the same command goes on from the last checkpoint.", file=sys.stderr
         )
-        return 130
+        return STOPPED
     title = f"mean of {len(runs)} splits" if len(runs) > 1 else "random 80/20"
     subject = Subject(
         data=SOURCE,

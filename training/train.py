@@ -6,7 +6,8 @@ DATA is PanNuke as released, or a folder with a ``manifest.json``, whose train s
 for what `training.data.hold_back` holds back. The run folder receives ``weights.npz`` (the network
 to use: the moving average if the recipe keeps one), ``checkpoint.npz`` (the whole state, for
 --resume), ``log.csv``, ``curves.png``, ``examples.png``, TensorBoard's files and ``settings.json``.
-Runs on Keras' TensorFlow and JAX backends (KERAS_BACKEND=jax); JAX uses every GPU it finds.
+Runs on Keras' PyTorch backend where that is installed, otherwise on TensorFlow; KERAS_BACKEND=torch,
+tensorflow or jax names one. JAX uses every GPU it finds.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from training import backend  # isort: skip  # noqa: F401, before Keras
 import keras
 
 from training import checkpoint
 from training.callbacks import (
     Callbacks,
     Checkpoint,
+    Closed,
     Curves,
     MovingAverage,
     NextBatches,
     Progress,
     SaveWeights,
     StopOnNaN,
-    Stopped,
+    TensorBoard,
     TrainingError,
     Validate,
 )
@@ -46,6 +51,7 @@ from training.model.network import build
 from training.model.normalization import BatchNormalization
 from training.model.weights import WeightsError
 from training.recipe import Recipe, RecipeError, make_optimizer, make_schedule, read
+from training.stopping import STOPPED, Stopped, Stopping, last_words
 from tsfd_client.contract import TILE
 
 SEED = 0
@@ -78,7 +84,7 @@ def train(
     Raises
     ------
     DataError, WeightsError, ImportError
-        If the data, the start or the ImageNet package cannot be read.
+        If the data, the start or the ImageNet weights cannot be read.
     CheckpointError, TrainingError
         If a checkpoint cannot be read or written, `out` holds another run, or the loss is no
         longer a number.
@@ -93,8 +99,21 @@ def train(
     if resume and not state.exists():
         raise TrainingError(f"There is no {state} to resume from.")
     out.mkdir(parents=True, exist_ok=True)
+    with Stopping(state) as stopping:
+        _train(training, validation, recipe, out, start, resume, stopping)
 
-    keras.utils.set_random_seed(SEED)
+
+def _train(
+    training: Dataset,
+    validation: Dataset,
+    recipe: Recipe,
+    out: Path,
+    start: Path | None,
+    resume: bool,
+    stopping: Stopping,
+) -> None:
+    state, unclosed = out / "checkpoint.npz", out / "unclosed.json"
+    random.seed(SEED)  # Keras draws its own seeds from it
     keras.config.set_dtype_policy(recipe.precision)
     _prepare_backend()
     network = _network(recipe, start, resume)
@@ -110,7 +129,8 @@ def train(
         done = checkpoint.restore(network, run, state)
     else:
         done = 0
-        (out / "log.csv").unlink(missing_ok=True)
+        for left in (out / "log.csv", unclosed):
+            left.unlink(missing_ok=True)
         settings = {
             "recipe": asdict(recipe),
             "seed": SEED,
@@ -128,48 +148,75 @@ def train(
         augmentation=recipe.augmentation,
         balance_classes=recipe.balance_classes,
     )
+    data: Batches | Iterable = batches
+    if _on_cuda():
+        from training.on_cuda import CapturedStep, from_processes
+
+        network.optimizer.build(network.trainable_variables)
+        network.train_function = CapturedStep(network)
+        data = from_processes(batches)
+    _announce()
     held = [validation[i] for i in range(min(len(validation), _VALIDATION_IMAGES))]
-    progress = Progress(steps=recipe.epochs * steps, done=done, schedule=schedule)
+    progress = Progress(
+        steps=recipe.epochs * steps, done=done, batch_size=recipe.batch_size, schedule=schedule
+    )
     averaged = [MovingAverage(batches)] if network.optimizer.use_ema else []
+
+    def closing() -> list[keras.callbacks.Callback]:
+        """What an epoch ends with."""
+        return [
+            *averaged,
+            SaveWeights(recipe.network, out / "weights.npz"),
+            *([Validate(held, out / "examples.png")] if held else []),
+            keras.callbacks.CSVLogger(out / "log.csv", append=True),
+            Closed(unclosed),
+            TensorBoard(out / "tensorboard"),
+            Curves(out / "log.csv", out / "curves.png"),
+            progress,
+        ]
+
+    def close(epoch: int, logs: dict) -> None:
+        with Callbacks(closing(), add_history=True, model=network) as every:
+            every.on_train_begin()
+            every.on_epoch_end(epoch, logs)
+            every.on_train_end()
 
     def fit(begin: int, end: int, *, skipped: int = 0) -> None:
         batches.epoch, batches.skipped = begin, skipped
-        with Checkpoint(state, run) as saved:
-            callbacks = [
-                NextBatches(batches),
-                StopOnNaN(state),
-                saved,
-                *averaged,
-                SaveWeights(recipe.network, out / "weights.npz"),
-                *([Validate(held, out / "examples.png")] if held else []),
-                keras.callbacks.CSVLogger(out / "log.csv", append=True),
-                keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-                Curves(out / "log.csv", out / "curves.png"),
-                progress,
-            ]
-            with Callbacks(
-                callbacks, add_history=True, model=network, epochs=end, steps=len(batches)
-            ) as every:
-                network.fit(
-                    batches,
-                    initial_epoch=begin,
-                    epochs=end,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=every,
-                )
+        callbacks = [
+            NextBatches(batches),
+            StopOnNaN(state),
+            Checkpoint(state, run, stopping, unclosed),
+            *closing(),
+        ]
+        with Callbacks(
+            callbacks, add_history=True, model=network, epochs=end, steps=len(batches)
+        ) as every:
+            network.fit(
+                data,
+                initial_epoch=begin,
+                epochs=end,
+                shuffle=False,
+                verbose=0,
+                callbacks=every,
+            )
 
-    epoch = done // steps
+    epoch, begun = divmod(done, steps)
     try:
-        if done % steps:
+        if unclosed.exists() and not begun:
+            left = json.loads(unclosed.read_text())
+            if left["epoch"] == epoch - 1:
+                close(**left)
+        if begun:
             # Keras counts an epoch's batches only once, so the rest of an epoch is a fit of its
             # own.
-            fit(epoch, epoch + 1, skipped=done % steps)
+            fit(epoch, epoch + 1, skipped=begun)
             epoch += 1
         if epoch < recipe.epochs:
             fit(epoch, recipe.epochs)
     finally:
         progress.close()
+        batches.close()
 
 
 def _run(recipe: Recipe, training: Dataset) -> dict:
@@ -196,6 +243,26 @@ def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
 def _steps_of_one_pass(data: Dataset, batch_size: int) -> int:
     pixels = sum(math.prod(entry.shape) for entry in data.entries)
     return math.ceil(pixels / (batch_size * TILE**2))
+
+
+def _announce() -> None:
+    """Say what will take minutes before the first step."""
+    if keras.backend.backend() == "tensorflow":
+        print(
+            "Compiling the network for TensorFlow: about five minutes on two cores, then the first "
+            "step is done. On PyTorch it takes seconds: pip install torch."
+        )
+    elif keras.backend.backend() == "jax":
+        print("Compiling the network for JAX takes minutes, then the first step is done.")
+    sys.stdout.flush()
+
+
+def _on_cuda() -> bool:
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _prepare_backend() -> None:
@@ -257,6 +324,8 @@ def main(argv: list[str] | None = None) -> int:
         recipe = read(arguments.recipe)
         if arguments.epochs is not None:
             recipe = replace(recipe, epochs=arguments.epochs)
+        if recipe.start == "imagenet" and not arguments.start and not arguments.resume:
+            imagenet.find(recipe.network)  # before minutes are spent on the data
         training, validation = load(
             arguments.data, arguments.train_folds, arguments.validation_fold
         )
@@ -280,8 +349,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"train: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Stopped):
-        print("train: stopped; --resume goes on from the last checkpoint.", file=sys.stderr)
-        return 130
+        print(f"train: {last_words(arguments.out / 'checkpoint.npz')}", file=sys.stderr)
+        return STOPPED
     print(f"Wrote {arguments.out / 'weights.npz'}.")
     return 0
 

