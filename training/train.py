@@ -6,8 +6,8 @@ DATA is PanNuke as released, or a folder with a ``manifest.json``, whose train s
 for what `training.data.hold_back` holds back. The run folder receives ``weights.npz`` (the network
 to use: the moving average if the recipe keeps one), ``checkpoint.npz`` (the whole state, for
 --resume), ``log.csv``, ``curves.png``, ``examples.png``, TensorBoard's files and ``settings.json``.
-Runs on Keras' PyTorch backend where that is installed, otherwise on TensorFlow; KERAS_BACKEND=torch,
-tensorflow or jax names one. JAX uses every GPU it finds.
+Runs on Keras' PyTorch backend where that is installed, otherwise on TensorFlow:
+KERAS_BACKEND=torch, tensorflow or jax names one. JAX uses every GPU it finds.
 """
 
 from __future__ import annotations

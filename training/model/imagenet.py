@@ -2,7 +2,7 @@
 
 The packages (Apache-2.0) carry PyTorch weights of EfficientNet-Lite0, the lite network's backbone,
 and of EfficientNet-Lite2, from which the paper's EfficientNet-B4 is grown: no package carries
-weights of its own.
+weights for that.
 """
 
 from __future__ import annotations
