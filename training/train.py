@@ -13,6 +13,7 @@ KERAS_BACKEND=torch, tensorflow or jax names one. JAX uses every GPU it finds.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import random
@@ -99,8 +100,14 @@ def train(
     if resume and not state.exists():
         raise TrainingError(f"There is no {state} to resume from.")
     out.mkdir(parents=True, exist_ok=True)
-    with Stopping(state) as stopping:
-        _train(training, validation, recipe, out, start, resume, stopping)
+    try:
+        with Stopping(state) as stopping:
+            _train(training, validation, recipe, out, start, resume, stopping)
+    except Stopped as stopped:
+        # Its frames hold TensorFlow's iterator, which complains if it outlives the interpreter.
+        stopped.__traceback__ = None
+        gc.collect()
+        raise
 
 
 def _train(
@@ -216,7 +223,6 @@ def _train(
             fit(epoch, recipe.epochs)
     finally:
         progress.close()
-        batches.close()
 
 
 def _run(recipe: Recipe, training: Dataset) -> dict:

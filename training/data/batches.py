@@ -161,10 +161,6 @@ class Batches(keras.utils.PyDataset):
         """Number of the epoch's step, counted from the first epoch on."""
         return self.epoch * self.steps + self.skipped + index
 
-    def close(self) -> None:
-        """Prepare no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def batch(self, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The batch of a step, where steps count from the start of the first epoch."""
         rng = np.random.default_rng((self._seed, *divmod(step, self.steps)))
