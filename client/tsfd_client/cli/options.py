@@ -207,7 +207,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
 def _read(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Read the options of a file, by their names in the parser."""
     try:
-        lines = tomllib.loads(path.read_text())
+        lines = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise TsfdError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
@@ -17,6 +19,7 @@ from tsfd_client.slides.options import RunOptions
 _COLUMNS: Final = ("slide", "mpp", "tissue", "tissue_class", "name")
 _SEPARATORS: Final = ",;\t"
 _BLANK: Final = " \r\n" + _SEPARATORS
+_EXCEL: Final = re.compile(r"\Asep=[^\r\n]")  # a first line that Excel alone understands
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -120,6 +123,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     for name in _COLUMNS:
         if columns.count(name) > 1:
             raise TsfdError(f"{path} has more than one column {name!r}: remove all but one.")
+    unused = [name for name in columns if name and name not in _COLUMNS]
+    if unused:  # one of them may be a misspelt scale
+        print(f"tsfd: {path}: not used: {', '.join(unused)}.", file=sys.stderr)
     rows = _rows(path, text, separator)
     next(rows)
     for line, cells in rows:
@@ -160,6 +166,7 @@ def _text(path: Path) -> str:
         text = "\0"
     if "\0" in text:
         raise TsfdError(f"{path} is not a table in UTF-8: save it as 'CSV UTF-8'.")
+    text = _EXCEL.sub("", text)
     if not text.strip(_BLANK):
         raise TsfdError(f"{path} is empty.")
     return text

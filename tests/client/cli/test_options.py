@@ -44,6 +44,12 @@ def test_a_file_says_what_the_command_line_does_not(config: Path) -> None:
     assert (server["batch_size"], server["timeout"]) == (2, 60.0)
 
 
+def test_a_file_as_windows_saves_it(config: Path) -> None:
+    config.write_bytes(config.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+
+    assert options.parse([*SEGMENT, f"--config={config}"]).batch == 16
+
+
 def test_the_command_line_overrules_what_excludes_it(config: Path, tmp_path: Path) -> None:
     found = options.parse([*SEGMENT, f"--config={config}", "--tissue=outline.geojson"])
     assert (found.tissue, found.no_tissue) == (Path("outline.geojson"), False)

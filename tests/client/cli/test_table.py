@@ -48,6 +48,7 @@ def read(table: Path, content: str | bytes, **common: object) -> list[Row]:
         PLAIN.replace("a.svs", "a.svs  ,")
         .replace("slide", "slide,stain")
         .replace("b.svs", "b.svs,"),
+        "sep=;\r\n" + PLAIN.replace(",", ";"),
         PLAIN.encode("utf-8-sig"),
         PLAIN.replace(",", "\t").encode("utf-16"),
         b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),
@@ -59,6 +60,16 @@ def test_tables_of_all_spreadsheets(table: Path, content: str | bytes) -> None:
         Row(table.parent / "a.svs", RunOptions(mpp=0.25, **outlined), "first"),
         Row(table.parent / "b.svs", RunOptions(), None),
     ]
+
+
+def test_columns_that_are_not_used_are_named(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or a misspelt scale would be passed over without a word."""
+    (row,) = read(table, "slide,mmp,Stain\na.svs,0.5,H&E\n")
+
+    assert row.options.mpp is None
+    assert capsys.readouterr().err == f"tsfd: {table}: not used: mmp, stain.\n"
 
 
 def test_what_a_row_leaves_empty_is_as_on_the_command_line(table: Path) -> None:
