@@ -36,3 +36,9 @@ def press(page: Page, key: str) -> None:
     page.evaluate("document.body.dataset.state = ''")
     page.keyboard.press(key)
     drawn(page)
+
+
+def set_slider(page: Page, name: str, value: int) -> None:
+    """Set a slider of the settings, which are folded away."""
+    page.evaluate("document.querySelector('#settings').open = true")
+    page.locator(f"#{name}").fill(str(value))

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.client import made
 from tests.client.slide_files import write_tiff
-from tests.client.view.pages import NAME, drawn, go
+from tests.client.view.pages import NAME, drawn, go, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
@@ -73,15 +73,16 @@ def page(browser: Browser, biopsy: Path) -> Iterator[Page]:
 def picture(page: Page, opacity: int) -> np.ndarray:
     """What the map shows, int64 [h, w, 3]."""
     page.evaluate("document.body.dataset.state = ''")
-    page.locator("#opacity").fill(str(opacity))
+    set_slider(page, "opacity", opacity)
     drawn(page)
-    content = np.frombuffer(page.locator("#map canvas").screenshot(), np.uint8)
-    # Without the buttons and the scale bar.
-    return cv2.imdecode(content, cv2.IMREAD_COLOR)[100:-100, 100:].astype(int)
+    style = "#tools, #overview, #legend, #foot { visibility: hidden }"
+    content = np.frombuffer(page.locator("#map canvas").screenshot(style=style), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_COLOR).astype(int)
 
 
 def test_tissue_shines_through_its_density(page: Page) -> None:
     """By count per area of tissue, and not beyond the tissue, however little there is."""
+    page.evaluate("document.querySelector('#settings').open = true")
     page.uncheck("#tissue")
     bare, covered = picture(page, 0), picture(page, 100)
     rows, columns = np.nonzero((bare < GLASS - 40).any(axis=2))

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from programs import free_port, need
 
-from tests.client.view.pages import NAME, drawn, go
+from tests.client.view.pages import NAME, drawn, go, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
 from tsfd_client.cli import main
 
@@ -64,7 +64,7 @@ def is_listening(port: int) -> bool:
 
 def picture(page: Page) -> np.ndarray:
     """What the map shows of the slide alone."""
-    page.locator("#opacity").fill("0")
+    set_slider(page, "opacity", 0)
     go(page, 300, 300, 1)
     content = np.frombuffer(page.locator("#map canvas").screenshot(), np.uint8)
     return cv2.imdecode(content, cv2.IMREAD_COLOR).astype(int)

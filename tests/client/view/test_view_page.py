@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from shapely import Polygon, contains_xy
 
-from tests.client.view.pages import NAME, drawn, go, press
+from tests.client.view.pages import NAME, drawn, go, press, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
 from training.target import CLASSES
 
@@ -72,7 +72,7 @@ def test_counts_are_those_of_the_table(page: Page, nuclei: pd.DataFrame) -> None
     x, y = nuclei["centroid_x"], nuclei["centroid_y"]
     seen = (abs(x - 300) < half[0]) & (abs(y - 300) < half[1])
     assert counted(page) == seen.sum()
-    page.locator("#prob").fill("70")
+    set_slider(page, "prob", 70)
     assert counted(page) == (seen & (np.rint(100 * nuclei["class_prob"]) >= 70)).sum()
 
 

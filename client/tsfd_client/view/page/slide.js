@@ -1,152 +1,102 @@
-// One slide: the map with its pixels and nuclei, and the panel beside it.
+// One slide: the map, what lies on it, and the panel beside it.
 
-import * as maplibre from "./vendor/maplibre-gl.js";
 import { checked } from "./answer.js";
-import { Nuclei, isWithin } from "./nuclei.js";
+import { Chosen } from "./chosen.js";
+import { Controls, toggleFullScreen } from "./controls.js";
+import { Counts } from "./counts.js";
+import { define, element, number } from "./elements.js";
+import { drawHistograms } from "./histograms.js";
+import { listenToKeys } from "./keys.js";
+import { makeMap } from "./map.js";
+import { Nuclei } from "./nuclei.js";
+import { Overlay } from "./overlay.js";
+import { Overview } from "./overview.js";
+import { Pixels } from "./pixels.js";
+import { Region } from "./region.js";
+import { Ruler } from "./ruler.js";
 import { Scale } from "./scale.js";
+import { takeScreenshot } from "./screenshot.js";
+import { Settings } from "./settings.js";
 import { Tissue } from "./tissue.js";
 
-const element = (id) => document.getElementById(id);
-const number = (value) => Math.round(value).toLocaleString("en");
-const UNRELIABLE = 0.4; // classes with a lower F1 are marked
-const CELL_UM = 60; // side of the squares in which densities are counted
-const FINEST = 2000; // pixels: longer side of the picture of densities
-const SPARSE = 1000; // nuclei per mm²: the colour scale always reaches at least this far
-const REACH_UM = 30; // farthest that a nucleus extends from any point within it
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-maplibre.setWorkerUrl(new URL("vendor/maplibre-gl-worker.js", import.meta.url).href);
-maplibre.addProtocol("pmtiles", new pmtiles.Protocol().tile);
+const LATER = 100; // ms: what takes long waits until the view or the settings stay
 
 export class Slide {
   constructor(view, folder) {
-    Object.assign(this, { view, folder, name: view.name, scale: new Scale(view), tissue: new Tissue(view) });
-    this.cell = Math.max(CELL_UM / view.mpp, Math.max(view.width, view.height) / 1000);
-    this.cells = this.tissue.areas(this.cell);
-    this.mask = pictureOf(this.tissue.image());
-    this.shown = Object.fromEntries(view.classes.map(({ id }) => [id, true]));
-    this.colours = Object.fromEntries(view.classes.map(({ id, colour }) => [id, colour]));
+    Object.assign(this, { view, folder, name: view.name });
+    this.here = new URL(`${folder}/`, document.baseURI).href;
+    this.near = view.fine || -Infinity; // the zoom from which on nuclei are outlined
     this.ending = new AbortController();
-    this.drawing = null; // corners of the region being drawn
+    this.signal = this.ending.signal;
+    this.scale = new Scale(view);
+    this.tissue = new Tissue(view);
+    this.pixels = new Pixels(this);
+    this.settings = new Settings(view);
+    this.counts = new Counts(this, (id, shown) => this.toggle(id, shown));
+    this.overlay = new Overlay(this);
+    this.nuclei = null;
   }
 
+  // `place` is what the address says: x, y, zoom, settings; all can be missing.
   async show(place) {
     this.describe();
-    this.map = new maplibre.Map({
-      container: "map",
-      style: this.style(),
-      attributionControl: false,
-      renderWorldCopies: false,
-      dragRotate: false,
-      pitchWithRotate: false,
-      touchPitch: false,
-      keyboard: false,
-      doubleClickZoom: false,
-      minZoom: Math.min(0, this.view.full - 6) - 1,
-      maxZoom: this.view.full + 4,
-      fadeDuration: 0,
-      transformConstrain: (center, zoom) => ({ center, zoom }), // let the slide's edges reach the middle
-    });
-    this.map.touchZoomRotate.disableRotation();
-    this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-left");
-    this.goTo(place);
+    this.map = makeMap(this);
+    this.region = new Region(this);
+    this.ruler = new Ruler(this);
+    this.chosen = new Chosen(this);
+    this.controls = new Controls(this);
+    this.overview = new Overview(this);
+    this.look(place);
     this.listen();
-    this.scaleBar();
+    this.update();
     element("wait").hidden = false; // the server makes these files when they are first requested
     const [nuclei] = await Promise.all([
       Nuclei.read(`${this.folder}/nuclei.bin`, this.view.classes.length),
       fetch(`${this.folder}/nuclei.pmtiles`, { headers: { Range: "bytes=0-126" } }).then(checked),
       new Promise((resolve) => this.map.once("load", resolve)),
     ]);
-    if (this.ending.signal.aborted) return;
+    if (this.signal.aborted) return;
     element("wait").hidden = true;
     this.nuclei = nuclei;
-    this.addOutlines();
-    this.paint();
-    this.drawDensity();
-    this.count();
+    this.overlay.add();
+    this.recall(place);
   }
 
   close() {
     this.ending.abort();
+    clearTimeout(this.later);
     this.map?.remove();
-    this.bar?.remove();
     document.body.dataset.state = "";
   }
 
-  here() {
-    return new URL(`${this.folder}/`, document.baseURI).href;
+  // Look at a place again that an address names.
+  goTo(place) {
+    this.look(place);
+    if (this.nuclei) this.recall(place);
   }
 
-  style() {
-    const { view } = this;
-    const here = this.here();
-    const slide = view.pixels === "pmtiles"
-      ? { url: `pmtiles://${here}slide.pmtiles` }
-      : { tiles: [`${here}tiles/{z}/{x}/{y}.jpg`] };
-    const everywhere = this.scale.corners([0, 0, view.width, view.height]);
-    const sources = {
-      density: { type: "image", url: canvasOf(1, 1).toDataURL(), coordinates: everywhere },
-      tissue: { type: "geojson", data: this.toMap(view.tissue ?? []) },
-      region: { type: "geojson", data: this.toMap([]) },
-    };
-    if (view.pixels) {
-      sources.slide = { type: "raster", tileSize: 512, minzoom: 0, maxzoom: view.full, ...slide };
-    }
-    return {
-      version: 8,
-      sources,
-      layers: [
-        { id: "glass", type: "background", paint: { "background-color": "#fff" } },
-        ...(view.pixels ? [{ id: "slide", type: "raster", source: "slide" }] : []),
-        { id: "density", type: "raster", source: "density", maxzoom: this.near(),
-          layout: { visibility: view.fine ? "visible" : "none" },
-          paint: { "raster-resampling": "linear" } },
-        { id: "tissue", type: "line", source: "tissue",
-          paint: { "line-color": "#00963c", "line-width": 1.5 } },
-        { id: "region", type: "line", source: "region",
-          paint: { "line-color": "#111", "line-width": 2, "line-dasharray": [2, 1] } },
-      ],
-    };
-  }
-
-  // One layer per class: with a single colour per layer, much less is sent to the GPU.
-  addOutlines() {
-    const { view } = this;
-    const width = ["interpolate", ["linear"], ["zoom"], view.fine, 1, view.full + 2, 3];
-    this.map.addSource("nuclei", { type: "vector", url: `pmtiles://${this.here()}nuclei.pmtiles` });
-    for (const { id, colour } of view.classes) {
-      const nuclei = { source: "nuclei", "source-layer": "nuclei", minzoom: this.near() };
-      const rgb = `rgb(${colour.join()})`;
-      this.map.addLayer(
-        { id: `fill-${id}`, type: "fill", ...nuclei, paint: { "fill-color": rgb } }, "region");
-      this.map.addLayer({ id: `outline-${id}`, type: "line", ...nuclei,
-        paint: { "line-color": rgb, "line-width": width } }, "region");
+  look([x, y, zoom, query]) {
+    const place = [x, y, zoom].map(Number);
+    const bearing = Number(new URLSearchParams(query).get("turned")) || 0;
+    if (x && place.every(Number.isFinite)) {
+      this.map.jumpTo({ center: this.scale.toMap(place[0], place[1]), zoom: place[2], bearing });
+    } else {
+      this.fit();
     }
   }
 
-  // First zoom at which nuclei are outlined; at lower zooms too many would be in view.
-  near() {
-    return this.view.fine && this.view.fine + 0.5;
+  recall([, , , text]) {
+    const query = new URLSearchParams(text);
+    this.settings.fromAddress(query);
+    const ends = (query.get("ruler") ?? "").split(",").map(Number);
+    this.ruler.show(ends.length === 4 ? [ends.slice(0, 2), ends.slice(2)] : []);
+    this.redraw();
+    this.chosen.choose(Number(query.get("nucleus")) || null);
   }
 
-  // Convert rings in pixels of level 0 to GeoJSON for the map.
-  toMap(rings) {
-    const features = rings.map((ring) => ({
-      type: "Feature",
-      properties: {},
-      geometry: { type: "LineString", coordinates: ring.map(([x, y]) => this.scale.toMap(x, y)) },
-    }));
-    return { type: "FeatureCollection", features };
-  }
-
-  goTo([x, y, zoom]) {
-    if ([x, y, zoom].every(Number.isFinite)) {
-      this.map.jumpTo({ center: this.scale.toMap(x, y), zoom });
-      return;
-    }
+  fit() {
     const [west, , east] = this.scale.corners([0, 0, this.view.width, this.view.height]);
-    this.map.fitBounds([west, east], { padding: 10, animate: false });
+    this.map.fitBounds([west, east], { padding: 20, animate: false, bearing: this.map.getBearing() });
   }
 
   describe() {
@@ -157,294 +107,137 @@ export class Slide {
       element(name).textContent = view[name] ?? "";
       element(name).hidden = !view[name];
     }
-    element("classes").tBodies[0].replaceChildren(...view.classes.map((kind) => this.row(kind)));
-    element("per").textContent = this.tissue.isKnown
-      ? "tissue" : "the whole image (its tissue is not outlined)";
     define(element("about"), [
       ["nuclei", number(view.nuclei)],
       ["scale", `${view.mpp.toFixed(4).replace(/0+$/, "")} µm per pixel`],
+      ["size", `${number(view.width)} x ${number(view.height)} px`],
       ["segmented", view.mm2 && `${Number(view.mm2.toPrecision(3))} mm²`],
       ["release", view.release],
       ...Object.entries(view.settings ?? {}).map(([name, value]) => [name.replaceAll("_", " "), value]),
     ]);
     for (const place of document.querySelectorAll(".use")) place.textContent = view.use;
-    element("nucleus").hidden = element("region").hidden = element("save").hidden = true;
-  }
-
-  row({ id, name, colour, f1 }) {
-    const row = document.createElement("tr");
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = `rgb(${colour.join()})`;
-    const box = document.createElement("input");
-    Object.assign(box, { type: "checkbox", checked: true, id: `class-${id}` });
-    box.addEventListener("change", () => this.toggle(id, box.checked), { signal: this.ending.signal });
-    const label = document.createElement("label");
-    label.append(box, name);
-    label.title = `key ${id}`;
-    const cells = [swatch, label, "0", "", f1 == null ? "" : f1.toFixed(2)].map((content) => {
-      const cell = document.createElement("td");
-      cell.append(content);
-      return cell;
-    });
-    cells[2].id = `count-${id}`;
-    cells[3].id = `density-${id}`;
-    if (f1 != null && f1 < UNRELIABLE) {
-      cells[4].className = "unreliable";
-      cells[4].append(" !");
-      cells[4].title = "unreliable: many nuclei of this class are missed or wrongly assigned to it";
-    }
-    row.append(...cells);
-    return row;
+    element("nucleus").hidden = true;
   }
 
   listen() {
-    const { signal } = this.ending;
-    this.map.on("move", () => this.soon());
+    const { map, scale } = this;
+    map.on("move", () => this.soon());
+    map.on("moveend", () => this.note());
+    map.on("click", (event) => this.click(event));
+    map.on("dblclick", () => this.region.finish());
+    map.on("mousemove", ({ lngLat }) => this.ruler.move(scale.toPixels(lngLat)));
     // Tell tests and measurements what is visible.
     const state = (name) => { document.body.dataset.state = name; };
-    this.map.on("load", () => state("pixels"));
-    this.map.on("idle", () => { if (this.nuclei) state("drawn"); });
-    this.map.on("moveend", () => this.note());
-    this.map.on("click", (event) => this.click(event));
-    this.map.on("dblclick", () => this.finishRegion());
-    element("prob").oninput = () => this.redraw();
-    element("opacity").oninput = element("filled").onchange = () => this.paint();
-    element("tissue").onchange = () => this.paint();
-    element("draw").onclick = () => this.beginRegion();
-    element("save").onclick = () => this.saveRegion();
-    window.addEventListener("keydown", (event) => this.key(event), { signal });
-  }
-
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.type === "range") return;
-    const kind = this.view.classes.find(({ id }) => String(id) === event.key);
-    if (kind) {
-      element(`class-${kind.id}`).click();
-    } else if (ARROWS[event.key]) {
-      this.map.panBy(ARROWS[event.key].map((step) => 150 * step), { duration: 150 });
-    } else if (event.key === "+" || event.key === "=") {
-      this.map.zoomIn({ duration: 150 });
-    } else if (event.key === "-") {
-      this.map.zoomOut({ duration: 150 });
-    } else if (event.key === "Escape") {
-      this.dropRegion();
-    } else {
-      return;
+    map.on("load", () => state("pixels"));
+    map.on("idle", () => { if (this.nuclei && !this.overlay.isPending) state("drawn"); });
+    for (const id of ["prob", "opacity", "filled", "tissue", "density-of"]) {
+      element(id).oninput = () => this.redraw();
     }
-    event.preventDefault();
+    element("order").onchange = () => { this.chosen.forget(); this.note(); };
+    element("nth").onchange = () => this.chosen.goTo(Number(element("nth").value));
+    const help = () => element("help").showModal();
+    const actions = {
+      "zoom-in": () => map.zoomIn({ duration: 150 }),
+      "zoom-out": () => map.zoomOut({ duration: 150 }),
+      fit: () => this.fit(),
+      turn: () => map.jumpTo({ bearing: (Math.round(map.getBearing() / 90) * 90 + 90) % 360 }),
+      measure: () => this.ruler.begin(),
+      draw: () => this.region.begin(),
+      save: () => this.region.save(),
+      picture: () => takeScreenshot(this),
+      full: toggleFullScreen,
+      "show-help": help,
+      next: () => this.chosen.step(1),
+      previous: () => this.chosen.step(-1),
+    };
+    for (const [id, action] of Object.entries(actions)) {
+      element(id).onclick = () => { if (this.nuclei) action(); };
+    }
+    const press = (id) => () => element(id).click();
+    listenToKeys(this, [
+      ["0", "fit the slide into the window", press("fit")],
+      ["d", "hide or show the nuclei", () => this.hide()],
+      ["f", "fill the outlines", press("filled")],
+      ["n", "next nucleus", press("next")],
+      ["p", "previous nucleus", press("previous")],
+      ["m", "measure a distance", press("measure")],
+      ["r", "rotate by 90°", press("turn")],
+      ["s", "save a picture of the view", press("picture")],
+      ["w", "full screen", press("full")],
+      ["Escape", "end measuring, counting, and the choice of a nucleus", () => this.cancel()],
+      ["?", "this list", help],
+    ]);
   }
 
-  toggle(id, shown) {
-    this.shown[id] = shown;
+  hide() {
+    const slider = element("opacity");
+    slider.value = Number(slider.value) ? 0 : slider.defaultValue;
     this.redraw();
   }
 
-  least() {
-    return Number(element("prob").value);
+  cancel() {
+    if (!this.nuclei) return;
+    this.region.drop();
+    this.ruler.drop();
+    this.chosen.choose(null);
   }
 
+  click({ point, lngLat }) {
+    if (!this.nuclei) return;
+    const place = this.scale.toPixels(lngLat);
+    if (this.region.click(place) || this.ruler.click(place)) return;
+    this.chosen.choose(this.overlay.at({ point, lngLat }));
+  }
+
+  toggle(id, shown) {
+    this.settings.shown[id] = shown;
+    this.redraw();
+  }
+
+  // After a change of settings.
   redraw() {
-    element("prob-value").textContent = this.least();
+    element("prob-value").textContent = this.settings.least;
     if (!this.nuclei) return;
-    this.paint();
-    this.count();
-    clearTimeout(this.later);
-    this.later = setTimeout(() => this.drawDensity(), 100);
-  }
-
-  paint() {
-    if (!this.nuclei) return;
-    const opacity = Number(element("opacity").value) / 100;
-    const visibility = (is) => (is ? "visible" : "none"); // hidden layers are not even prepared
-    for (const [id, shown] of Object.entries(this.shown)) {
-      const filter = ["all", ["==", ["get", "class"], Number(id)],
-        [">=", ["get", "prob"], this.least()]];
-      this.map.setFilter(`fill-${id}`, filter);
-      this.map.setFilter(`outline-${id}`, filter);
-      this.map.setPaintProperty(`fill-${id}`, "fill-opacity", opacity / 2);
-      this.map.setPaintProperty(`outline-${id}`, "line-opacity", opacity);
-      const filled = shown && element("filled").checked;
-      this.map.setLayoutProperty(`fill-${id}`, "visibility", visibility(filled));
-      this.map.setLayoutProperty(`outline-${id}`, "visibility", visibility(shown));
-    }
-    this.map.setPaintProperty("density", "raster-opacity", opacity);
-    this.map.setLayoutProperty("tissue", "visibility", visibility(element("tissue").checked));
-  }
-
-  drawDensity() {
-    const { cell, cells } = this;
-    const perMm2 = 1e6 / this.view.mpp ** 2; // converts from per pixel
-    const { image, most } = this.nuclei.density(
-      cells, cell, this.shown, this.colours, this.least(), SPARSE / perMm2);
-    const zoom = Math.min(1, FINEST / Math.max(this.view.width, this.view.height));
-    const clipped = canvasOf(Math.ceil(this.view.width * zoom), Math.ceil(this.view.height * zoom));
-    const [width, height] = [image.width * cell * zoom, image.height * cell * zoom];
-    const context = clipped.getContext("2d");
-    context.drawImage(pictureOf(image), 0, 0, width, height);
-    context.globalCompositeOperation = "destination-in";
-    context.drawImage(this.mask, 0, 0, this.view.width * zoom, this.view.height * zoom);
-    const box = [0, 0, clipped.width / zoom, clipped.height / zoom];
-    this.map.getSource("density").updateImage(
-      { url: clipped.toDataURL(), coordinates: this.scale.corners(box) });
-    element("most").textContent = number(most * perMm2);
+    this.chosen.forget();
+    this.overlay.paint();
+    this.update();
+    this.note();
   }
 
   soon() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.count();
-      this.scaleBar();
+      if (!this.signal.aborted) this.update();
     });
   }
 
-  count() {
-    if (!this.nuclei || this.ending.signal.aborted) return;
-    const box = this.scale.inView(this.map);
-    const mm2 = box[0] < box[2] && box[1] < box[3] && this.mm2(this.tissue.area(box));
-    const counts = this.nuclei.count(box, this.least());
-    let all = 0;
-    for (const { id } of this.view.classes) {
-      all += counts[id];
-      element(`count-${id}`).textContent = number(counts[id]);
-      element(`density-${id}`).textContent = mm2 ? number(counts[id] / mm2) : "";
-    }
-    element("count").textContent = number(all);
-    element("density").textContent = mm2 ? number(all / mm2) : "";
-    element("area").textContent = (mm2 || 0).toPrecision(3);
-  }
-
-  mm2(pixels) {
-    return (pixels * this.view.mpp ** 2) / 1e6;
-  }
-
-  scaleBar() {
-    const perPixel = this.view.mpp * 2 ** (this.view.full - this.map.getZoom());
-    const power = 10 ** Math.floor(Math.log10(120 * perPixel));
-    const length = [5, 2, 1].map((times) => times * power).find((um) => um <= 120 * perPixel);
-    this.bar ??= this.map.getContainer().appendChild(document.createElement("div"));
-    this.bar.id = "bar";
-    this.bar.style.width = `${length / perPixel}px`;
-    this.bar.textContent = length >= 1000 ? `${length / 1000} mm` : `${length} µm`;
-  }
-
-  note() {
-    const [x, y] = this.scale.toPixels(this.map.getCenter()).map((value) => value.toFixed(1));
-    const place = [encodeURIComponent(this.name), x, y, this.map.getZoom().toFixed(3)].join("/");
-    history.replaceState(null, "", `#${place}`);
-  }
-
-  click(event) {
+  // After any change of the view.
+  update() {
+    this.controls.update();
+    const ring = this.scale.inView(this.map);
+    this.overview.update(ring);
     if (!this.nuclei) return;
-    if (this.drawing) {
-      this.drawing.push(this.scale.toPixels(event.lngLat));
-      this.map.getSource("region").setData(this.toMap([this.drawing]));
-      return;
-    }
-    const id = this.nucleusAt(event);
-    element("nucleus").hidden = !id;
-    if (!id) return;
-    const at = id - 1;
-    const { x, y, area, prob } = this.nuclei;
-    define(element("nucleus"), [
-      ["nucleus", id],
-      ["class", this.view.classes.find(({ id }) => id === this.nuclei.class[at]).name],
-      ["probability", `${prob[at]} %`],
-      ["area", `${(area[at] / 10).toFixed(1)} µm²`],
-      ["centroid", `${x[at].toFixed(1)}, ${y[at].toFixed(1)} px`],
+    const { nuclei, settings, tissue } = this;
+    const pixels = tissue.areaWithin(ring);
+    const all = this.counts.show(nuclei.count(ring, settings.least), pixels);
+    this.overlay.choose(all, pixels);
+    clearTimeout(this.later);
+    this.later = setTimeout(() => drawHistograms(nuclei, ring, settings), LATER);
+  }
+
+  // Have the address say what is in view, so that it can be sent.
+  note() {
+    if (!this.nuclei) return;
+    const round = (value) => value.toFixed(1);
+    const [x, y] = this.scale.toPixels(this.map.getCenter()).map(round);
+    const bearing = this.map.getBearing();
+    const query = new URLSearchParams([
+      ...(Math.abs(bearing) > 0.05 ? [["turned", round(bearing)]] : []),
+      ...(this.chosen.id ? [["nucleus", this.chosen.id]] : []),
+      ...(this.ruler.ends.length === 2 ? [["ruler", this.ruler.ends.flat().map(round)]] : []),
+      ...this.settings.toAddress(),
     ]);
+    const place = [encodeURIComponent(this.name), x, y, this.map.getZoom().toFixed(3), query];
+    history.replaceState(null, "", `#${place.map(String).filter(Boolean).join("/")}`);
   }
-
-  // Id of the drawn nucleus that contains a point of the map.
-  nucleusAt({ point, lngLat }) {
-    const zoom = this.map.getZoom();
-    const reach = (REACH_UM / this.view.mpp) * 2 ** (zoom - this.view.full);
-    const box = [[point.x - reach, point.y - reach], [point.x + reach, point.y + reach]];
-    const place = [lngLat.lng, lngLat.lat];
-    const layers = this.view.classes.map((kind) => `outline-${kind.id}`);
-    return this.map.queryRenderedFeatures(box, { layers })
-      .find(({ geometry }) => isWithin(...place, geometry.coordinates[0]))?.id;
-  }
-
-  beginRegion() {
-    this.dropRegion();
-    this.drawing = [];
-    this.map.getCanvas().style.cursor = "crosshair";
-    element("region").hidden = false;
-    element("region").textContent = "Click each corner, double-click the last one. Esc cancels.";
-  }
-
-  finishRegion() {
-    if (!this.drawing) return;
-    // Both clicks of the double-click have added a corner.
-    const ring = this.drawing.slice(0, -1);
-    this.drawing = null;
-    this.map.getCanvas().style.cursor = "";
-    if (ring.length < 3) {
-      this.dropRegion();
-      return;
-    }
-    this.ring = ring;
-    this.map.getSource("region").setData(this.toMap([[...ring, ring[0]]]));
-    const counts = this.nuclei.countWithin(ring, this.least());
-    const mm2 = this.mm2(areaOf(ring));
-    const named = this.view.classes.map(({ id, name }) => [name, counts[id]]);
-    this.region = { mm2, counts: Object.fromEntries(named) };
-    const list = document.createElement("dl");
-    define(list, [["region", `${mm2.toFixed(3)} mm²`], ...named.map(([n, c]) => [n, number(c)])]);
-    element("region").replaceChildren(list);
-    element("save").hidden = false;
-  }
-
-  dropRegion() {
-    this.drawing = this.ring = null;
-    this.map.getCanvas().style.cursor = "";
-    this.map.getSource("region").setData(this.toMap([]));
-    element("region").hidden = element("save").hidden = true;
-  }
-
-  saveRegion() {
-    const ring = [...this.ring, this.ring[0]];
-    const feature = {
-      type: "Feature",
-      geometry: { type: "Polygon", coordinates: [ring] },
-      properties: { objectType: "annotation", slide: this.name, least_probability: this.least() / 100,
-        ...this.region },
-    };
-    const link = document.createElement("a");
-    const text = JSON.stringify({ type: "FeatureCollection", features: [feature] });
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/geo+json" }));
-    link.download = `${this.name}-region.geojson`;
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }
-}
-
-function define(list, pairs) {
-  list.replaceChildren(...pairs.filter(([, value]) => value != null && value !== "")
-    .flatMap(([name, value]) => {
-      const [term, definition] = [document.createElement("dt"), document.createElement("dd")];
-      term.textContent = name;
-      definition.textContent = value;
-      return [term, definition];
-    }));
-}
-
-function canvasOf(width, height) {
-  return Object.assign(document.createElement("canvas"), { width, height });
-}
-
-function pictureOf(image) {
-  const canvas = canvasOf(image.width, image.height);
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
-}
-
-function areaOf(ring) {
-  let twice = 0;
-  ring.forEach(([x, y], i) => {
-    const [nx, ny] = ring[(i + 1) % ring.length];
-    twice += x * ny - nx * y;
-  });
-  return Math.abs(twice) / 2;
 }

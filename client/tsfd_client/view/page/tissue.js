@@ -1,6 +1,10 @@
 // Tissue mask of the run; without a mask, tissue is everywhere. Lengths and areas are in pixels of
 // level 0.
 
+import { boxOf, isBox, isWithin } from "./polygon.js";
+
+const STEPS = 256; // in which the area within a polygon is summed, each way
+
 export class Tissue {
   constructor({ width, height, mask }) {
     Object.assign(this, { width, height, isKnown: Boolean(mask) });
@@ -27,8 +31,26 @@ export class Tissue {
 
   // Area of tissue in a box.
   area([x0, y0, x1, y1]) {
+    if (x0 >= x1 || y0 >= y1) return 0;
     const cells = this.above(x1, y1) - this.above(x0, y1) - this.above(x1, y0) + this.above(x0, y0);
     return cells * this.pixel;
+  }
+
+  // Area of tissue in a polygon.
+  areaWithin(ring) {
+    if (isBox(ring)) return this.area(boxOf(ring));
+    const [left, top, right, bottom] = boxOf(ring);
+    const [x0, y0] = [Math.max(0, left), Math.max(0, top)];
+    const [x1, y1] = [Math.min(this.width, right), Math.min(this.height, bottom)];
+    if (x0 >= x1 || y0 >= y1) return 0;
+    const [dx, dy] = [(x1 - x0) / STEPS, (y1 - y0) / STEPS];
+    let sum = 0;
+    for (let y = y0, row = 0; row < STEPS; y = y0 + ++row * dy) {
+      for (let x = x0, column = 0; column < STEPS; x = x0 + ++column * dx) {
+        if (isWithin(x + dx / 2, y + dy / 2, ring)) sum += this.area([x, y, x + dx, y + dy]);
+      }
+    }
+    return sum;
   }
 
   // Mask pixels above and left of a point, counting fractions of pixels.

@@ -34,7 +34,7 @@ function entry(result) {
 async function show() {
   const [name, ...place] = location.hash.slice(1).split("/");
   if (open && open.name === decodeURIComponent(name)) {
-    open.goTo(place.map(Number));
+    open.goTo(place);
     return;
   }
   open?.close();
@@ -45,7 +45,7 @@ async function show() {
     const folder = `data/${name}`;
     try {
       open = new Slide(await read(`${folder}/view.json`), folder);
-      await open.show(place.map(Number));
+      await open.show(place);
     } catch (error) {
       element("name").textContent = decodeURIComponent(name);
       element("problem").textContent = error.message;
