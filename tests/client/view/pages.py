@@ -26,8 +26,8 @@ def drawn(page: Page) -> None:
     page.wait_for_selector("body[data-state=drawn]", state="attached")
 
 
-def go(page: Page, x: float, y: float, zoom: float) -> None:
-    """Look at a place, by its deep link."""
+def go(page: Page, x: float, y: float, zoom: float | str) -> None:
+    """Look at a place, by its deep link; the zoom may be followed by settings."""
     page.evaluate(_GO, f"/{x}/{y}/{zoom}")
     drawn(page)
 

@@ -140,7 +140,7 @@ export class Slide {
       "zoom-in": () => map.zoomIn({ duration: 150 }),
       "zoom-out": () => map.zoomOut({ duration: 150 }),
       fit: () => this.fit(),
-      turn: () => map.jumpTo({ bearing: (Math.round(map.getBearing() / 90) * 90 + 90) % 360 }),
+      turn: () => map.jumpTo({ bearing: map.getBearing() + 90 }),
       measure: () => this.ruler.begin(),
       draw: () => this.region.begin(),
       save: () => this.region.save(),
