@@ -9,7 +9,7 @@ const SPARSE = 500; // nuclei per mm²: the scale always reaches at least this f
 const STEPS = 5;
 // Lighter is less, for every kind of colour vision; the tissue under it is drawn in grey.
 const COLOURS = [[254, 240, 170], [168, 219, 163], [80, 183, 176], [33, 120, 180], [44, 30, 120]];
-const OPACITIES = [0.45, 0.55, 0.6, 0.65, 0.7];
+const OPACITIES = [0.35, 0.5, 0.6, 0.65, 0.7];
 
 export class Density {
   constructor({ view, tissue, scale }) {
@@ -47,7 +47,9 @@ export class Density {
       const item = document.createElement("li");
       const swatch = document.createElement("span");
       swatch.className = "step";
-      swatch.style.background = `rgb(${colour.join()})`;
+      // As it looks on glass.
+      const [share, glass] = [OPACITIES[i], 255 * (1 - OPACITIES[i])];
+      swatch.style.background = `rgb(${colour.map((value) => Math.round(share * value + glass)).join()})`;
       item.append(swatch, i < STEPS - 1 ? `${number(i * step)} to ${number((i + 1) * step)}`
         : `${number(i * step)} and more`);
       return item;

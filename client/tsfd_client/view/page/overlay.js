@@ -37,7 +37,7 @@ export class Overlay {
     // Around the outline, so that the nucleus itself stays visible.
     layer("mark-2", "line", { "line-color": "#111", "line-width": 2, "line-offset": 7 });
     layer("mark-1", "line", { "line-color": "#fff", "line-width": 4, "line-offset": 4 });
-    layer("mark-0", "line", { "line-width": 4,
+    layer("mark-0", "line", { "line-width": 3,
       "line-color": ["match", ["get", "class"], ...shades.flat(), "#111"] });
     this.mark(null);
   }
