@@ -115,8 +115,8 @@ def test_a_low_score_is_explained(page: Page) -> None:
     assert page.inner_text("#doubt") == (
         "! Do not rely on counts of inflammatory (F1 0.37) and dead (F1 0.00): most such nuclei "
         "are missed or given another class, or others are taken for them. F1 (0 to 1) was measured "
-        "on PanNuke images that training had not seen: a nucleus counts if it is found within 12 px, "
-        "3 µm, with the right class. See the model card."
+        "on PanNuke images that training had not seen: a nucleus counts if it is found within "
+        "12 px, 3 µm, with the right class. See the model card."
     )
 
 
