@@ -108,10 +108,10 @@ def steps(page: Page) -> list[str]:
 
 def test_the_legend_has_numbers_of_what_is_drawn(page: Page) -> None:
     """A class at a time, or all that are shown."""
-    assert page.inner_text("#each") == "one dot per nucleus"
-    assert not page.is_visible("#densities")
+    go(page, LEFT + WIDTH / 2, TOP + HEIGHT / 2, 2)
+    assert page.inner_text("#legend").endswith("one dot per nucleus")
     page.select_option("#density-of", "all")
-    drawn(page)
+    page.wait_for_selector("#densities:not([hidden])")
     assert page.inner_text("#unit") == "nuclei per mm² of tissue"
     top, *_, lowest = steps(page)
     step = int(lowest.removeprefix("0 to ").replace(",", ""))

@@ -79,7 +79,6 @@ export class Chosen {
 
   forget() {
     this.order = null;
-    this.showRank();
   }
 
   showRank() {

@@ -1,7 +1,7 @@
 // Centroids of all nuclei, in columns: nuclei.bin, written by tsfd_client.view.points.
 
 import { checked } from "./answer.js";
-import { boxOf, isBox, isWithin } from "./polygon.js";
+import { boxOf, isBox, testOf } from "./polygon.js";
 
 const BYTES = 12; // per nucleus
 
@@ -26,11 +26,12 @@ export class Nuclei {
   // Visit the nuclei whose centroid is in a polygon and whose probability is at least `least`.
   within(ring, least, visit) {
     const [x0, y0, x1, y1] = boxOf(ring);
-    const isRectangle = isBox(ring);
-    for (let i = 0; i < this.length; i++) {
-      const x = this.x[i], y = this.y[i];
-      if (x >= x0 && x < x1 && y >= y0 && y < y1 && this.prob[i] >= least
-          && (isRectangle || isWithin(x, y, ring))) visit(i);
+    const holds = isBox(ring) ? null : testOf(ring);
+    const { x: xs, y: ys, prob, length } = this;
+    for (let i = 0; i < length; i++) {
+      const x = xs[i], y = ys[i];
+      if (x >= x0 && x < x1 && y >= y0 && y < y1 && prob[i] >= least
+          && (!holds || holds(x, y))) visit(i);
     }
   }
 

@@ -2,9 +2,12 @@
 
 export function isWithin(x, y, ring) {
   let within = false;
-  for (let i = 0, j = ring.length - 1; i < ring.length; j = i++) {
-    const [xi, yi] = ring[i], [xj, yj] = ring[j];
-    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) within = !within;
+  let before = ring[ring.length - 1];
+  for (let i = 0; i < ring.length; i++) { // without destructuring: this is called a million times
+    const here = ring[i];
+    if (here[1] > y !== before[1] > y
+        && x < ((before[0] - here[0]) * (y - here[1])) / (before[1] - here[1]) + here[0]) within = !within;
+    before = here;
   }
   return within;
 }
@@ -25,9 +28,29 @@ export function boxOf(ring) {
 
 // Whether a ring is a box with upright sides, to a hundredth of a pixel.
 export function isBox(ring) {
-  const [x0, y0, x1, y1] = boxOf(ring);
-  const near = (a, b) => Math.abs(a - b) < 0.01;
-  return ring.length === 4
-    && ring.every(([x, y]) => (near(x, x0) || near(x, x1)) && (near(y, y0) || near(y, y1)))
-    && areaOf(ring) > 0.99 * (x1 - x0) * (y1 - y0);
+  return isRectangle(ring) && (near(ring[0][0], ring[1][0]) || near(ring[0][1], ring[1][1]));
+}
+
+// A function of x and y that is fast for rectangles, such as views of the map.
+export function testOf(ring) {
+  if (!isRectangle(ring)) return (x, y) => isWithin(x, y, ring);
+  const [[x0, y0], [x1, y1], , [x3, y3]] = ring;
+  const [ux, uy, vx, vy] = [x1 - x0, y1 - y0, x3 - x0, y3 - y0]; // its sides
+  const [uu, vv] = [ux * ux + uy * uy, vx * vx + vy * vy];
+  return (x, y) => {
+    const u = (x - x0) * ux + (y - y0) * uy, v = (x - x0) * vx + (y - y0) * vy;
+    return u >= 0 && u < uu && v >= 0 && v < vv;
+  };
+}
+
+function isRectangle(ring) {
+  if (ring.length !== 4) return false;
+  const [[x0, y0], [x1, y1], [x2, y2], [x3, y3]] = ring;
+  const [ux, uy, vx, vy] = [x1 - x0, y1 - y0, x3 - x0, y3 - y0];
+  const skew = (ux * vx + uy * vy) / Math.sqrt(Math.hypot(ux, uy) * Math.hypot(vx, vy));
+  return near(x1 + x3, x0 + x2) && near(y1 + y3, y0 + y2) && near(skew, 0);
+}
+
+function near(a, b) {
+  return Math.abs(a - b) < 0.01;
 }

@@ -133,7 +133,7 @@ export class Slide {
     for (const id of ["prob", "opacity", "filled", "tissue", "density-of"]) {
       element(id).oninput = () => this.redraw();
     }
-    element("order").onchange = () => { this.chosen.forget(); this.note(); };
+    element("order").onchange = () => this.redraw();
     element("nth").onchange = () => this.chosen.goTo(Number(element("nth").value));
     const help = () => element("help").showModal();
     const actions = {
@@ -222,7 +222,10 @@ export class Slide {
     const all = this.counts.show(nuclei.count(ring, settings.least), pixels);
     this.overlay.choose(all, pixels);
     clearTimeout(this.later);
-    this.later = setTimeout(() => drawHistograms(nuclei, ring, settings), LATER);
+    this.later = setTimeout(() => {
+      drawHistograms(nuclei, ring, settings);
+      this.chosen.showRank();
+    }, LATER);
   }
 
   // Have the address say what is in view, so that it can be sent.

@@ -1,7 +1,7 @@
 // Tissue mask of the run; without a mask, tissue is everywhere. Lengths and areas are in pixels of
 // level 0.
 
-import { boxOf, isBox, isWithin } from "./polygon.js";
+import { boxOf, isBox, testOf } from "./polygon.js";
 
 const STEPS = 256; // in which the area within a polygon is summed, each way
 
@@ -44,10 +44,11 @@ export class Tissue {
     const [x1, y1] = [Math.min(this.width, right), Math.min(this.height, bottom)];
     if (x0 >= x1 || y0 >= y1) return 0;
     const [dx, dy] = [(x1 - x0) / STEPS, (y1 - y0) / STEPS];
+    const holds = testOf(ring);
     let sum = 0;
     for (let y = y0, row = 0; row < STEPS; y = y0 + ++row * dy) {
       for (let x = x0, column = 0; column < STEPS; x = x0 + ++column * dx) {
-        if (isWithin(x + dx / 2, y + dy / 2, ring)) sum += this.area([x, y, x + dx, y + dy]);
+        if (holds(x + dx / 2, y + dy / 2)) sum += this.area([x, y, x + dx, y + dy]);
       }
     }
     return sum;
