@@ -82,7 +82,8 @@ export class Chosen {
   }
 
   showRank() {
-    element("nth").value = this.rank() || "";
+    const isTyping = document.activeElement === element("nth");
+    if (!isTyping) element("nth").value = this.rank() || "";
     element("nth").max = this.ranked().length;
     element("of").textContent = number(this.ranked().length);
   }

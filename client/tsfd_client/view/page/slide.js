@@ -134,7 +134,11 @@ export class Slide {
       element(id).oninput = () => this.redraw();
     }
     element("order").onchange = () => this.redraw();
-    element("nth").onchange = () => this.chosen.goTo(Number(element("nth").value));
+    element("nth").onchange = () => {
+      if (!this.nuclei) return;
+      this.chosen.goTo(Number(element("nth").value));
+      element("nth").value = this.chosen.rank() || "";
+    };
     const help = () => element("help").showModal();
     const actions = {
       "zoom-in": () => map.zoomIn({ duration: 150 }),
