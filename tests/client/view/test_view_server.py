@@ -72,9 +72,19 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def get(url: str, **headers: str) -> tuple[int, bytes]:
-    known = {"Cookie": f"tsfd-{url.split(':')[2].split('/')[0]}={TOKEN}"} | headers
+    return _ask(urllib.request.Request(url), headers)
+
+
+def put(url: str, content: bytes, **headers: str) -> tuple[int, bytes]:
+    return _ask(urllib.request.Request(url, content, method="PUT"), headers)
+
+
+def _ask(request: urllib.request.Request, headers: dict[str, str]) -> tuple[int, bytes]:
+    request.add_header("Cookie", f"tsfd-{request.host.split(':')[1]}={TOKEN}")
+    for name, value in headers.items():
+        request.add_header(name, value)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=known)) as answer:
+        with urllib.request.urlopen(request) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -186,7 +196,7 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
         entries = {e["name"]: e for e in json.loads(get(f"{url}/data/results.json")[1])["results"]}
         view = get(f"{url}/data/broken/view.json")
     broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
-    assert entries["broken"] == {"name": "broken", "problem": broken}
+    assert entries["broken"] == {"name": "broken", "state": "damaged", "problem": broken}
     assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
     assert view == (409, broken.encode())
 
