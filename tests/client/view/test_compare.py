@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
+from tests.client.view.pages import drawn
 from tests.client.view.test_view_server import TOKEN, serving
 from training.target import CLASSES
 from tsfd_client.cli import main
@@ -145,6 +146,7 @@ def test_the_page_steps_from_difference_to_difference(
     page = browser.new_page(viewport={"width": 1040, "height": 700})
     with serving(out) as url:
         page.goto(f"{url}/?token={TOKEN}#differs")
+        drawn(page)
         expect(page.locator("#of")).to_have_text(str(len(nuclei)))
         assert f"A: {results[0]}" in page.inner_text("#comparison")
         table = json.loads((out / "comparison.json").read_text())["changes"]
