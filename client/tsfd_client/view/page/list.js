@@ -110,7 +110,7 @@ function cardOf(result) {
       make("small", {}, [
         `${number(result.nuclei)}\u00a0nuclei`,
         result.mm2 ? `${Number(result.mm2.toPrecision(2))}\u00a0mm²` : null,
-        result.mm2 ? `${number(density(result))} per\u00a0mm²` : null,
+        result.mm2 ? `${number(density(result))}\u00a0per\u00a0mm²` : null,
       ].filter(Boolean).join(", ")),
       bar(result),
       make("small", { className: "release" }, result.compares ? "comparison" : result.release),
