@@ -2,7 +2,8 @@
 
 A picture is segmented; mirrored copies of it and of its outlines fill a slide. Measures the time to
 make vector tiles, the time until the page shows pixels and nuclei, and, over a minute of moving
-about, the longest task of the page's main thread and its heap after garbage collection. Writes
+about, the longest task of the page's main thread and its heap after garbage collection; then the
+memory of page and server after opening the slide again and again. Writes
 ``view.json``.
 """
 
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 from playwright.sync_api import Page, sync_playwright
 
@@ -41,6 +43,7 @@ new PerformanceObserver((list) => {
   for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
 }).observe({ type: "longtask" });
 """
+_TIMES = 20  # that the slide is opened again
 _CLOSE = 6.5  # zoom at which outlines are visible; level 0 of 38,000 pixels is zoom 7
 
 
@@ -58,7 +61,7 @@ def measure(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         url = server.stdout.readline().split()[-1]
         try:
-            seen = look(url, seconds)
+            seen = look(url, seconds, psutil.Process(server.pid))
         finally:
             server.terminate()
     return {
@@ -126,7 +129,7 @@ def _shifted(table: pa.Table, x: int, y: int) -> pa.Table:
     return pa.table(columns, schema=SCHEMA.remove(0))
 
 
-def look(url: str, seconds: float) -> dict[str, float]:
+def look(url: str, seconds: float, server: psutil.Process) -> dict[str, float]:
     """Open the page, move about in it, and return its timings."""
     program = shutil.which("chromium")
     if program is None:
@@ -152,10 +155,13 @@ def look(url: str, seconds: float) -> dict[str, float]:
         close = time.perf_counter() - begin
         page.evaluate("window.longest = 0")
         _move_about(page, seconds)
-        session = page.context.new_cdp_session(page)
-        session.send("HeapProfiler.collectGarbage")
-        heap = session.send("Runtime.getHeapUsage")["usedSize"]
+        heap, resident = _heap(page), server.memory_info().rss
         longest = page.evaluate("window.longest")
+        for _ in range(_TIMES):
+            page.click("#back")
+            page.click("#results a")
+            page.wait_for_selector("body[data-state=drawn]", state="attached")
+        heap_later, resident_later = _heap(page), server.memory_info().rss
         browser.close()
     return {
         "seconds_until_pixels": round(pixels, 2),
@@ -163,7 +169,19 @@ def look(url: str, seconds: float) -> dict[str, float]:
         "seconds_until_outlines_of_a_link": round(close, 2),
         "longest_task_ms": round(longest),
         "heap_mb": round(heap / 1e6),
+        "server_mb": round(resident / 1e6),
+        f"heap_mb_{_TIMES}_openings_later": round(heap_later / 1e6),
+        f"server_mb_{_TIMES}_openings_later": round(resident_later / 1e6),
     }
+
+
+def _heap(page: Page) -> int:
+    """Bytes of the page's heap and buffers, after garbage collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    usage = session.send("Runtime.getHeapUsage")
+    session.detach()
+    return int(usage["usedSize"] + usage.get("backingStorageSize", 0))
 
 
 def _move_about(page: Page, seconds: float) -> None:

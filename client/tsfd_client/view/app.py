@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import (
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
 from tsfd_client.names import shown
+from tsfd_client.view import regions
 from tsfd_client.view.results import FILES, Result
 from tsfd_client.view.site import PAGE
 
@@ -89,6 +91,19 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
             raise HTTPException(404, "There is no such file.")
         return FileResponse(chosen(request).file(name), media_type="application/octet-stream")
 
+    def drawn(request: Request) -> Response:
+        content = regions.read(chosen(request).folder)
+        return Response(content, media_type="application/geo+json", headers=_FRESH)
+
+    async def draw(request: Request) -> Response:
+        result, content = chosen(request), bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > regions.MOST:
+                break
+        await run_in_threadpool(regions.write, result.folder, bytes(content))
+        return Response(status_code=204)
+
     app = Starlette(
         routes=[
             Route("/", page),
@@ -97,6 +112,8 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
             Route("/data/{name}/view.json", view),
             Route("/data/{name}/thumbnail.jpg", thumbnail),
             Route("/data/{name}/tiles/{z:int}/{x:int}/{y:int}.jpg", tile),
+            Route(f"/data/{{name}}/{regions.FILE}", drawn),
+            Route(f"/data/{{name}}/{regions.FILE}", draw, methods=["PUT"]),
             Route("/data/{name}/{file}", made),
         ],
         exception_handlers={TsfdError: _explain, HTTPException: _refuse},
@@ -105,6 +122,7 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
 
 
 _CACHED: Final = {"cache-control": "private, max-age=3600"}
+_FRESH: Final = {"cache-control": "no-store"}
 
 
 def _explain(request: Request, error: Exception) -> Response:

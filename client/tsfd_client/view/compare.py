@@ -36,6 +36,7 @@ from tsfd_client.view.results import COMPARISON, Result
 
 _SIDE: Final = 2048  # pixels: side of the squares drawn at a time
 _ONLY_A, _ONLY_B, _OTHER = 1, 2, 3
+_KINDS: Final = ("only in A", "only in B", "of another class")
 _COLOURS: Final = ((230, 50, 30), (0, 114, 255), (245, 225, 40))
 
 
@@ -86,18 +87,10 @@ class Comparison:
         classes[matched] = self.classes_b[self.partners_a[matched]]
         return classes
 
-    def names(self) -> tuple[str, str]:
-        """Names of the results: their folders, with the parents if both have the same name."""
-        a, b = self.a.folder, self.b.folder
-        if a.name != b.name:
-            return shown(a.name), shown(b.name)
-        return shown(f"{a.parent.name}/{a.name}"), shown(f"{b.parent.name}/{b.name}")
-
     def text(self) -> str:
         """Format the comparison as a text table."""
         table = self.changes()
-        a, b = self.names()
-        rows: list[tuple[str, ...]] = [("class", a, b, "both", f"only {a}", f"only {b}")]
+        rows: list[tuple[str, ...]] = [("class", "A", "B", "both", "only A", "only B")]
         for number, name in enumerate(self.classes[1:], 1):
             mine, theirs = table[number].sum(), table[:, number].sum()
             both = table[number, number]
@@ -109,7 +102,10 @@ class Comparison:
             for i, j in sorted(np.argwhere(table).tolist(), key=lambda ij: -table[*ij])
             if i and j and i != j
         ]
-        return "\n".join([*lines, "", "Other classes: " + (", ".join(changed) or "none")])
+        named = [f"{side}: {shown(r.folder)}" for side, r in (("A", self.a), ("B", self.b))]
+        return "\n".join(
+            [*named, "", *lines, "", "Other classes: " + (", ".join(changed) or "none")]
+        )
 
 
 def compare(a: Result, b: Result) -> Comparison:
@@ -170,10 +166,8 @@ def write(comparison: Comparison, folder: Path) -> None:
         If it cannot be written, or `folder` contains something else.
     """
     a, b = comparison.a, comparison.b
-    name_a, name_b = comparison.names()
     info = read_info(a.nuclei)
-    names = (f"only in {name_a}", f"only in {name_b}", "of another class")
-    classes = tuple(map(NucleusClass, names, _COLOURS))
+    classes = tuple(map(NucleusClass, _KINDS, _COLOURS))
     release = replace(info.release, name="", classes=classes, settings=Settings(), digests={})
     info = replace(info, release=release)
     kinds_a = np.where(comparison.classes_in_b() != comparison.classes_a, _OTHER, 0)

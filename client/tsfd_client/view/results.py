@@ -1,12 +1,10 @@
-"""Find results in a folder, and provide what the page needs: figures, nuclei and pixels.
-
-Files made for the page are kept in ``web`` in the result's folder.
-"""
+"""Find results in a folder, and provide what the page needs: figures, nuclei and pixels."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,26 +15,27 @@ import numpy as np
 
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import PARQUET, RUN, replacing
+from tsfd_client.files import PARQUET, RUN
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
-from tsfd_client.nuclei.table import Info, count, read_info
-from tsfd_client.pixels.opening import open_image
-from tsfd_client.pixels.origin import Origin
+from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
-from tsfd_client.slides.status import DONE, status_of
-from tsfd_client.view import outlines, pixels, points
+from tsfd_client.release import Release
+from tsfd_client.slides.status import DONE, Status, status_of
+from tsfd_client.view import kept, outlines, pixels, points
+from tsfd_client.view.images import Images
 from tsfd_client.view.zooms import Zooms
 
 COMPARISON: Final = "comparison.json"
 """File that `tsfd_client.view.compare` writes beside the nuclei in which two results differ."""
-_WEB: Final = "web"
 _SCORES: Final = Path(__file__).with_name("scores.json")
 """F1 of each class by the SHA-256 of the weights, from their model card."""
 _THUMBNAIL: Final = 440  # pixels of its longer side
+_LISTED: Final = (PARQUET, SUMMARY, COMPARISON, TISSUE, DONE)
+"""Files that decide a result's entry in the list."""
 
 _MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
     "nuclei.pmtiles": outlines.write,
@@ -54,9 +53,16 @@ class Result:
     ----------
     folder
         The result's folder, which also gives its name.
+    images
+        The images that are open, which results may share.
     """
 
     folder: Path
+    images: Images = field(default_factory=Images, repr=False, compare=False)
+    # The last entry in the list, by the times of the files that it was made from.
+    _listed: dict[tuple[int, ...], dict[str, Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     # The first of several requests makes a file; the others wait for it.
     _making: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
 
@@ -66,12 +72,62 @@ class Result:
         return shown(self.folder.name)
 
     def entry(self) -> dict[str, Any]:
-        """Entry in the page's list: ``name`` with ``nuclei`` and ``mm2``, or with a ``problem``."""
+        """Entry in the page's list.
+
+        Returns
+        -------
+        dict
+            ``name`` and ``state``: ``done``, ``running``, ``stopped``, ``failed`` or ``damaged``.
+            If it is done, also ``image``, ``nuclei``, ``mm2``, ``classes``, ``warnings``,
+            ``release`` and ``compares``; otherwise a ``problem``.
+        """
+        status = self._unfinished()
+        if status:
+            return {
+                "name": self.name,
+                "state": status.state,
+                "problem": _explained(self.name, status),
+            }
+        # Reading a thousand results takes seconds, looking for changes does not.
+        times = tuple(map(_time, (self.folder / name for name in _LISTED)))
+        entry = self._listed.get(times)
+        if entry is None:
+            entry = self._entry()
+            self._listed.clear()
+            self._listed[times] = entry
+        return entry
+
+    def _entry(self) -> dict[str, Any]:
         try:
-            facts = self._facts()
+            info, nuclei = read_info(self.nuclei), count(self.nuclei)
+            summary = _read(self.folder / SUMMARY)
+            counts = _counts(summary) or self._counted(info.release)
+            mm2 = summary.get("segmented_mm2")
+            if not isinstance(mm2, float):
+                mm2 = _mm2(info, self._tissue(info))
         except TsfdError as error:
-            return {"name": self.name, "problem": shown(str(error))}
-        return {name: facts[name] for name in ("name", "nuclei", "mm2")}
+            return {"name": self.name, "state": "damaged", "problem": shown(str(error))}
+        return {
+            "name": self.name,
+            "state": "done",
+            "image": info.slide,
+            "nuclei": nuclei,
+            "mm2": mm2,
+            "classes": [
+                {"name": kind.name, "colour": kind.colour, "nuclei": counts.get(kind.name, 0)}
+                for kind in info.release.classes
+            ],
+            "warnings": self._warnings(info.mpp),
+            "release": info.release.name,
+            "compares": self._comparison() is not None,
+        }
+
+    def _counted(self, release: Release) -> dict[str, int]:
+        names = release.class_names
+        numbers = np.zeros(len(names), np.int64)
+        for table in read_batches(self.nuclei, ["class"]):
+            numbers += np.bincount(classes_of(table, names), minlength=len(names))
+        return dict(zip(names, numbers.tolist(), strict=True))
 
     def view(self) -> dict[str, Any]:
         """Content of ``view.json``, which describes the result to the page.
@@ -81,13 +137,20 @@ class Result:
         OutputError
             If the result is not finished or damaged.
         """
-        facts = self._facts()
-        facts["warning"] = self._warning(facts)
+        facts = self._facts() | self._keeping()
+        facts["warning"] = " ".join(self._warnings(facts["mpp"])) or None
         try:
-            self.slide.fingerprint()
+            with self.image():
+                return facts | {"pixels": "tiles", "problem": None}
         except ImageError as error:
             return facts | {"pixels": None, "problem": shown(str(error))}
-        return facts | {"pixels": "tiles", "problem": None}
+
+    def _keeping(self) -> dict[str, Any]:
+        """Where regions are kept, and other files if that is not beside the result."""
+        if kept.is_writable(self.folder):
+            return {"regions": "server", "kept": None}
+        made = all((self.folder / kept.WEB / name).is_file() for name in FILES)
+        return {"regions": "browser", "kept": None if made else shown(kept.cache_of(self.folder))}
 
     def _tissue(self, info: Info) -> np.ndarray | None:
         """Tissue mask, bool [h, w]; None if it is unknown, which counts as tissue everywhere."""
@@ -96,18 +159,27 @@ class Result:
         except ImageError:
             return None
 
-    def _warning(self, facts: dict[str, Any]) -> str | None:
+    def _warnings(self, mpp: float) -> list[str]:
         """Warnings from when the image was segmented."""
         summary = _read(self.folder / SUMMARY)
-        assumed = summary.get("scale_assumed") and assumption_warning("The image", facts["mpp"])
-        warnings = (*summary.get("remarks", []), assumed, summary.get("scale_warning"))
-        return " ".join(filter(None, warnings)) or None
+        assumed = summary.get("scale_assumed") and assumption_warning("The image", mpp)
+        remarks = summary.get("remarks")
+        warnings = (
+            *(remarks if isinstance(remarks, list) else []),
+            *(assumed, summary.get("scale_warning")),
+        )
+        return [str(warning) for warning in warnings if warning]
+
+    def _comparison(self) -> dict[str, Any] | None:
+        """What was compared, and the numbers; None if this is no comparison."""
+        known = _read(self.folder / COMPARISON)
+        names = ("a", "b", "classes", "changes")
+        return {name: known[name] for name in names} if known.keys() >= {*names} else None
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)
         zooms = Zooms(info.width, info.height, info.mpp)
         tissue = self._tissue(info)
-        compared = _read(self.folder / COMPARISON)
         release = info.release
         scores = json.loads(_SCORES.read_text()).get(release.digests.get("weights_sha256"), {})
         return {
@@ -118,8 +190,7 @@ class Result:
             "full": zooms.full,
             "fine": zooms.fine,
             "nuclei": nuclei,
-            "mm2": (1.0 if tissue is None else float(tissue.mean()))
-            * (info.width * info.height * info.mpp**2 / 1e6),
+            "mm2": _mm2(info, tissue),
             "mask": None
             if tissue is None
             else {
@@ -137,8 +208,8 @@ class Result:
                 for ring in feature["geometry"]["coordinates"]
             ],
             "release": release.name,
-            "settings": release.settings.given()
-            | {name: compared[name] for name in ("a", "b") if name in compared},
+            "settings": release.settings.given(),
+            "comparison": self._comparison(),
             "use": USE,
         }
 
@@ -151,11 +222,14 @@ class Result:
         OutputError
             If the result is not finished.
         """
-        if not self._is_complete():
-            status = status_of(self.folder)
-            reason = f" ({status.error})" if status.error else ""
-            raise OutputError(f"{self.name} is not finished: it is {status.state}{reason}.")
+        status = self._unfinished()
+        if status:
+            raise OutputError(_explained(self.name, status))
         return self.folder / PARQUET
+
+    def _unfinished(self) -> Status | None:
+        """State of the run, None if the result is complete."""
+        return None if self._is_complete() else status_of(self.folder)
 
     def _is_complete(self) -> bool:
         # `tsfd_client.save` makes no run; it writes the summary last.
@@ -170,16 +244,12 @@ class Result:
         OutputError
             If the file cannot be written.
         """
-        path = self.folder / _WEB / name
-        try:
-            with self._making:
-                if not path.is_file() or path.stat().st_mtime_ns < self.nuclei.stat().st_mtime_ns:
-                    path.parent.mkdir(exist_ok=True)
-                    with replacing(path) as partial:
-                        self.write(name, partial)
-        except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
-        return path
+        return self._kept(name, lambda path: self.write(name, path))
+
+    def _kept(self, name: str, write: Callable[[Path], None]) -> Path:
+        with self._making:
+            since = _time(self.nuclei)
+            return kept.fresh(self.folder, name, since) or kept.keep(self.folder, name, write)
 
     def write(self, name: str, path: Path) -> None:
         """Write one of `FILES`.
@@ -191,32 +261,19 @@ class Result:
         """
         _MADE[name](self.nuclei, path)
 
-    @cached_property
-    def slide(self) -> Slide:
-        """The image, opened.
+    def image(self) -> AbstractContextManager[Slide]:
+        """Lend the image, open.
 
         Raises
         ------
         ImageError
             If the image is gone, cannot be read, or has been replaced by another one.
         """
-        origin = Origin.read(self.folder)
-        if origin is None:
-            raise ImageError("The result does not say where its image is: segment it again.")
-        path = Path(origin.path)
-        if not path.exists():
-            raise ImageError(f"The image has been moved or deleted: {path} does not exist.")
-        slide = open_image(path, origin.mpp)
-        if slide.fingerprint() != origin.fingerprint:
-            slide.close()
-            raise ImageError(f"{path} is not the image that was segmented.")
-        slide.add_levels()
-        return slide
+        return self.images.lend(self.folder)
 
     def close(self) -> None:
-        """Close the image, if it was opened."""
-        if "slide" in self.__dict__:
-            self.slide.close()
+        """Close the image, and others that nobody uses."""
+        self.images.close()
 
     def tile(self, zoom: int, x: int, y: int) -> bytes | None:
         """Return a tile of the map, 512 pixels a side, as JPEG; None outside of the slide.
@@ -226,20 +283,24 @@ class Result:
         ImageError
             If the image cannot be read.
         """
-        tile = pixels.tile(self.slide, zoom, x, y)
+        with self.image() as slide:
+            tile = pixels.tile(slide, zoom, x, y)
         return None if tile is None else pixels.jpeg(tile)
 
     def thumbnail(self) -> bytes:
-        """Return a thumbnail of the whole image, as JPEG.
+        """Return a thumbnail of the whole image, as JPEG; made once.
 
         Raises
         ------
-        ImageError
-            If the image cannot be read.
+        TsfdError
+            If the result is not finished, or the image cannot be read.
         """
-        slide = self.slide
-        mpp = max(slide.mpp, slide.mpp * max(slide.width, slide.height) / _THUMBNAIL)
-        return pixels.jpeg(slide.thumbnail(mpp))
+        return self._kept("thumbnail.jpg", self._draw).read_bytes()
+
+    def _draw(self, path: Path) -> None:
+        with self.image() as slide:
+            mpp = max(slide.mpp, slide.mpp * max(slide.width, slide.height) / _THUMBNAIL)
+            path.write_bytes(pixels.jpeg(slide.thumbnail(mpp)))
 
 
 def find(folder: Path) -> list[Result]:
@@ -253,7 +314,8 @@ def find(folder: Path) -> list[Result]:
     if not folder.is_dir():
         raise OutputError(f"There is no folder {folder}.")
     here = [folder] if _is_result(folder) else sorted(filter(_is_result, folder.iterdir()))
-    return [Result(path.resolve()) for path in here]
+    images = Images()
+    return [Result(path.resolve(), images) for path in here]
 
 
 def _is_result(folder: Path) -> bool:
@@ -267,3 +329,32 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _counts(summary: dict[str, Any]) -> dict[str, int]:
+    """Nuclei by class as in ``summary.json``; empty if it does not say."""
+    try:
+        return {name: int(kind["nuclei"]) for name, kind in summary["classes"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _mm2(info: Info, tissue: np.ndarray | None) -> float:
+    """Area of the tissue, mm²; of the whole image if the tissue is unknown."""
+    part = 1.0 if tissue is None else float(tissue.mean())
+    return part * info.width * info.height * info.mpp**2 / 1e6
+
+
+def _explained(name: str, status: Status) -> str:
+    reason = f" ({status.error})" if status.error else ""
+    if status.state == "running" and status.tiles:
+        reason = f", {status.tiles_done} of {status.tiles} tiles are done"
+    return f"{name} is not finished: it is {status.state}{reason}."
+
+
+def _time(path: Path) -> int:
+    """Time of the last change, in nanoseconds; 0 if there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

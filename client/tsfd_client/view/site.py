@@ -10,7 +10,7 @@ from typing import Final
 
 from tsfd_client.contract import USE
 from tsfd_client.errors import OutputError, TsfdError
-from tsfd_client.view import pixels
+from tsfd_client.view import pixels, regions
 from tsfd_client.view.results import FILES, Result, find
 
 PAGE: Final = Path(__file__).with_name("page")
@@ -63,14 +63,17 @@ def _copy_page(site: Path) -> None:
 
 
 def _write(result: Result, folder: Path) -> None:
-    view = result.view()
+    view = result.view() | {"regions": "browser", "kept": None}
+    drawn = regions.read(result.folder)
     folder.mkdir(parents=True)
     if view["problem"]:
         _log.warning("%s is shown without its image. %s", result.name, view["problem"])
     else:
         view["pixels"] = "pmtiles"
-        pixels.write(result.slide, folder / "slide.pmtiles")
+        with result.image() as slide:
+            pixels.write(slide, folder / "slide.pmtiles")
         (folder / "thumbnail.jpg").write_bytes(result.thumbnail())
+    (folder / regions.FILE).write_bytes(drawn)
     (folder / "view.json").write_text(json.dumps(view))
     for name in FILES:
         result.write(name, folder / name)

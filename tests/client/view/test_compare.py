@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import Browser, expect
 
 from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
+from tests.client.view.pages import drawn
+from tests.client.view.test_view_server import TOKEN, serving
 from training.target import CLASSES
 from tsfd_client.cli import main
 from tsfd_client.pixels.origin import Origin
@@ -64,8 +67,9 @@ def test_what_matches(results: tuple[Path, Path]) -> None:
 
 def test_the_table(results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *map(str, results)]) == 0
-    head, *rows, _, changed = capsys.readouterr().out.splitlines()
-    assert head.split() == ["class", "first", "second", "both", "only", "first", "only", "second"]
+    a, b, _, head, *rows, _, changed = capsys.readouterr().out.splitlines()
+    assert (a, b) == (f"A: {results[0]}", f"B: {results[1]}")
+    assert head.split() == ["class", "A", "B", "both", "only", "A", "only", "B"]
     partners, nuclei = expected(), altered()
     pairs = [
         (NUCLEI[a - 1].nucleus_class, nuclei[b - 1].nucleus_class) for a, b in partners.items()
@@ -91,14 +95,14 @@ def test_a_result_of_what_differs(results: tuple[Path, Path], tmp_path: Path) ->
         assert main(["compare", *map(str, results), "--out", str(out)]) == 0
     partners, nuclei = expected(), altered()
     named = pq.read_table(out / "nuclei.parquet")["class"].to_pylist()
-    assert named.count("only in first") == len(NUCLEI) - len(partners)
-    assert named.count("only in second") == len(nuclei) - len(partners)
+    assert named.count("only in A") == len(NUCLEI) - len(partners)
+    assert named.count("only in B") == len(nuclei) - len(partners)
     assert named.count("of another class") == sum(
         NUCLEI[a - 1].nucleus_class != nuclei[b - 1].nucleus_class for a, b in partners.items()
     )
     view = Result(out).view()
     kinds = [kind["name"] for kind in view["classes"]]
-    assert kinds == ["only in first", "only in second", "of another class"]
+    assert kinds == ["only in A", "only in B", "of another class"]
     points = np.frombuffer(Result(out).file("nuclei.bin").read_bytes(), np.uint8)
     numbers = points[10 * len(named) : 11 * len(named)]
     assert np.bincount(numbers).tolist() == [0, *map(named.count, kinds)]
@@ -131,3 +135,32 @@ def test_what_cannot_be_compared(
     ):
         assert main(["compare", *arguments]) == 1
         assert says in capsys.readouterr().err
+
+
+def test_the_page_steps_from_difference_to_difference(
+    browser: Browser, results: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "differs"
+    assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+    nuclei = pq.read_table(out / "nuclei.parquet").to_pandas()
+    page = browser.new_page(viewport={"width": 1040, "height": 700})
+    with serving(out) as url:
+        page.goto(f"{url}/?token={TOKEN}#differs")
+        drawn(page)
+        expect(page.locator("#of")).to_have_text(str(len(nuclei)))
+        assert f"A: {results[0]}" in page.inner_text("#comparison")
+        table = json.loads((out / "comparison.json").read_text())["changes"]
+        for number, name in enumerate(CLASSES[1:], 1):
+            row = page.locator("#compared tbody tr").nth(number - 1).locator("th, td")
+            numbers = sum(table[number]), sum(row[number] for row in table), table[number][number]
+            only = table[number][0], table[0][number]
+            assert row.all_text_contents() == [name, *map(str, (*numbers, *only))]
+        for row in nuclei.index:
+            page.keyboard.press("n")
+            told = page.inner_text("#figures")
+            assert nuclei["class"][row] in told
+            x, y = nuclei["centroid_x"][row], nuclei["centroid_y"][row]
+            assert f"/{x:.1f}/{y:.1f}/" in page.url
+        page.keyboard.press("p")
+        assert page.input_value("#nth") == str(len(nuclei) - 1)
+    page.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page
-from shapely import Polygon, contains_xy
 
 from tests.client.view.pages import NAME, drawn, go, press, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
-from training.target import CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -86,32 +83,6 @@ def test_toggles_change_what_is_drawn(page: Page) -> None:
     assert page.locator("#map canvas").screenshot() == with_all != without
 
 
-def test_a_region_is_counted_and_saved(page: Page, nuclei: pd.DataFrame, tmp_path: Path) -> None:
-    go(page, 300, 300, 1)
-    box = page.locator("#map").bounding_box()
-    centre = np.array([box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
-    corners = np.array([[120, 150], [480, 180], [400, 450], [150, 400]])
-    page.click("#draw")
-    for corner in corners:
-        page.mouse.click(*(centre + corner - 300))
-        page.wait_for_timeout(600)  # two clicks at once end it
-    page.mouse.dblclick(*(centre + corners[0] - 300))
-    inside = contains_xy(Polygon(corners), nuclei["centroid_x"], nuclei["centroid_y"])
-    counts = nuclei[inside]["class"].value_counts().to_dict()
-    told = page.inner_text("#region").split("\n")
-    assert {kind: int(told[told.index(kind) + 1]) for kind in CLASSES[1:]} == counts
-    with page.expect_download() as download:
-        page.click("#save")
-    download.value.save_as(tmp_path / "region.geojson")
-    (feature,) = json.loads((tmp_path / "region.geojson").read_text())["features"]
-    assert feature["properties"]["counts"] == counts
-    assert feature["properties"]["mm2"] == pytest.approx(Polygon(corners).area * 0.25e-6, rel=0.01)
-    saved = Polygon(feature["geometry"]["coordinates"][0])
-    assert saved.symmetric_difference(Polygon(corners)).area < 0.01 * saved.area
-    page.keyboard.press("Escape")
-    assert page.locator("#save").is_hidden()
-
-
 def test_a_deep_link_restores_the_view(page: Page) -> None:
     go(page, 123.5, 456.5, 2.25)
     page.reload()
@@ -125,6 +96,44 @@ def test_a_broken_result_is_told(browser: Browser, url: str) -> None:
     page.click("text=broken")
     page.wait_for_selector("#problem:not([hidden])")
     assert "is damaged: remove it and run `tsfd segment` again." in page.inner_text("#problem")
+    page.close()
+
+
+def test_two_quick_changes_of_the_address_make_one_map(page: Page) -> None:
+    page.evaluate("location.hash = ''")
+    page.wait_for_selector("#results a")
+    page.evaluate(
+        """name => {
+            location.hash = name;
+            setTimeout(() => { location.hash = ''; location.hash = name; });
+        }""",
+        NAME,
+    )
+    drawn(page)
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#map canvas.maplibregl-canvas").count() == 1
+    assert page.locator("#draw").count() == 1
+    page.evaluate("name => { location.hash = name; location.hash = ''; }", "broken")
+    page.wait_for_selector("#results a")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#slide").is_hidden()
+    assert page.locator("#map canvas").count() == 0
+
+
+def test_a_server_that_has_ended_is_told(browser: Browser, shown: Path) -> None:
+    page = browser.new_page()
+    with serving(shown) as url:
+        page.goto(f"{url}/?token={TOKEN}")
+        page.click(f"text={NAME}")
+        drawn(page)
+    for address in ("", "#broken"):
+        page.evaluate("address => { location.hash = address; }", address)
+        told = page.locator("#problem" if address else "#unread")
+        told.wait_for()
+        assert told.inner_text() == (
+            "There is no answer: has `tsfd view` been ended? Start it again, and open the address "
+            "it prints."
+        )
     page.close()
 
 

@@ -14,20 +14,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import uvicorn
 
 from tests.client.export.run_folder import NUCLEI, finished
+from tests.client.slide_files import write_tiff
 from training.target import CLASSES
 from tsfd_client.errors import OutputError
 from tsfd_client.nuclei.table import Writer, read_info
 from tsfd_client.pixels.in_memory import InMemory
+from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.scale import Scale
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.release import Release
 from tsfd_client.settings import Settings
+from tsfd_client.slides.lock import Lock
 from tsfd_client.view.app import application
 from tsfd_client.view.results import Result, find
 
@@ -72,9 +76,19 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def get(url: str, **headers: str) -> tuple[int, bytes]:
-    known = {"Cookie": f"tsfd-{url.split(':')[2].split('/')[0]}={TOKEN}"} | headers
+    return _ask(urllib.request.Request(url), headers)
+
+
+def put(url: str, content: bytes, **headers: str) -> tuple[int, bytes]:
+    return _ask(urllib.request.Request(url, content, method="PUT"), headers)
+
+
+def _ask(request: urllib.request.Request, headers: dict[str, str]) -> tuple[int, bytes]:
+    request.add_header("Cookie", f"tsfd-{request.host.split(':')[1]}={TOKEN}")
+    for name, value in headers.items():
+        request.add_header(name, value)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=known)) as answer:
+        with urllib.request.urlopen(request) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -186,9 +200,42 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
         entries = {e["name"]: e for e in json.loads(get(f"{url}/data/results.json")[1])["results"]}
         view = get(f"{url}/data/broken/view.json")
     broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
-    assert entries["broken"] == {"name": "broken", "problem": broken}
+    assert entries["broken"] == {"name": "broken", "state": "damaged", "problem": broken}
     assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
     assert view == (409, broken.encode())
+
+
+def test_a_run_in_progress_is_told(results: Path) -> None:
+    run = results / "begun"
+    run.mkdir()
+    (run / "events.jsonl").write_text(
+        '{"time": 1, "event": "begun", "tiles": 4, "tiles_done": 1, "mm2": 0.1}\n'
+    )
+    with Lock(run / "lock"), serving(results) as url:
+        listed = json.loads(get(f"{url}/data/results.json")[1])["results"]
+        view = get(f"{url}/data/begun/view.json")
+    told = "begun is not finished: it is running, 1 of 4 tiles are done."
+    assert {"name": "begun", "state": "running", "problem": told} in listed
+    assert view == (409, told.encode())
+
+
+def test_only_the_last_few_images_stay_open(tmp_path: Path) -> None:
+    image = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    for number in range(9):
+        path, folder = tmp_path / f"{number}.tif", tmp_path / f"results/{number}"
+        write_tiff(path, image, mpp=0.25, shrinks=(1, 2))
+        folder.mkdir(parents=True)
+        finished(folder, 1.0)
+        with open_image(path) as slide:
+            Origin(str(path), slide.fingerprint(), 0.25).write(folder)
+    with serving(tmp_path / "results") as url:
+        for number in range(9):
+            assert get(f"{url}/data/{number}/thumbnail.jpg")[0] == 200
+            assert get(f"{url}/data/{number}/tiles/0/0/0.jpg")[0] == 200
+        opened = [Path(file.path).name for file in psutil.Process().open_files()]
+    assert sorted(name for name in opened if name.endswith(".tif")) == [
+        *("5.tif", "6.tif", "7.tif", "8.tif")
+    ]
 
 
 def test_no_results(tmp_path: Path) -> None:

@@ -32,3 +32,9 @@ export function download(content, name) {
   link.click();
   URL.revokeObjectURL(link.href);
 }
+
+export function make(tag, properties = {}, ...content) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...content);
+  return made;
+}

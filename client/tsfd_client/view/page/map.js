@@ -34,6 +34,7 @@ function styleOf(view, here, scale, near) {
   const sources = {
     density: { type: "image", url: canvasOf(1, 1).toDataURL(), coordinates: everywhere },
     tissue: { type: "geojson", data: linesOf(view.tissue ?? [], scale) },
+    regions: { type: "geojson", data: linesOf([], scale) },
     region: { type: "geojson", data: linesOf([], scale) },
     ruler: { type: "geojson", data: linesOf([], scale) },
     place: { type: "geojson", data: linesOf([], scale) },
@@ -51,6 +52,7 @@ function styleOf(view, here, scale, near) {
         layout: { visibility: "none" }, paint: { "raster-resampling": "linear" } },
       { id: "tissue", type: "line", source: "tissue",
         paint: { "line-color": "#00963c", "line-width": 1.5 } },
+      ...lines("regions", {}),
       ...lines("region", { "line-dasharray": [2, 1] }),
       ...lines("ruler", {}),
       ...[[11, 6, "#111"], [11, 3, "#fff"]].map(([radius, width, colour], i) => ({

@@ -25,10 +25,10 @@ export class Overlay {
     const { map, view, near, here, nuclei, scale } = this.slide;
     const width = ["interpolate", ["linear"], ["zoom"], view.fine, 1, view.full + 2, 3];
     this.dots = new Dots(nuclei, scale.world);
-    map.addLayer(this.dots, "region-under");
+    map.addLayer(this.dots, "regions-under");
     map.addSource("nuclei", { type: "vector", url: `pmtiles://${here}nuclei.pmtiles` });
     const layer = (id, type, paint) => map.addLayer({ id, type, paint, source: "nuclei",
-      "source-layer": "nuclei", ...(near > 0 ? { minzoom: near } : {}) }, "region-under");
+      "source-layer": "nuclei", ...(near > 0 ? { minzoom: near } : {}) }, "regions-under");
     const shades = view.classes.map(({ id, colour }) => [id, `rgb(${colour.join()})`]);
     for (const [id, rgb] of shades) {
       layer(`fill-${id}`, "fill", { "fill-color": rgb });

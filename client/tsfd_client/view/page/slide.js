@@ -12,7 +12,7 @@ import { Nuclei } from "./nuclei.js";
 import { Overlay } from "./overlay.js";
 import { Overview } from "./overview.js";
 import { Pixels } from "./pixels.js";
-import { Region } from "./region.js";
+import { Regions } from "./regions.js";
 import { Ruler } from "./ruler.js";
 import { Scale } from "./scale.js";
 import { takeScreenshot } from "./screenshot.js";
@@ -41,7 +41,7 @@ export class Slide {
   async show(place) {
     this.describe();
     this.map = makeMap(this);
-    this.region = new Region(this);
+    this.regions = new Regions(this.map, this, element("regions"));
     this.ruler = new Ruler(this);
     this.chosen = new Chosen(this);
     this.controls = new Controls(this);
@@ -60,10 +60,12 @@ export class Slide {
     this.nuclei = nuclei;
     this.overlay.add();
     this.recall(place);
+    await this.regions.load();
   }
 
   close() {
     this.ending.abort();
+    this.regions?.close();
     clearTimeout(this.later);
     this.map?.remove();
     document.body.dataset.state = "";
@@ -124,8 +126,11 @@ export class Slide {
     map.on("move", () => this.soon());
     map.on("moveend", () => this.note());
     map.on("click", (event) => this.click(event));
-    map.on("dblclick", () => this.region.finish());
-    map.on("mousemove", ({ lngLat }) => this.ruler.move(scale.toPixels(lngLat)));
+    map.on("dblclick", () => this.regions.finish());
+    map.on("mousemove", ({ lngLat }) => {
+      this.regions.move(scale.toPixels(lngLat));
+      this.ruler.move(scale.toPixels(lngLat));
+    });
     // Tell tests and measurements what is visible.
     const state = (name) => { document.body.dataset.state = name; };
     map.on("load", () => state("pixels"));
@@ -145,9 +150,8 @@ export class Slide {
       "zoom-out": () => map.zoomOut({ duration: 150 }),
       fit: () => this.fit(),
       turn: () => map.jumpTo({ bearing: map.getBearing() + 90 }),
-      measure: () => this.ruler.begin(),
-      draw: () => this.region.begin(),
-      save: () => this.region.save(),
+      measure: () => { this.regions.drop(); this.ruler.begin(); },
+      draw: () => { this.ruler.drop(); this.regions.begin(); },
       picture: () => takeScreenshot(this),
       full: toggleFullScreen,
       "show-help": help,
@@ -168,7 +172,8 @@ export class Slide {
       ["r", "rotate by 90°", press("turn")],
       ["s", "save a picture of the view", press("picture")],
       ["w", "full screen", press("full")],
-      ["Escape", "end measuring, counting, and the choice of a nucleus", () => this.cancel()],
+      ["Backspace", "take back the last corner of a region", () => this.regions.back()],
+      ["Escape", "end measuring, drawing, and the choice of a nucleus", () => this.cancel()],
       ["?", "this list", help],
     ]);
   }
@@ -181,7 +186,7 @@ export class Slide {
 
   cancel() {
     if (!this.nuclei) return;
-    this.region.drop();
+    this.regions.drop();
     this.ruler.drop();
     this.chosen.choose(null);
   }
@@ -189,7 +194,7 @@ export class Slide {
   click({ point, lngLat }) {
     if (!this.nuclei) return;
     const place = this.scale.toPixels(lngLat);
-    if (this.region.click(place) || this.ruler.click(place)) return;
+    if (this.regions.click(place) || this.ruler.click(place)) return;
     this.chosen.choose(this.overlay.at({ point, lngLat }));
   }
 
@@ -203,6 +208,7 @@ export class Slide {
     element("prob-value").textContent = this.settings.least;
     if (!this.nuclei) return;
     this.chosen.forget();
+    this.regions.count();
     this.overlay.paint();
     this.update();
     this.note();

@@ -1,64 +1,70 @@
 // Show the list of results, or the one named in the address as #result/x/y/zoom, where x and y are
 // the centre of the view in pixels of level 0.
 
-import { checked } from "./answer.js";
+import { request } from "./answer.js";
+import { showComparison } from "./comparison.js";
+import { element } from "./elements.js";
+import { List } from "./list.js";
 import { Slide } from "./slide.js";
 
-const element = (id) => document.getElementById(id);
+const list = new List();
 let open = null; // the slide being shown
+let turn = 0; // of the address: what an earlier one has asked for is not shown
 
-const read = async (url) => (await checked(await fetch(url))).json();
-
-function entry(result) {
-  const link = document.createElement("a");
-  link.href = `#${encodeURIComponent(result.name)}`;
-  const picture = document.createElement("img");
-  picture.alt = "";
-  picture.loading = "lazy";
-  picture.src = `data/${encodeURIComponent(result.name)}/thumbnail.jpg`;
-  const text = document.createElement("div");
-  text.append(result.name);
-  const small = document.createElement("small");
-  small.textContent = result.problem ?? [
-    `${result.nuclei.toLocaleString("en")} nuclei`,
-    result.mm2 ? `${Number(result.mm2.toPrecision(2))} mm²` : null,
-  ].filter(Boolean).join(", ");
-  small.classList.toggle("problem", Boolean(result.problem));
-  text.append(small);
-  link.append(picture, text);
-  const item = document.createElement("li");
-  item.append(link);
-  return item;
-}
+const read = async (url) => (await request(url)).json();
 
 async function show() {
+  const mine = ++turn;
+  const isOver = () => mine !== turn;
   const [name, ...place] = location.hash.slice(1).split("/");
-  if (open && open.name === decodeURIComponent(name)) {
+  if (open && open.name === decoded(name)) {
     open.goTo(place);
     return;
   }
-  open?.close();
-  open = null;
+  close();
   element("slide").hidden = !name;
+  element("slide").classList.remove("failed");
   element("list").hidden = Boolean(name);
-  if (name) {
-    const folder = `data/${name}`;
-    try {
-      open = new Slide(await read(`${folder}/view.json`), folder);
-      await open.show(place);
-    } catch (error) {
-      element("name").textContent = decodeURIComponent(name);
-      element("problem").textContent = error.message;
-      element("problem").hidden = false;
-      element("wait").hidden = true;
-    }
+  if (!name) {
+    await list.show(() => read("data/results.json"), isOver);
     return;
   }
-  document.title = "Nuclei";
-  const { results, use } = await read("data/results.json");
-  element("results").replaceChildren(...results.map(entry));
-  element("none").hidden = results.length > 0;
-  for (const place of document.querySelectorAll(".use")) place.textContent = use;
+  list.hide();
+  const folder = `data/${name}`;
+  try {
+    const view = await read(`${folder}/view.json`);
+    if (isOver()) return;
+    open = new Slide(view, folder);
+    showComparison(view.comparison, element("comparison"));
+    tell("kept", view.kept
+      && `This result's folder cannot be written to. What the page needs is kept in ${view.kept}.`);
+    await open.show(place);
+  } catch (error) {
+    if (isOver()) return;
+    close();
+    element("name").textContent = decoded(name);
+    document.title = `${decoded(name)}: nuclei`;
+    tell("problem", error.message);
+    element("slide").classList.add("failed");
+  }
+}
+
+function close() {
+  open?.close();
+  open = null;
+}
+
+function tell(id, sentence) {
+  element(id).textContent = sentence ?? "";
+  element(id).hidden = !sentence;
+}
+
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 window.addEventListener("hashchange", show);

@@ -1,0 +1,76 @@
+"""Files made for the page: kept in ``web`` in the result's folder, or in the user's cache folder if
+the result's folder cannot be written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from platformdirs import user_cache_path
+
+from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
+
+WEB: Final = "web"
+"""Folder in a result's folder."""
+
+
+def cache_of(folder: Path) -> Path:
+    """Folder of the user's cache for a result's folder."""
+    digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()
+    return user_cache_path("tsfd", appauthor=False) / digest[:16]
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder; tries it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def fresh(folder: Path, name: str, since: int) -> Path | None:
+    """Path of a file kept for a result, None if there is none or it is out of date.
+
+    Parameters
+    ----------
+    folder
+        Of the result.
+    since
+        Time of its nuclei, in nanoseconds; files older than that are out of date.
+    """
+    for place in (folder / WEB, cache_of(folder)):
+        path = place / name
+        if path.is_file() and path.stat().st_mtime_ns >= since:
+            return path
+    return None
+
+
+def keep(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
+    """Make a file for a result; returns its path.
+
+    Raises
+    ------
+    OutputError
+        If it can be written neither beside the result nor in the cache folder.
+    """
+    place = folder / WEB
+    try:
+        try:
+            place.mkdir(exist_ok=True)
+            writable = is_writable(place)
+        except OSError:
+            writable = False
+        if not writable:
+            place = cache_of(folder)
+            place.mkdir(parents=True, exist_ok=True)
+        with replacing(place / name) as partial:
+            write(partial)
+    except OSError as error:
+        raise OutputError(f"Cannot write {place / name}: {error.strerror or error}.") from error
+    return place / name

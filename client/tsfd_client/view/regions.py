@@ -1,0 +1,57 @@
+"""Regions that were drawn on the page: ``regions.geojson`` beside a result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from tsfd_client.errors import ImageError, OutputError
+from tsfd_client.files import replacing
+from tsfd_client.pixels.annotations import read_annotations
+
+FILE: Final = "regions.geojson"
+MOST: Final = 16_000_000
+"""Bytes of the largest file that is accepted."""
+_NONE: Final = b'{"type": "FeatureCollection", "features": []}'
+
+
+def read(folder: Path) -> bytes:
+    """Read the regions of a result, a FeatureCollection; without a file, one without features.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be read or are damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return _NONE
+    try:
+        read_annotations(path)  # what is damaged must not be replaced by the page
+        return path.read_bytes()
+    except (ImageError, OSError) as error:
+        raise OutputError(f"{error} Repair or remove the file, then reload.") from error
+
+
+def write(folder: Path, content: bytes) -> None:
+    """Replace the regions of a result.
+
+    Raises
+    ------
+    OutputError
+        If they are not GeoJSON, larger than `MOST`, or cannot be written.
+    """
+    if len(content) > MOST:
+        raise OutputError(f"The regions are larger than {MOST // 1_000_000} MB.")
+    path = folder / FILE
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+            if not isinstance(json.loads(content)["features"], list):
+                raise ValueError
+            read_annotations(partial)
+    except (ImageError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise OutputError("These are no regions: a FeatureCollection of polygons.") from error
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
