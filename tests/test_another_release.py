@@ -178,7 +178,7 @@ def test_the_page_and_a_comparison_know_its_classes(
     ]
     assert view["settings"]["min_area"] == 25
     assert main(["compare", *[str(results / name)] * 2]) == 0
-    rows = capsys.readouterr().out.splitlines()[1:4]
+    rows = capsys.readouterr().out.splitlines()[4:7]
     assert [row.strip().rsplit(maxsplit=5)[0] for row in rows] == NAMES
 
 
