@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from programs import need
@@ -13,6 +15,7 @@ from samples.synthetic import generate
 from tests.client import made
 from tests.client.slide_files import write_tiff
 from tests.client.view.pages import NAME
+from tests.client.view.test_view_server import serving
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 
@@ -39,6 +42,17 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (broken / "DONE").touch()
     (broken / "nuclei.parquet").write_bytes(b"nothing")
     return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def nuclei(shown: Path) -> pd.DataFrame:
+    return pq.read_table(shown / NAME / "nuclei.parquet").to_pandas()
+
+
+@pytest.fixture(scope="module")
+def url(shown: Path) -> Iterator[str]:
+    with serving(shown) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

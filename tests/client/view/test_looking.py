@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
@@ -18,20 +17,9 @@ from shapely.affinity import rotate
 
 from tests.client.view.conftest import SIDE
 from tests.client.view.pages import NAME, drawn, go, set_slider
-from tests.client.view.test_view_server import TOKEN, serving
+from tests.client.view.test_view_server import TOKEN
 
 SCORES = {"neoplastic": 0.56, "inflammatory": 0.37, "connective": 0.44, "dead": 0.0}
-
-
-@pytest.fixture(scope="module")
-def nuclei(shown: Path) -> pd.DataFrame:
-    return pq.read_table(shown / NAME / "nuclei.parquet").to_pandas()
-
-
-@pytest.fixture(scope="module")
-def url(shown: Path) -> Iterator[str]:
-    with serving(shown) as url:
-        yield url
 
 
 def scored(route: Route) -> None:

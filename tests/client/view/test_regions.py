@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from shapely import Polygon, contains_xy
@@ -20,11 +19,6 @@ from training.target import CLASSES
 
 CORNERS = np.array([[120, 150], [480, 180], [400, 450], [150, 400]])
 HOLE = [[200, 200], [350, 200], [350, 350], [200, 350], [200, 200]]
-
-
-@pytest.fixture(scope="module")
-def nuclei(shown: Path) -> pd.DataFrame:
-    return pq.read_table(shown / NAME / "nuclei.parquet").to_pandas()
 
 
 @pytest.fixture

@@ -7,23 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.client.view.pages import NAME, drawn, go, press, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
-
-
-@pytest.fixture(scope="module")
-def nuclei(shown: Path) -> pd.DataFrame:
-    return pq.read_table(shown / NAME / "nuclei.parquet").to_pandas()
-
-
-@pytest.fixture(scope="module")
-def url(shown: Path) -> Iterator[str]:
-    with serving(shown) as url:
-        yield url
 
 
 @pytest.fixture(params=[1, 2], ids=["one pixel per pixel", "two"])
