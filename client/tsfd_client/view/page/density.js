@@ -17,29 +17,36 @@ export class Density {
     this.cell = Math.max(CELL_UM / view.mpp, Math.max(view.width, view.height) / 1000);
     this.cells = tissue.areas(this.cell);
     this.mask = pictureOf(tissue.image());
+    const zoom = Math.min(1, FINEST / Math.max(view.width, view.height));
+    this.picture = canvasOf(Math.ceil(view.width * zoom), Math.ceil(view.height * zoom));
+    this.per = 1 / (this.cell * zoom); // squares per pixel of the picture
   }
 
-  // Draw the density of the classes for which `kinds` is true.
-  draw(map, nuclei, kinds, least) {
-    const { view, cell, cells } = this;
+  // Compute the density of the classes for which `kinds` is true.
+  draw(nuclei, kinds, least) {
+    const { cell, cells } = this;
     const values = nuclei.density(cells, cell, kinds, least);
     const perMm2 = 1 / this.scale.mm2(1);
     const found = values.filter((value) => value > 0).sort();
     const most = Math.max(SPARSE, perMm2 * (found.at(Math.floor(0.99 * found.length)) ?? 0));
     const step = roundUp(most / STEPS);
-    const zoom = Math.min(1, FINEST / Math.max(view.width, view.height));
-    const picture = canvasOf(Math.ceil(view.width * zoom), Math.ceil(view.height * zoom));
+    const { picture, mask } = this;
     const context = picture.getContext("2d");
-    const per = 1 / (cell * zoom); // squares per pixel of the picture
-    const steps = stepsOf(values, cells, picture, per, perMm2 / step);
-    context.putImageData(steps, 0, 0);
+    context.globalCompositeOperation = "source-over";
+    context.putImageData(stepsOf(values, cells, picture, this.per, perMm2 / step), 0, 0);
     context.globalCompositeOperation = "destination-in"; // nothing on glass
-    context.drawImage(this.mask, 0, 0, picture.width, picture.height);
-    map.getSource("density").updateImage({
-      url: picture.toDataURL(),
-      coordinates: this.scale.corners([0, 0, view.width, view.height]),
-    });
+    context.drawImage(mask, 0, 0, picture.width, picture.height);
+    this.isNew = true;
     this.describe(step);
+  }
+
+  // Have the map, on which densities are visible, take the picture if there is a new one.
+  show(map) {
+    if (!this.isNew) return;
+    this.isNew = false;
+    const source = map.getSource("density");
+    source.play();
+    map.once("render", () => source.pause());
   }
 
   describe(step) {
@@ -67,19 +74,28 @@ function roundUp(value) {
 // Interpolate between the squares' centres, so that steps have smooth borders.
 function stepsOf(values, { rows, columns }, { width, height }, per, perStep) {
   const image = new ImageData(width, height);
-  const at = (row, column) => values[row * columns + column];
+  const pixels = new Uint32Array(image.data.buffer);
+  const colours = new Uint32Array(new Uint8Array(
+    COLOURS.flatMap((colour, i) => [...colour, 255 * OPACITIES[i]])).buffer);
+  const across = Array.from({ length: width }, (_, x) => between(x, per, columns));
+  const line = new Float32Array(columns);
   for (let y = 0, place = 0; y < height; y++) {
-    const v = Math.min(Math.max((y + 0.5) * per - 0.5, 0), rows - 1);
-    const row = Math.floor(v), next = Math.min(row + 1, rows - 1), dv = v - row;
-    for (let x = 0; x < width; x++, place += 4) {
-      const u = Math.min(Math.max((x + 0.5) * per - 0.5, 0), columns - 1);
-      const column = Math.floor(u), right = Math.min(column + 1, columns - 1), du = u - column;
-      const density = (1 - dv) * ((1 - du) * at(row, column) + du * at(row, right))
-        + dv * ((1 - du) * at(next, column) + du * at(next, right));
-      if (!density) continue;
-      const step = Math.min(STEPS - 1, Math.floor(density * perStep));
-      image.data.set([...COLOURS[step], 255 * OPACITIES[step]], place);
+    const [row, below, down] = between(y, per, rows);
+    for (let column = 0; column < columns; column++) {
+      line[column] = (1 - down) * values[row * columns + column] + down * values[below * columns + column];
+    }
+    for (let x = 0; x < width; x++, place++) {
+      const [column, next, right] = across[x];
+      const density = (1 - right) * line[column] + right * line[next];
+      if (density) pixels[place] = colours[Math.min(STEPS - 1, Math.floor(density * perStep))];
     }
   }
   return image;
+}
+
+// The two of `count` squares between whose centres a pixel is, and how far from the first.
+function between(pixel, per, count) {
+  const place = Math.min(Math.max((pixel + 0.5) * per - 0.5, 0), count - 1);
+  const first = Math.floor(place);
+  return [first, Math.min(first + 1, count - 1), place - first];
 }

@@ -1,16 +1,15 @@
 // The map of a slide: its pixels, and empty sources for what lies on them.
 
 import * as maplibre from "./vendor/maplibre-gl.js";
-import { canvasOf } from "./elements.js";
 
 maplibre.setWorkerUrl(new URL("vendor/maplibre-gl-worker.js", import.meta.url).href);
 maplibre.addProtocol("pmtiles", new pmtiles.Protocol().tile);
 
 // `here` is the absolute address of the result's files; densities are drawn below the zoom `near`.
-export function makeMap({ view, here, scale, near }) {
+export function makeMap({ view, here, scale, near, overlay }) {
   const map = new maplibre.Map({
     container: "map",
-    style: styleOf(view, here, scale, near),
+    style: styleOf(view, here, scale, near, overlay.density.picture),
     attributionControl: false,
     renderWorldCopies: false,
     pitchWithRotate: false,
@@ -26,13 +25,13 @@ export function makeMap({ view, here, scale, near }) {
   return map;
 }
 
-function styleOf(view, here, scale, near) {
+function styleOf(view, here, scale, near, densities) {
   const slide = view.pixels === "pmtiles"
     ? { url: `pmtiles://${here}slide.pmtiles` }
     : { tiles: [`${here}tiles/{z}/{x}/{y}.jpg`] };
   const everywhere = scale.corners([0, 0, view.width, view.height]);
   const sources = {
-    density: { type: "image", url: canvasOf(1, 1).toDataURL(), coordinates: everywhere },
+    density: { type: "canvas", canvas: densities, animate: false, coordinates: everywhere },
     tissue: { type: "geojson", data: linesOf(view.tissue ?? [], scale) },
     regions: { type: "geojson", data: linesOf([], scale) },
     region: { type: "geojson", data: linesOf([], scale) },

@@ -17,7 +17,7 @@ export class Overlay {
   constructor(slide) {
     this.slide = slide;
     this.density = new Density(slide);
-    this.isDots = this.isPending = false;
+    this.isDots = this.isDense = this.isPending = false;
   }
 
   // One layer per class: with a single colour per layer, much less is sent to the GPU.
@@ -66,6 +66,7 @@ export class Overlay {
     this.dots.paint(Object.fromEntries(colours), least, opacity);
     map.setPaintProperty("density", "raster-opacity", opacity);
     map.setLayoutProperty("tissue", "visibility", visibility(settings.hasTissue));
+    this.drawDensity();
     map.triggerRepaint();
   }
 
@@ -76,7 +77,7 @@ export class Overlay {
     const isFar = zoom < near;
     const spacing = Math.sqrt((pixels * 4 ** (zoom - view.full)) / number);
     this.isDots = isFar && !settings.density && number <= MOST_DOTS && spacing >= CLOSEST;
-    const isDense = isFar && !this.isDots;
+    const isDense = this.isDense = isFar && !this.isDots;
     this.dots.diameter = this.isDots && Math.min(6, Math.max(2.5, DOT_UM / scale.umAt(zoom)));
     map.setLayoutProperty("density", "visibility", isDense ? "visible" : "none");
     // Colours of densities are read on grey.
@@ -86,10 +87,11 @@ export class Overlay {
     element("legend").hidden = !isFar;
     element("densities").hidden = !isDense;
     element("each").hidden = isDense;
-    if (isDense) this.drawDensity();
+    if (isDense) this.density.show(map);
   }
 
-  // Draw densities anew if others are asked for, when these have stayed the same for a while.
+  // Compute densities if others are asked for: the first at once, so that the way out to them is
+  // smooth, and later ones when the settings have stayed the same for a while.
   drawDensity() {
     const { map, nuclei, settings: { density, shown, least } } = this.slide;
     const kinds = density > 0 ? { [density]: true } : { ...shown };
@@ -98,7 +100,9 @@ export class Overlay {
     clearTimeout(this.later);
     const draw = () => {
       this.isPending = false;
-      if (!this.slide.signal.aborted) this.density.draw(map, nuclei, kinds, least);
+      if (this.slide.signal.aborted) return;
+      this.density.draw(nuclei, kinds, least);
+      if (this.isDense) this.density.show(map);
     };
     if (this.asked) {
       this.isPending = true;

@@ -25,7 +25,7 @@ export class Slide {
   constructor(view, folder) {
     Object.assign(this, { view, folder, name: view.name });
     this.here = new URL(`${folder}/`, document.baseURI).href;
-    this.near = view.fine || -Infinity; // the zoom from which on nuclei are outlined
+    this.near = view.fine ? view.fine + 0.5 : -Infinity; // the zoom from which on nuclei are outlined
     this.ending = new AbortController();
     this.signal = this.ending.signal;
     this.scale = new Scale(view);
