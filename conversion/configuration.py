@@ -1,7 +1,8 @@
 """The models' configurations, filled in from templates with the details of a release.
 
-``config.template.pbtxt`` becomes ``config.pbtxt``, which Triton reads. The number of classes
-determines shapes, and the ensemble's parameter ``release`` passes the description to clients.
+``config.template.pbtxt`` becomes ``config.pbtxt``, which Triton reads. The numbers of classes
+and features determine shapes, and the ensemble's parameter ``release`` passes the description to
+clients.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def configurations(repository: Path, release: Release) -> dict[Path, bytes]:
     # A JSON string, quotes included, is also a string of protobuf's text format.
     values = {
         "channels": 1 + len(release.classes),
+        "features": release.features,
         "release": json.dumps(json.dumps(asdict(release), sort_keys=True)),
     }
     return {

@@ -18,7 +18,7 @@ import numpy as np
 
 from conversion.errors import ConversionError
 from conversion.host_support import Host
-from conversion.model_io import OUTPUTS, has_shape
+from conversion.model_io import COMPARED, has_shape
 from conversion.runtimes import Outputs
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
 
@@ -76,13 +76,13 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -
             found = dict(file)
         device = Gpu(str(found["gpu"]), str(found["compute_capability"]))
         version = str(found["tensorrt"])
-        outputs = {name: found[name] for name in OUTPUTS}
+        outputs = {name: found[name] for name in COMPARED}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ConversionError(
             f"the engine's outputs {results} cannot be read ({error})."
         ) from error
     _refuse(misfit(plan, version=version, device=device))
-    for name, (dtype, shape) in OUTPUTS.items():
+    for name, (dtype, shape) in COMPARED.items():
         wanted, found_shape = (len(images), *shape), outputs[name].shape
         if outputs[name].dtype != dtype or not has_shape(found_shape, wanted):
             _refuse(

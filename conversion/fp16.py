@@ -2,9 +2,9 @@
 
 The following stay float32: everything before the first spatial convolution (logarithm, min-max
 scaling and resize of the stain step, as float16 has 11 bits and a stain is a difference of
-logarithms), everything after the last convolution of each output (softmax, sigmoid, rounding), and
-the global means of squeeze-excite (a sum over 16,384 pixels overflows float16 if a runtime
-accumulates in it). Inputs and outputs keep their types.
+logarithms), softmax and logarithms, everything else after the last convolution of each output that
+is not float16 itself (sigmoid, rounding), and the global means of squeeze-excite (a sum over 16,384
+pixels overflows float16 if a runtime accumulates in it). Inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_KEPT_OPERATORS = ("ReduceMean",)
+_KEPT_OPERATORS = ("ReduceMean", "Softmax", "Log")
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}  # region of interest and scales: float32 by the standard
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 _LARGEST = float(np.finfo(np.float16).max)
@@ -149,7 +149,8 @@ def _input_side(graph: onnx.GraphProto) -> set[str]:
 def _output_side(graph: onnx.GraphProto) -> set[str]:
     """Names of the nodes between the last convolutions and the outputs."""
     producers = {tensor: node for node in graph.node for tensor in node.output}
-    return _walk_back([output.name for output in graph.output], producers, stop=_CONVOLUTIONS)
+    outputs = [o.name for o in graph.output if o.type.tensor_type.elem_type != TensorProto.FLOAT16]
+    return _walk_back(outputs, producers, stop=_CONVOLUTIONS)
 
 
 def _walk_back(

@@ -7,13 +7,20 @@ from typing import Final
 import numpy as np
 
 TILE: Final = 256
+GRID: Final = 64
+"""Side of the grid of features."""
 INPUT: Final = "image"
 OUTPUTS: Final[dict[str, tuple[type, tuple[int, ...]]]] = {
     "class_probs": (np.uint8, (TILE, TILE, -1)),
     "boundary_prob": (np.uint8, (TILE, TILE)),
     "tissue_probs": (np.float32, (19,)),
+    "features": (np.float16, (GRID, GRID, -1)),
 }
-"""Type and shape of each output without the batch dimension; -1 is number of classes plus one."""
+"""Type and shape of each output without the batch dimension; -1 depends on the network."""
+THINNING: Final = 8
+"""Forms of the network are compared at every so many-th place of the features' grid."""
+COMPARED: Final = OUTPUTS | {"features": (np.float16, (GRID // THINNING, GRID // THINNING, -1))}
+"""The outputs that `conversion.runtimes.infer` returns."""
 
 INPUT_SHAPE: Final = (TILE, TILE, 3)
 BATCH_MIN, BATCH_BEST, BATCH_MAX = 1, 8, 32

@@ -15,12 +15,13 @@ import numpy as np
 
 from conversion.agreement import LEAST_KEPT, LEAST_PQ, Agreement
 from conversion.errors import ConversionError
-from conversion.model_io import OUTPUTS, TILE
+from conversion.model_io import TILE
 from conversion.runtimes import Outputs
 
 _CLASS = instances.COLUMNS.index("class")
 _SATURATED = ((255, 0, 0), (0, 0, 255), (255, 0, 255))
 _BLANKS = (255, 0)
+_PROBABILITIES = ("class_probs", "boundary_prob", "tissue_probs")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Tolerance:
     tissue_difference
         Largest difference in a tissue's probability.
     mean_difference
-        Largest mean difference of each output.
+        Largest mean difference of each output's probabilities.
+    feature_difference
+        Largest mean difference of the features, in standard deviations.
     panoptic_quality, kept
         Lowest panoptic quality, and lowest share of a class's nuclei that must keep it.
     """
@@ -44,6 +47,7 @@ class Tolerance:
     difference: float
     tissue_difference: float
     mean_difference: float
+    feature_difference: float
     panoptic_quality: float
     kept: float
 
@@ -51,7 +55,13 @@ class Tolerance:
 # One level of uint8 is 0.004. The stain channels are floored to whole levels, so a difference in
 # the last bit of a logarithm can move an input by 1/255, which may be visible in single pixels.
 FLOAT32 = Tolerance(
-    100, 0.05, tissue_difference=0.05, mean_difference=0.001, panoptic_quality=0.98, kept=0.98
+    100,
+    0.05,
+    tissue_difference=0.05,
+    mean_difference=0.001,
+    feature_difference=0.01,
+    panoptic_quality=0.98,
+    kept=0.98,
 )
 # OpenVINO computes in 16 bits, too, if that is faster on the processor.
 HALF = Tolerance(
@@ -59,12 +69,19 @@ HALF = Tolerance(
     0.15,
     tissue_difference=0.20,
     mean_difference=0.005,
+    feature_difference=0.1,
     panoptic_quality=LEAST_PQ,
     kept=LEAST_KEPT,
 )
 # These limits detect a broken graph; what INT8 costs in accuracy takes annotated images to tell.
 INT8 = Tolerance(
-    99.9, 0.35, tissue_difference=1.0, mean_difference=0.1, panoptic_quality=0.70, kept=0.50
+    99.9,
+    0.35,
+    tissue_difference=1.0,
+    mean_difference=0.1,
+    feature_difference=0.5,
+    panoptic_quality=0.70,
+    kept=0.50,
 )
 
 
@@ -94,6 +111,8 @@ class Parity:
         Name of the form.
     max_difference, percentile_difference, mean_difference
         Of each output's probabilities (0..1); the second at the tolerance's percentile.
+    feature_difference
+        Mean difference of the features, in standard deviations.
     nuclei, nuclei_reference
         Instances found over all tiles.
     panoptic_quality
@@ -110,6 +129,7 @@ class Parity:
     max_difference: dict[str, float]
     percentile_difference: dict[str, float]
     mean_difference: dict[str, float]
+    feature_difference: float
     nuclei: int
     nuclei_reference: int
     panoptic_quality: float
@@ -124,6 +144,7 @@ class Parity:
         untold = ", ".join(self.untold)
         return (
             f"{self.form}: probabilities differ by {mean:.5f} on average, by {worst:.4f} at most, "
+            f"features by {self.feature_difference:.4f} deviations, "
             f"{self.nuclei} nuclei against {self.nuclei_reference}, "
             f"PQ {self.panoptic_quality:.4f}, class kept by {', '.join(shown) or 'none'}"
             f"{f' (too few to tell: {untold})' if untold else ''}: "
@@ -180,7 +201,8 @@ def compare(
     served
         How the answers become nuclei.
     """
-    differences = {name: _difference(reference[name], found[name]) for name in OUTPUTS}
+    differences = {name: _difference(reference[name], found[name]) for name in _PROBABILITIES}
+    features = _feature_difference(reference["features"], found["features"])
     largest = {name: float(np.max(values)) for name, values in differences.items()}
     high = {
         name: float(np.percentile(values, tolerance.percentile))
@@ -190,7 +212,7 @@ def compare(
     nuclei = _agreement(reference, found, served)
 
     failures = _impossible(found) + nuclei.lost_classes(tolerance.kept)
-    for name in OUTPUTS:
+    for name in _PROBABILITIES:
         if name == "tissue_probs":
             found_most, allowed, where = largest[name], tolerance.tissue_difference, "at most"
         else:
@@ -204,6 +226,11 @@ def compare(
                 f"{name} differs by {mean[name]:.5f} on average "
                 f"(allowed {tolerance.mean_difference})"
             )
+    if not features <= tolerance.feature_difference:
+        failures.append(
+            f"features differ by {features:.4f} standard deviations on average "
+            f"(allowed {tolerance.feature_difference})"
+        )
     if nuclei.panoptic_quality < tolerance.panoptic_quality:
         failures.append(
             f"instances agree to PQ {nuclei.panoptic_quality:.4f} (at least "
@@ -214,6 +241,7 @@ def compare(
         max_difference=largest,
         percentile_difference=high,
         mean_difference=mean,
+        feature_difference=features,
         nuclei=nuclei.nuclei_found,
         nuclei_reference=nuclei.nuclei,
         panoptic_quality=nuclei.panoptic_quality,
@@ -226,6 +254,12 @@ def compare(
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     scale = 255.0 if a.dtype == np.uint8 else 1.0
     return np.abs(a.astype(np.float64) - b.astype(np.float64)) / scale
+
+
+def _feature_difference(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    deviations = a.std(axis=(0, 1, 2)) + 1e-6
+    return float((np.abs(a - b) / deviations).mean())
 
 
 def _impossible(found: Outputs) -> list[str]:

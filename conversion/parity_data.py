@@ -17,7 +17,7 @@ import instances
 import numpy as np
 
 from conversion.errors import ConversionError
-from conversion.model_io import OUTPUTS
+from conversion.model_io import COMPARED
 from conversion.parity import Served, Tolerance
 from conversion.runtimes import Outputs
 
@@ -54,7 +54,7 @@ class ParityData:
         """
         try:
             with np.load(path) as file:
-                outputs = {name: file[name] for name in OUTPUTS}
+                outputs = {name: file[name] for name in COMPARED}
                 tolerance = Tolerance(*file["tolerance"].tolist())
                 parameters = instances.Parameters(**json.loads(str(file["parameters"])))
                 served = Served(parameters, tuple(file["classes"].tolist()))

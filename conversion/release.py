@@ -54,7 +54,7 @@ class Provenance:
 
     Attributes
     ----------
-    preset, weights_sha256
+    preset, weights_sha256, classes_sha256
         As in `training.exported.Exported`.
     source_sha256
         Of the code that exported and converted it.
@@ -64,6 +64,7 @@ class Provenance:
 
     preset: str
     weights_sha256: str
+    classes_sha256: str
     source_sha256: str
     precision: str
 
@@ -72,7 +73,8 @@ class Provenance:
         """Provenance of a form made from `network` by the current code."""
         sources = sorted(Path(__file__).parent.glob("*.py"))
         source = _sha256(network.source_sha256.encode(), *(path.read_bytes() for path in sources))
-        return cls(network.preset, network.weights_sha256, source, str(precision))
+        files = network.weights_sha256, network.classes_sha256
+        return cls(network.preset, *files, source, str(precision))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Release:
     ----------
     release
         Name: the preset, and 12 digits that change with anything that affects answers.
-    preset, weights_sha256, parameters
+    preset, weights_sha256, classes_sha256, parameters, network_classes, features
         As in `training.exported.Exported`.
     mpp
         Scale of the tiles, micrometres per pixel.
@@ -102,8 +104,11 @@ class Release:
     mpp: float
     classes: list[dict[str, Any]]
     parameters: dict[str, float | int | str]
+    network_classes: list[str]
+    features: int
     precision: str
     weights_sha256: str
+    classes_sha256: str
     graph_sha256: str
     postprocessing_sha256: str
 
@@ -139,8 +144,11 @@ def make_release(network: Exported, precision: Precision, repository: Path) -> R
         "preset": network.preset,
         **network.target,
         "parameters": network.parameters,
+        "network_classes": network.network_classes,
+        "features": network.features,
         "precision": precision.name,
         "weights_sha256": network.weights_sha256,
+        "classes_sha256": network.classes_sha256,
         "graph_sha256": _graph(network, precision),
         "postprocessing_sha256": _postprocessing(repository),
     }

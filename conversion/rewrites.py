@@ -72,32 +72,36 @@ def transposes_to_outputs(model: onnx.ModelProto) -> None:
     """Move transposes to channels-last behind the pixelwise nodes after them, in place."""
     graph = model.graph
     for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
-        chain = _pixelwise_chain(graph, transpose)
-        if not chain:
-            continue
-        last = chain[-1]
-        result = last.output[0]
-        chain[0].input[list(chain[0].input).index(transpose.output[0])] = transpose.input[0]
-        for node in chain:
-            _to_channels_first(graph, node)
-        last.output[0] = f"{result}/channels_first"
-        graph.node.remove(transpose)
-        moved = helper.make_node("Transpose", [last.output[0]], [result], perm=_CHANNELS_LAST)
-        graph.node.insert(list(graph.node).index(last) + 1, moved)
+        for user in _users(graph, transpose.output[0]):
+            chain = _pixelwise_chain(graph, transpose, user)
+            if not chain:
+                continue
+            last = chain[-1]
+            result = last.output[0]
+            user.input[list(user.input).index(transpose.output[0])] = transpose.input[0]
+            for node in chain:
+                _to_channels_first(graph, node)
+            last.output[0] = f"{result}/channels_first"
+            moved = helper.make_node("Transpose", [last.output[0]], [result], perm=_CHANNELS_LAST)
+            graph.node.insert(list(graph.node).index(last) + 1, moved)
+        if not _users(graph, transpose.output[0]):
+            graph.node.remove(transpose)
 
 
-def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The nodes after the transpose that work pixel by pixel, if a cast follows them."""
+def _users(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if tensor in node.input]
+
+
+def _pixelwise_chain(
+    graph: onnx.GraphProto, transpose: onnx.NodeProto, node: onnx.NodeProto
+) -> list[onnx.NodeProto]:
+    """The nodes after the transpose that work pixel by pixel, from `node` on, up to a cast."""
     if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
         return []
     weights = {tensor.name: tensor for tensor in graph.initializer}
     chain: list[onnx.NodeProto] = []
     tensor = transpose.output[0]
     while True:
-        users = [node for node in graph.node if tensor in node.input]
-        if len(users) != 1:
-            return []
-        (node,) = users
         others = [name for name in node.input if name != tensor]
         if node.op_type in ("Add", "Mul"):
             # A vector with a value per channel, or a scalar.
@@ -112,6 +116,10 @@ def _pixelwise_chain(graph: onnx.GraphProto, transpose: onnx.NodeProto) -> list[
             return []
         chain.append(node)
         tensor = node.output[0]
+        users = _users(graph, tensor)
+        if len(users) != 1:
+            return []
+        (node,) = users
 
 
 def _to_channels_first(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:

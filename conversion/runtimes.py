@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.model_io import INPUT, OUTPUTS
+from conversion.model_io import INPUT, OUTPUTS, THINNING
 
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[np.ndarray], Outputs]
@@ -15,9 +15,19 @@ Runner = Callable[[np.ndarray], Outputs]
 
 
 def infer(run: Runner, images: np.ndarray, *, at_a_time: int = 2) -> Outputs:
-    """Run a form of the network on `images`, a few at a time to save memory."""
-    parts = [run(images[i : i + at_a_time]) for i in range(0, len(images), at_a_time)]
+    """Run a form of the network on `images`, a few at a time to save memory.
+
+    Returns
+    -------
+    dict
+        `conversion.model_io.COMPARED`.
+    """
+    parts = [_thinned(run(images[i : i + at_a_time])) for i in range(0, len(images), at_a_time)]
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+
+
+def _thinned(outputs: Outputs) -> Outputs:
+    return outputs | {"features": outputs["features"][:, ::THINNING, ::THINNING]}
 
 
 def saved_model(folder: Path) -> Runner:

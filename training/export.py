@@ -3,8 +3,9 @@
     python -m training.export --weights weights/lite.npz --out build/saved_model
 
 Signature ``serving_default``: ``image`` uint8 [N, 256, 256, 3] in; ``class_probs`` uint8
-[N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded) and
-``tissue_probs`` float32 [N, 19] out. An export that is up to date is left as it is.
+[N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256] (probability times 255, rounded),
+``tissue_probs`` float32 [N, 19] and ``features`` float16 [N, 64, 64, D] out. An export that is up
+to date is left as it is.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def export(network: keras.Model, out: Path, origin: Exported) -> None:
         )
     import tensorflow as tf
 
+    from training.model.classes import features
     from training.model.serving import probabilities
 
     if (
@@ -67,12 +69,15 @@ def export(network: keras.Model, out: Path, origin: Exported) -> None:
             f"{out} exists and is not a SavedModel; delete it or choose another --out."
         )
 
+    described = keras.Model(network.input, {**network.output, "features": features(network)})
+
     @tf.function(
         input_signature=[tf.TensorSpec((None, TILE, TILE, 3), tf.uint8, name="image")],
         autograph=False,
     )
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return probabilities(image, network)
+        outputs = described(image, training=False)
+        return {**probabilities(outputs), "features": outputs["features"]}
 
     module = tf.Module()
     module.variables_of_network = [variable.value for variable in network.variables]
@@ -141,7 +146,25 @@ def _trained(path: Path) -> tuple[keras.Model, Exported]:
 
     network, preset = weights.load(path)
     parameters, target = asdict(weights.parameters(path)), weights.target(path).to_dict()
-    return network, Exported(preset, file_sha256(path), source_sha256(), parameters, target)
+    return network, origin_of(network, preset, file_sha256(path), parameters, target)
+
+
+def origin_of(
+    network: keras.Model, preset: str, sha256: str, parameters: dict, target: dict
+) -> Exported:
+    """The record of a network that is served with its own classes; arguments as in `Exported`."""
+    from training.model.classes import features
+
+    return Exported(
+        preset,
+        weights_sha256=sha256,
+        classes_sha256="",
+        source_sha256=source_sha256(),
+        parameters=parameters,
+        target=target,
+        network_classes=[kind["name"] for kind in target["classes"]],
+        features=features(network).shape[-1],
+    )
 
 
 def _random(preset: str) -> tuple[keras.Model, Exported]:
@@ -158,7 +181,7 @@ def _random(preset: str) -> tuple[keras.Model, Exported]:
     for variable in network.variables:
         digest.update(variable.numpy().tobytes())
     parameters, target = asdict(instances.Parameters()), PANNUKE.to_dict()
-    return network, Exported(preset, digest.hexdigest(), source_sha256(), parameters, target)
+    return network, origin_of(network, preset, digest.hexdigest(), parameters, target)
 
 
 if __name__ == "__main__":

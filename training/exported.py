@@ -16,6 +16,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _SOURCES = (
     "training/export.py",
     "training/model/backbone.py",
+    "training/model/classes.py",
     "training/model/network.py",
     "training/model/normalization.py",
     "training/model/preprocess.py",
@@ -33,20 +34,29 @@ class Exported:
     preset
         Name of the network.
     weights_sha256
-        Of the weights file.
+        Of the network's weights file.
+    classes_sha256
+        Of the file of classes of one's own; empty for the network's own.
     source_sha256
         Of the code that exported it.
     parameters
         Post-processing that suits the weights: fields of `instances.Parameters`.
     target
-        Scale and classes of the network, as written by `training.target.Target.to_dict`.
+        Scale and classes that are served, as written by `training.target.Target.to_dict`.
+    network_classes
+        Names of the network's own classes.
+    features
+        Number of features.
     """
 
     preset: str
     weights_sha256: str
+    classes_sha256: str
     source_sha256: str
     parameters: dict[str, float | int | str]
     target: dict[str, Any]
+    network_classes: list[str]
+    features: int
 
     @classmethod
     def read(cls, saved_model: Path) -> Self:
@@ -61,13 +71,11 @@ class Exported:
 
 
 def is_current(saved_model: Path, weights: Path) -> bool:
-    """Whether `saved_model` was exported from these weights by this code."""
+    """Whether `saved_model` was exported from this file by this code."""
     try:
         found = Exported.read(saved_model)
-        return (found.weights_sha256, found.source_sha256) == (
-            file_sha256(weights),
-            source_sha256(),
-        )
+        file = found.classes_sha256 or found.weights_sha256
+        return (file, found.source_sha256) == (file_sha256(weights), source_sha256())
     except (OSError, ValueError, TypeError):
         return False
 

@@ -13,7 +13,6 @@ import onnx
 
 from bench.peers import cppnet, hovernet, stardist
 from samples.patches import patches
-from training.exported import Exported
 from training.quiet import quiet_tensorflow
 from training.target import PANNUKE
 from tsfd_client.contract import TILE
@@ -64,14 +63,12 @@ class System:
 def _preset(name: str) -> tuple[onnx.ModelProto, int]:
     with quiet_tensorflow():
         from conversion.to_onnx import convert
-        from training.export import export
+        from training.export import export, origin_of
         from training.model.network import build
     network = build(name)
     with tempfile.TemporaryDirectory() as folder:
         saved_model = Path(folder) / "saved_model"
-        export(
-            network, saved_model, Exported(name, "untrained", "untrained", {}, PANNUKE.to_dict())
-        )
+        export(network, saved_model, origin_of(network, name, "untrained", {}, PANNUKE.to_dict()))
         return convert(saved_model), network.count_params()
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 MODEL: Final = "nuclei_segmentation"
+FEATURES: Final = "nuclei_features"
+"""The model that gives features of nuclei, from which classes of one's own are learned."""
 VERSION: Final = "1"
 """Version of the model and of this contract; within a version, outputs are only added."""
 TILE: Final = 256

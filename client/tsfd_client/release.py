@@ -36,6 +36,8 @@ class Release:
         All thresholds in force.
     preset, precision
         The network, and its precision: ``"float"`` or ``"int8"``.
+    network_classes
+        Names of the network's own classes; others can be served in their place.
     digests
         SHA-256 of weights, graph and post-processing.
     """
@@ -46,6 +48,7 @@ class Release:
     settings: Settings
     preset: str
     precision: str
+    network_classes: tuple[str, ...] = ()
     digests: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -89,6 +92,7 @@ class Release:
             settings=Settings(**record["parameters"]),
             preset=record["preset"],
             precision=record["precision"],
+            network_classes=tuple(record.get("network_classes", ())),
             digests={name: text for name, text in record.items() if name.endswith("_sha256")},
         )
 
@@ -101,5 +105,6 @@ class Release:
             "classes": [{"name": kind.name, "colour": [*kind.colour]} for kind in self.classes],
             "parameters": self.settings.given(),
             "precision": self.precision,
+            "network_classes": [*self.network_classes],
             **self.digests,
         }

@@ -21,8 +21,9 @@ from conversion.model_io import ENGINE_SOURCE, PARITY_DATA
 from conversion.parity_data import ParityData
 from conversion.runtimes import Outputs
 from serving.environment import ROOT
+from tests.exported import exported
 from tests.repository import make
-from training.exported import Exported, file_sha256, source_sha256
+from training.exported import file_sha256, source_sha256
 
 LITE = ROOT / "weights" / "lite.npz"
 
@@ -106,7 +107,7 @@ def test_what_is_installed_follows_content_not_times(
     made_of = json.loads((saved_model / "assets.extra/network.json").read_text())
     parameters, target = made_of["parameters"], made_of["target"]
     changed = parameters | {"min_area": 60}
-    Exported("lite", "0" * 64, source_sha256(), changed, target).write(others)
+    exported("lite", "0" * 64, source_sha256(), changed, target).write(others)
     for path in saved_model.rglob("*"):
         os.utime(path, (0, 0))
     convert = _arguments(saved_model, repository, "--targets", "cpu")

@@ -33,6 +33,7 @@ def test_names_types_and_shapes_are_the_contract(
             "class_probs": (TensorProto.UINT8, ["N", 256, 256, 6]),
             "boundary_prob": (TensorProto.UINT8, ["N", 256, 256]),
             "tissue_probs": (TensorProto.FLOAT, ["N", 19]),
+            "features": (TensorProto.FLOAT16, ["N", 64, 64, 293]),
         }
         assert [(o.domain, o.version) for o in form.opset_import] == [("", 18)]
 

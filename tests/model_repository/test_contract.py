@@ -1,4 +1,4 @@
-"""The three configurations say what the README promises, on both profiles."""
+"""The configurations say what the README promises, on both profiles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conversion.configuration import configurations
 from conversion.release import Precision, make_release, to_json
 from serving.environment import ROOT
 from serving.server import ModelLoadError, TritonServer
-from training.exported import Exported
+from tests.exported import FEATURES, exported
 from training.target import CLASSES, PANNUKE
 from tsfd_client import Client
 from tsfd_client.contract import MAX_BATCH, TILE, TISSUES
@@ -29,8 +29,11 @@ CONFIGS = {
     "tsfd_net on the CPU": REPOSITORY / "tsfd_net/configs/cpu.pbtxt",
     "nuclei_postprocess": REPOSITORY / "nuclei_postprocess/config.pbtxt",
     "nuclei_segmentation": REPOSITORY / "nuclei_segmentation/config.pbtxt",
+    "nuclei_pool": REPOSITORY / "nuclei_pool/config.pbtxt",
+    "nuclei_features": REPOSITORY / "nuclei_features/config.pbtxt",
 }
-NETWORK = Exported("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
+ENSEMBLES = ("nuclei_segmentation", "nuclei_features")
+NETWORK = exported("lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict())
 RELEASE = make_release(NETWORK, Precision(), REPOSITORY)
 WRITTEN = configurations(REPOSITORY, RELEASE)
 """What a conversion makes of the templates."""
@@ -48,10 +51,15 @@ NUCLEI = {
     "contours": ("INT16", [-1, 2]),
     "release": ("STRING", [1]),
 }
+GRID = {"features": ("FP16", [64, 64, FEATURES])}
+INSTANCES = {"instance_map": ("UINT16", [256, 256])}
+POOLED = {"nuclei_features": ("FP16", [-1, FEATURES])}
 CONTRACT = {
-    "tsfd_net": (IMAGE, MAPS | TISSUE),
+    "tsfd_net": (IMAGE, MAPS | TISSUE | GRID),
     "nuclei_postprocess": (MAPS, NUCLEI | MAPS),
     "nuclei_segmentation": (IMAGE, NUCLEI | MAPS | TISSUE),
+    "nuclei_pool": (GRID | INSTANCES, POOLED),
+    "nuclei_features": (IMAGE | INSTANCES, POOLED),
 }
 
 
@@ -78,14 +86,18 @@ def test_conversion_runs_where_no_client_is_and_knows_the_same_sizes() -> None:
     assert (model_io.TILE, model_io.BATCH_MAX) == (TILE, MAX_BATCH) == (256, 32)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "nuclei_segmentation"])
-def test_queues_are_bounded_and_models_warm_up(name: str) -> None:
+@pytest.mark.parametrize("name", ["tsfd_net", "tsfd_net on the CPU", "nuclei_postprocess"])
+def test_models_warm_up(name: str) -> None:
+    assert read(CONFIGS[name]).model_warmup
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ENSEMBLES])
+def test_queues_are_bounded(name: str) -> None:
     config = read(CONFIGS[name])
     policy = config.dynamic_batching.default_queue_policy
     assert policy.max_queue_size > 0
     assert policy.default_timeout_microseconds > 0
     assert policy.timeout_action == policy.REJECT
-    assert config.model_warmup
     assert config.version_policy.latest.num_versions == 1
 
 
@@ -97,10 +109,12 @@ def test_the_ensemble_says_what_is_served() -> None:
 def test_classes_decide_shapes() -> None:
     target = {"mpp": 0.5, "classes": NETWORK.target["classes"][:3]}
     release = make_release(replace(NETWORK, target=target), Precision(), REPOSITORY)
-    for content in configurations(REPOSITORY, release).values():
-        config = text_format.Parse(content, model_config_pb2.ModelConfig())
-        maps = [t for t in (*config.input, *config.output) if t.name == "class_probs"]
-        assert {tuple(t.dims) for t in maps} == {(256, 256, 4)}
+    configs = [
+        text_format.Parse(content, model_config_pb2.ModelConfig())
+        for content in configurations(REPOSITORY, release).values()
+    ]
+    every = [t for config in configs for t in (*config.input, *config.output)]
+    assert {tuple(t.dims) for t in every if t.name == "class_probs"} == {(256, 256, 4)}
 
 
 def test_profiles() -> None:
@@ -135,26 +149,30 @@ def test_triton_reads_the_production_profile(tmp_path: Path) -> None:
         TritonServer(model.parent).start()
 
 
-def test_no_output_of_the_ensemble_feeds_a_step() -> None:
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_no_output_of_an_ensemble_feeds_a_step(name: str) -> None:
     """Triton would skip a step that another one needs when a request leaves the output out."""
-    config = read(CONFIGS["nuclei_segmentation"])
+    config = read(CONFIGS[name])
     fed = {tensor for step in config.ensemble_scheduling.step for tensor in step.input_map.values()}
     assert fed.isdisjoint(output.name for output in config.output)
 
 
-def test_the_ensemble_names_fixed_versions() -> None:
-    steps = read(CONFIGS["nuclei_segmentation"]).ensemble_scheduling.step
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_ensembles_name_fixed_versions(name: str) -> None:
+    steps = read(CONFIGS[name]).ensemble_scheduling.step
     assert {step.model_version for step in steps} == {1}
 
 
-def test_what_both_python_models_hold_is_the_same() -> None:
+def test_what_all_python_models_hold_is_the_same() -> None:
     """Each version folder works alone, so each has its copy."""
-    network, postprocessing = REPOSITORY / "tsfd_net/1", REPOSITORY / "nuclei_postprocess/1"
-    assert (network / "host.py").read_text() == (postprocessing / "host.py").read_text()
+    copies = [*REPOSITORY.glob("*/1/host.py")]
+    assert len(copies) == 3
+    assert len({copy.read_text() for copy in copies}) == 1
 
 
-def test_the_ensemble_keeps_its_version_folder_in_git() -> None:
-    assert (REPOSITORY / "nuclei_segmentation/1/.gitkeep").is_file()
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_ensembles_keep_their_version_folders_in_git(name: str) -> None:
+    assert (REPOSITORY / name / "1/.gitkeep").is_file()
 
 
 @pytest.mark.parametrize("model", CONTRACT)

@@ -16,7 +16,8 @@ from releases import change
 from conversion.release import Precision, make_release
 from serving.environment import ROOT
 from serving.server import ModelLoadError, TritonServer
-from training.exported import Exported, file_sha256
+from tests.exported import exported
+from training.exported import file_sha256
 from training.model import weights
 from training.target import PANNUKE
 
@@ -73,11 +74,12 @@ def test_the_page_knows_the_scores_of_the_shipped_weights(preset: str) -> None:
 
 
 def test_the_name_changes_with_all_that_decides_an_answer() -> None:
-    network = Exported(
+    network = exported(
         "lite", "0" * 64, "1" * 64, asdict(instances.Parameters()), PANNUKE.to_dict()
     )
     others = [
         replace(network, weights_sha256="2" * 64),
+        replace(network, classes_sha256="2" * 64),
         replace(network, source_sha256="2" * 64),
         replace(network, parameters=asdict(instances.Parameters(min_area=41))),
         replace(network, target=network.target | {"mpp": 0.5}),
@@ -86,7 +88,7 @@ def test_the_name_changes_with_all_that_decides_an_answer() -> None:
     repository = ROOT / "model_repository"
     made = [make_release(one, Precision(), repository) for one in (network, *others)]
     made += [make_release(network, Precision("int8", sha * 64), repository) for sha in "34"]
-    assert len({release.release for release in made}) == 8
+    assert len({release.release for release in made}) == 9
     assert made[0] == make_release(network, Precision(), repository)
 
 

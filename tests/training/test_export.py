@@ -15,13 +15,14 @@ import tensorflow as tf
 import tiny
 
 from serving.environment import ROOT
+from tests.exported import exported
 from training.export import ExportError, export, main
-from training.exported import Exported, file_sha256, is_current, source_sha256
+from training.exported import file_sha256, is_current, source_sha256
 from training.model import weights
 from training.model.network import build
-from training.target import PANNUKE
+from training.target import CLASSES, PANNUKE
 
-ORIGIN = Exported("lite", "0" * 64, "1" * 64, {"min_area": 40}, PANNUKE.to_dict())
+ORIGIN = exported("lite", "0" * 64, "1" * 64, {"min_area": 40}, PANNUKE.to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_signature_is_the_serving_contract(loaded: tf.Module) -> None:
         "class_probs": ([None, 256, 256, 6], tf.uint8),
         "boundary_prob": ([None, 256, 256], tf.uint8),
         "tissue_probs": ([None, 19], tf.float32),
+        "features": ([None, 64, 64, tiny.FEATURES], tf.float16),
     }
 
 
@@ -85,9 +87,12 @@ def test_a_saved_model_says_what_it_was_made_from(saved_model: Path) -> None:
     assert record == {
         "preset": "lite",
         "weights_sha256": "0" * 64,
+        "classes_sha256": "",
         "source_sha256": "1" * 64,
         "parameters": {"min_area": 40},
         "target": json.loads(json.dumps(PANNUKE.to_dict())),
+        "network_classes": list(CLASSES[1:]),
+        "features": 293,
     }
 
 
@@ -96,12 +101,12 @@ def test_content_decides_what_is_up_to_date(tmp_path: Path) -> None:
     first.write_bytes(b"weights")
     second.write_bytes(b"weights of another training")
     os.utime(second, (0, 0))
-    Exported("lite", file_sha256(first), source_sha256(), {}, {}).write(tmp_path)
+    exported("lite", file_sha256(first), source_sha256(), {}, {}).write(tmp_path)
 
     assert is_current(tmp_path, first)
     assert not is_current(tmp_path, second)
     assert not is_current(tmp_path, tmp_path / "missing.npz")
-    Exported("lite", file_sha256(first), "other code", {}, {}).write(tmp_path)
+    exported("lite", file_sha256(first), "other code", {}, {}).write(tmp_path)
     assert not is_current(tmp_path, first)
     (tmp_path / "assets.extra" / "network.json").write_text("{")
     assert not is_current(tmp_path, first)
@@ -112,7 +117,7 @@ def test_a_newer_export_of_others_is_replaced(network: keras.Model, tmp_path: Pa
     weights.save(network, tiny.PRESET, path)
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"of other weights")
-    Exported(tiny.PRESET, "0" * 64, source_sha256(), {}, PANNUKE.to_dict()).write(folder)
+    exported(tiny.PRESET, "0" * 64, source_sha256(), {}, PANNUKE.to_dict()).write(folder)
 
     assert main(["--weights", str(path), "--out", str(folder)]) == 0
 
@@ -122,7 +127,7 @@ def test_a_newer_export_of_others_is_replaced(network: keras.Model, tmp_path: Pa
 
 def test_an_export_that_is_up_to_date_needs_no_tensorflow(tmp_path: Path) -> None:
     shipped = ROOT / "weights" / "lite.npz"
-    Exported("lite", file_sha256(shipped), source_sha256(), {}, {}).write(tmp_path)
+    exported("lite", file_sha256(shipped), source_sha256(), {}, {}).write(tmp_path)
     arguments = ["--weights", str(shipped), "--out", str(tmp_path)]
 
     result = subprocess.run(

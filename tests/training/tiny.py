@@ -12,6 +12,8 @@ from training.model.backbone import Backbone
 from training.model.network import PRESETS, NetworkConfig
 
 PRESET = "tiny"
+FEATURES = 21
+"""The decoder's only level and the pyramid's top, and five classes."""
 
 PYTHONPATH = os.pathsep.join(str(Path(__file__).parents[n]) for n in (2, 0))
 """For a process that imports the project, and this."""

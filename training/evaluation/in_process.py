@@ -172,7 +172,7 @@ def run(
 def _serving(network: keras.Model) -> keras.Model:
     """The graph that `training.export` writes; compiled on the first batch."""
     image = keras.Input((TILE, TILE, 3), dtype="uint8", name="image")
-    serving = keras.Model(image, probabilities(image, network))
+    serving = keras.Model(image, probabilities(network(image, training=False)))
     serving.compile(jit_compile=keras.backend.backend() == "jax")
     return serving
 

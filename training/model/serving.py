@@ -6,15 +6,13 @@ import keras
 from keras import ops
 
 
-def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Run the network on uint8 tiles and return what a served model returns.
+def probabilities(logits: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
+    """Convert a network's outputs to those of a served model.
 
     Parameters
     ----------
-    image
-        uint8 [N, 256, 256, 3].
-    network
-        As `training.model.network.build` makes it.
+    logits
+        As a network of `training.model.network.build` returns them.
 
     Returns
     -------
@@ -22,7 +20,6 @@ def probabilities(image: keras.KerasTensor, network: keras.Model) -> dict[str, k
         ``class_probs`` uint8 [N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256],
         ``tissue_probs`` float32 [N, 19].
     """
-    logits = network(image, training=False)
     return {
         "class_probs": _to_uint8(ops.softmax(logits["class_logits"], axis=-1)),
         "boundary_prob": _to_uint8(ops.sigmoid(logits["boundary_logits"][..., 0])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,9 +52,10 @@ class TileResult:
 
 
 Results = list[tuple[Tile, TileResult]]
+_Tile = TypeVar("_Tile")
 
 
-def batches(tiles: Iterable[Tile], size: int) -> list[list[Tile]]:
+def batches(tiles: Iterable[_Tile], size: int) -> list[list[_Tile]]:
     """Split tiles into batches of at most `size`."""
     tiles = list(tiles)
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]

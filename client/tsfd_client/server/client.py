@@ -13,7 +13,8 @@ from typing import Literal, Self
 import numpy as np
 import tritonclient.grpc as triton
 
-from tsfd_client.contract import MODEL
+from tsfd_client.contract import FEATURES, MODEL
+from tsfd_client.errors import ServerError
 from tsfd_client.nuclei.assembly import Assembly, Results, TileResult, batches
 from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.release import Release
@@ -191,6 +192,40 @@ class Client(Connection):
         tries = Tries(self.url, self.retry_for)
         with self._span(tiles, tries):
             return tries.run(partial(self._segment_tiles, tiles, settings, tries.request_id))
+
+    def features(self, tiles: np.ndarray, instance_maps: np.ndarray) -> list[np.ndarray]:
+        """Ask for the network's features of given nuclei, in one request.
+
+        Parameters
+        ----------
+        tiles
+            uint8 [N, 256, 256, 3], 1 <= N <= 32, at the network's scale.
+        instance_maps
+            uint16 [N, 256, 256]; 0 is background.
+
+        Returns
+        -------
+        list
+            Per tile, float16 [n, D], where n is its highest id; row i - 1 describes id i.
+
+        Raises
+        ------
+        ServerUnavailableError, ServerError
+        """
+        check_arguments(tiles, None)
+        tries = Tries(self.url, self.retry_for)
+        with self._span(tiles, tries):
+            asked = self._request(protocol.features_request(tiles, instance_maps), tries.request_id)
+            found = tries.run(lambda: self._triton.infer(**asked)).as_numpy("nuclei_features")
+        return [rows[: ids.max()] for rows, ids in zip(found, instance_maps, strict=True)]
+
+    def check_features(self) -> None:
+        """Raise ServerError unless the server gives features of nuclei."""
+        if not self._triton.is_model_ready(FEATURES, **self._question()):
+            raise ServerError(
+                f"The server at {self.url} gives no features of nuclei: its models were made by an "
+                "older version; run `make convert` there."
+            )
 
     def _segment_tiles(
         self, tiles: np.ndarray, settings: Settings | None, request_id: str

@@ -187,16 +187,23 @@ class Connection:
     def _inference(
         self, carrier: Carrier, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> dict[str, Any]:
-        """Arguments of a segmentation request; the current span is passed on in the headers."""
-        headers = dict(self.headers or {})
-        propagate.inject(headers)
-        return {
+        """Arguments of a segmentation request."""
+        asked = {
             "model_name": MODEL,
             "model_version": VERSION,
             "inputs": carrier.inputs(tiles),
             "outputs": carrier.outputs(len(tiles)),
-            "request_id": request_id,
             "parameters": settings.parameters() if settings else None,
+        }
+        return self._request(asked, request_id)
+
+    def _request(self, asked: dict[str, Any], request_id: str) -> dict[str, Any]:
+        """Arguments of any request; the current span is passed on in the headers."""
+        headers = dict(self.headers or {})
+        propagate.inject(headers)
+        return {
+            **asked,
+            "request_id": request_id,
             "headers": headers,
             "client_timeout": self.timeout,
         }

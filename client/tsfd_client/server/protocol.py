@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as triton
 
-from tsfd_client.contract import MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
+from tsfd_client.contract import FEATURES, MAX_BATCH, MODEL, OUTPUTS, TILE, VERSION
 from tsfd_client.errors import ImageError, ServerError, ServerUnavailableError, TsfdError
 from tsfd_client.nuclei.assembly import TileResult
 from tsfd_client.release import PARAMETER, Release
@@ -73,6 +73,20 @@ class Carrier:
         """Instance maps, uint16 [N, 256, 256]."""
         maps: np.ndarray = answer.as_numpy(WANTED[0])
         return maps
+
+
+def features_request(tiles: np.ndarray, instance_maps: np.ndarray) -> dict[str, Any]:
+    """Model, inputs and outputs of a request for the features of the nuclei in tiles."""
+    inputs = []
+    for name, array, kind in (
+        ("image", tiles, "UINT8"),
+        ("instance_map", instance_maps, "UINT16"),
+    ):
+        tensor = triton.InferInput(name, array.shape, kind)
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    outputs = [triton.InferRequestedOutput("nuclei_features")]
+    return {"model_name": FEATURES, "model_version": VERSION, "inputs": inputs, "outputs": outputs}
 
 
 def read_release(answer: Any, url: str) -> Release:

@@ -1,6 +1,6 @@
 """Properties of the host: its cores, and whether Triton is compatible with numpy.
 
-Both Python models contain a copy of this file, because a version folder must work on its own.
+All Python models contain a copy of this file, because a version folder must work on its own.
 """
 
 from __future__ import annotations
