@@ -204,7 +204,7 @@ def load(path: Path) -> Head:
     if not path.is_file():
         raise TsfdError(f"There is no file {path}: `tsfd adapt` makes one.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if "head" not in file.files:
                 raise TsfdError(
                     f"{path} holds no classes of your own: name a file that `tsfd adapt` wrote."
