@@ -46,6 +46,35 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
+class Judgement:
+    """A head compared with the network on marks that were left out.
+
+    Attributes
+    ----------
+    accepted
+        Whether the head beats the network.
+    groups
+        What was left out together.
+    path
+        Strengths of the penalty, down to the one chosen.
+    before, after
+        F1 of the network and of the head.
+    gain
+        Of the mean F1.
+    confusion
+        int64 [K, K], marks by the class marked (rows) and the head's.
+    """
+
+    accepted: bool
+    groups: Groups
+    path: tuple[float, ...]
+    before: Resampled
+    after: Resampled
+    gain: Estimate
+    confusion: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Lesson:
     """What was learned from marks.
 
@@ -59,16 +88,8 @@ class Lesson:
         K classes.
     marks
         int64 [K], marks of each class.
-    groups
-        What was left out together.
-    strength
-        Of the penalty.
-    before, after
-        F1 of the network and of the head on marks that were left out.
-    gain
-        Of the mean F1.
-    confusion
-        int64 [K, K], marks left out by the class marked (rows) and the head's.
+    judgement
+        The head compared with the network.
     curve
         From few marks to all.
     worth
@@ -79,12 +100,7 @@ class Lesson:
     verdict: str
     classes: tuple[OwnClass, ...]
     marks: np.ndarray
-    groups: Groups
-    strength: float
-    before: Resampled
-    after: Resampled
-    gain: Estimate
-    confusion: np.ndarray
+    judgement: Judgement
     curve: tuple[Point, ...]
     worth: np.ndarray
 
@@ -120,9 +136,41 @@ def learn(
         If there are too few marks, or too few or too many classes.
     """
     _check(marked, classes)
-    number, of_network, apart = len(classes), parents(classes, base.classes), groups(marked)
-    sample = _sample(around)
-    validation = cross_validate(marked, sample, apart, of_network)
+    number, of_network, sample = len(classes), parents(classes, base.classes), _sample(around)
+    found = judge(marked, sample, of_network)
+    curve = (
+        *_few_marks(marked, sample, found, of_network),
+        Point(marked.counts(number), found.after.f1[0]),
+    )
+    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
+    where = f"{found.groups.kind} left out"
+    return Lesson(
+        head=_head(solve(marked, sample, of_network, found.path)[-1], classes, base)
+        if found.accepted
+        else None,
+        verdict=f"The classes are better than the network's on {where}: {figures}."
+        if found.accepted
+        else f"No gain on {where} ({figures}): the network is left as it is.",
+        classes=classes,
+        marks=marked.counts(number),
+        judgement=found,
+        curve=curve,
+        worth=_worth(curve),
+    )
+
+
+def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judgement:
+    """Choose the strength and compare the head with the network, on groups left out.
+
+    Parameters
+    ----------
+    marked, around
+        As of `learn`.
+    of_network
+        int [K], index of each class' parent among the network's classes, -1 for none.
+    """
+    apart, number = groups(marked), len(of_network)
+    validation = cross_validate(marked, around, apart, of_network)
     best = int(validation.surprise(marked.labels).argmin())
     said = validation.heads[best].argmax(axis=1)
     # As nuclei occur, not as they were marked.
@@ -132,32 +180,14 @@ def learn(
         for answer in (validation.network.argmax(axis=1), said)
     )
     gains = after.gain(before)
-    accepted = gains[0] > 0 and float((gains[1:] > 0).mean()) >= _SURE
-    path = STRENGTHS[: best + 1]
-    curve = (
-        *_few_marks(marked, sample, apart, of_network, path),
-        Point(marked.counts(number), after.f1[0]),
-    )
-    figures = f"mean F1 {before.mean.value:.2f} before, {after.mean} after"
-    return Lesson(
-        head=_head(solve(marked, sample, of_network, path)[-1], classes, base)
-        if accepted
-        else None,
-        verdict=(
-            f"The classes are better than the network's on {apart.kind} left out: {figures}."
-            if accepted
-            else f"No gain on {apart.kind} left out ({figures}): the network is left as it is."
-        ),
-        classes=classes,
-        marks=marked.counts(number),
+    return Judgement(
+        accepted=bool(gains[0] > 0 and (gains[1:] > 0).mean() >= _SURE),
         groups=apart,
-        strength=STRENGTHS[best],
+        path=STRENGTHS[: best + 1],
         before=before,
         after=after,
         gain=estimate(gains),
         confusion=confusion(marked.labels, said, number),
-        curve=curve,
-        worth=_worth(curve),
     )
 
 
@@ -196,11 +226,7 @@ def _head(linear: Linear, classes: tuple[OwnClass, ...], base: Base) -> Head:
 
 
 def _few_marks(
-    marked: MarkedNuclei,
-    around: Nuclei,
-    apart: Groups,
-    of_network: np.ndarray,
-    strengths: tuple[float, ...],
+    marked: MarkedNuclei, around: Nuclei, judged: Judgement, of_network: np.ndarray
 ) -> Iterator[Point]:
     """The learning curve up to half of the marks, each share drawn from every class."""
     number = len(of_network)
@@ -215,7 +241,7 @@ def _few_marks(
         kept = marked[used].counts(number)
         if kept.min() < FEWEST_MARKS:
             continue
-        found = cross_validate(marked, around, apart, of_network, strengths, used)
+        found = cross_validate(marked, around, judged.groups, of_network, judged.path, used)
         counted = np.exp(-found.excess[-1])[marked.labels]
         said = found.heads[-1].argmax(axis=1)
         yield Point(kept, f1(marked.labels, said, number, counted))

@@ -59,7 +59,7 @@ def estimate(samples: np.ndarray) -> Estimate:
 def resample(
     labels: np.ndarray, said: np.ndarray, classes: int, groups: np.ndarray, weights: np.ndarray
 ) -> Resampled:
-    """Compute F1 of each class on bootstrap resamples of the groups, or of nuclei if groups are few.
+    """F1 of each class on bootstrap resamples of the groups, or of nuclei if groups are few.
 
     Parameters
     ----------

@@ -28,10 +28,10 @@ def test_what_the_features_say_is_learned() -> None:
     assert lesson.head is not None
     new = world.marked(each(5, 200))
     assert mean_f1(new.labels, lesson.head.predict(new.features, new.shares)) > 0.75
-    assert lesson.before.mean.value < 0.4
-    assert lesson.after.mean.value > 0.7
+    assert lesson.judgement.before.mean.value < 0.4
+    assert lesson.judgement.after.mean.value > 0.7
     assert "better" in lesson.verdict
-    assert lesson.confusion.sum() == 100
+    assert lesson.judgement.confusion.sum() == 100
     assert lesson.head.base == "lite 3"
 
 
@@ -45,7 +45,7 @@ def test_own_classes_refine_and_add_to_those_of_the_network() -> None:
 
     assert lesson.head is not None
     assert lesson.head.parents.tolist() == [1, 1, -1, 2]
-    assert lesson.after.mean.value > 0.75
+    assert lesson.judgement.after.mean.value > 0.75
 
 
 @pytest.mark.parametrize("number", [10, 100])
@@ -56,7 +56,7 @@ def test_noise_is_refused_with_its_figures(number: int) -> None:
     )
 
     assert lesson.head is None
-    before = f"{lesson.before.mean.value:.2f}"
+    before = f"{lesson.judgement.before.mean.value:.2f}"
     assert f"mean F1 {before} before" in lesson.verdict
     assert lesson.verdict.endswith("the network is left as it is.")
 
@@ -77,7 +77,7 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
     )
     lesson = learn(told_apart, world.around([1, 1]), own("neoplastic", "connective"), BASE)
 
-    assert lesson.groups.kind == "slides"
+    assert lesson.judgement.groups.kind == "slides"
     assert lesson.head is None
 
 
@@ -158,8 +158,7 @@ def test_weights_of_raw_features_say_what_was_fitted() -> None:
     assert lesson.head is not None
 
     frame = basis(marked.features)
-    path = fit.STRENGTHS[: fit.STRENGTHS.index(lesson.strength) + 1]
-    exact = softmax(solve(marked, around, np.arange(5), path)[-1].logits(marked))
+    exact = softmax(solve(marked, around, np.arange(5), lesson.judgement.path)[-1].logits(marked))
     np.testing.assert_allclose(
         lesson.head.predict(marked.features, marked.shares), exact, atol=1e-5
     )
@@ -172,7 +171,7 @@ def test_thirty_classes_are_learned() -> None:
     lesson = learn(world.marked(each(30, 12)), world.around([1] * 30), own(*[None] * 30), BASE)
 
     assert lesson.head is not None
-    assert lesson.after.mean.value > 0.6
+    assert lesson.judgement.after.mean.value > 0.6
 
 
 def test_more_marks_are_worth_most_where_they_are_few() -> None:
@@ -181,7 +180,7 @@ def test_more_marks_are_worth_most_where_they_are_few() -> None:
     lesson = learn(world.marked(labels), world.around([10, 10, 1]), own(*[None] * 3), BASE)
 
     assert [point.marks.sum() for point in lesson.curve] == [105, 210, 420, 840]
-    assert lesson.curve[-1].mean == pytest.approx(lesson.after.mean.value)
+    assert lesson.curve[-1].mean == pytest.approx(lesson.judgement.after.mean.value)
     assert lesson.worth.argmax() == 2
 
 

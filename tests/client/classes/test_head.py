@@ -78,7 +78,7 @@ def test_a_head_that_cannot_be_served_is_none(head: Head, change: dict, message:
 
 def test_files_that_are_no_head_are_named(head: Head, tmp_path: Path) -> None:
     missing = tmp_path / "none.npz"
-    with pytest.raises(TsfdError, match="There is no file .*none.npz"):
+    with pytest.raises(TsfdError, match=r"There is no file .*none.npz"):
         load(missing)
 
     whole = tmp_path / "whole.npz"
