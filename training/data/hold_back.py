@@ -65,7 +65,7 @@ def hold_back(data: Dataset) -> Split:
     for entry in data.entries:
         sets.setdefault(entry.source, []).append(entry)
     parts: dict[str, list[Entry]] = {"training": [], "choosing": [], "reporting": [], "": []}
-    listed = _listed()
+    listed = listed()
     for source, entries in sets.items():
         of_group = listed[source] if source in listed else _by_rule(entries)
         for entry in entries:
@@ -74,8 +74,8 @@ def hold_back(data: Dataset) -> Split:
 
 
 @cache
-def _listed() -> dict[str, dict[str, str]]:
-    """By set, the part that each held-back group belongs to; empty for groups set aside."""
+def listed() -> dict[str, dict[str, str]]:
+    """By set that ``split.toml`` names, the part that each held-back group belongs to; empty for groups set aside."""
     names = {"choosing": "choosing", "reporting": "reporting", "aside": ""}
     return {
         source: {group: names[part] for part, groups in held.items() for group in groups}

@@ -1,0 +1,262 @@
+"""Learn classes of one's own from marked nuclei, and refuse what does not beat the network.
+
+    lesson = learn(marked, around, classes, base)
+    lesson.head       # None if the network is left as it is
+    lesson.verdict    # why, with figures
+
+The strength of the penalty and every figure come from cross-validation over slides or regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tsfd_client.classes.head import FEWEST, MOST, Head, OwnClass, parents
+from tsfd_client.classes.logistic import Linear, solve
+from tsfd_client.classes.marked import Groups, MarkedNuclei, Nuclei, groups
+from tsfd_client.classes.scores import Estimate, Resampled, confusion, estimate, f1, resample
+from tsfd_client.classes.validation import STRENGTHS, cross_validate
+from tsfd_client.errors import TsfdError
+
+FEWEST_MARKS: Final = 5
+"""Of a class."""
+MORE: Final = 20
+"""Marks whose worth is estimated."""
+_SURE: Final = 0.9  # share of the resamples in which a head must beat the network
+_SHARES: Final = (1 / 8, 1 / 4, 1 / 2)  # of the marks, for the learning curve
+_AROUND: Final = 4000  # nuclei that suffice to see how often classes occur
+_SEED: Final = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A point of the learning curve: the marks of each class, int [K], and its F1, float [K]."""
+
+    marks: np.ndarray
+    f1: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean F1 over the classes."""
+        return float(self.f1.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A head compared with the network on marks that were left out.
+
+    Attributes
+    ----------
+    accepted
+        Whether the head beats the network.
+    groups
+        What was left out together.
+    path
+        Strengths of the penalty, down to the one chosen.
+    before, after
+        F1 of the network and of the head.
+    gain
+        Of the mean F1.
+    confusion
+        int64 [K, K], marks by the class marked (rows) and the head's.
+    """
+
+    accepted: bool
+    groups: Groups
+    path: tuple[float, ...]
+    before: Resampled
+    after: Resampled
+    gain: Estimate
+    confusion: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What was learned from marks.
+
+    Attributes
+    ----------
+    head
+        None if the network is left as it is.
+    verdict
+        One sentence: whether the head is used, and the figures that decide it.
+    classes
+        K classes.
+    marks
+        int64 [K], marks of each class.
+    judgement
+        The head compared with the network.
+    curve
+        From few marks to all.
+    worth
+        float64 [K], by how much `MORE` marks of a class would raise its F1.
+    """
+
+    head: Head | None
+    verdict: str
+    classes: tuple[OwnClass, ...]
+    marks: np.ndarray
+    judgement: Judgement
+    curve: tuple[Point, ...]
+    worth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Base:
+    """The network that a head is fitted to: release, SHA-256 of its weights, class names."""
+
+    release: str
+    weights_sha256: str
+    classes: tuple[str, ...]
+
+
+def learn(
+    marked: MarkedNuclei, around: Nuclei, classes: tuple[OwnClass, ...], base: Base
+) -> Lesson:
+    """Fit a head, cross-validate it and judge it.
+
+    Parameters
+    ----------
+    marked
+        Labels are indices into `classes`.
+    around
+        All nuclei found where nuclei were marked, to see how often each class occurs.
+    classes
+        2 to 30 classes.
+    base
+        The network whose features the nuclei have.
+
+    Raises
+    ------
+    TsfdError
+        If there are too few marks, or too few or too many classes.
+    """
+    _check(marked, classes)
+    number, of_network, sample = len(classes), parents(classes, base.classes), _sample(around)
+    found = judge(marked, sample, of_network)
+    curve = (
+        *_few_marks(marked, sample, found, of_network),
+        Point(marked.counts(number), found.after.f1[0]),
+    )
+    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
+    where = f"{found.groups.kind} left out"
+    return Lesson(
+        head=_head(solve(marked, sample, of_network, found.path)[-1], classes, base)
+        if found.accepted
+        else None,
+        verdict=f"The classes are better than the network's on {where}: {figures}."
+        if found.accepted
+        else f"No gain on {where} ({figures}): the network is left as it is.",
+        classes=classes,
+        marks=marked.counts(number),
+        judgement=found,
+        curve=curve,
+        worth=_worth(curve),
+    )
+
+
+def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judgement:
+    """Choose the strength and compare the head with the network, on groups left out.
+
+    Parameters
+    ----------
+    marked, around
+        As of `learn`.
+    of_network
+        int [K], index of each class' parent among the network's classes, -1 for none.
+    """
+    apart, number = groups(marked), len(of_network)
+    validation = cross_validate(marked, around, apart, of_network)
+    best = int(validation.surprise(marked.labels).argmin())
+    said = validation.heads[best].argmax(axis=1)
+    # As nuclei occur, not as they were marked.
+    counted = np.exp(-validation.excess[best])[marked.labels]
+    before, after = (
+        resample(marked.labels, answer, number, apart.of, counted)
+        for answer in (validation.network.argmax(axis=1), said)
+    )
+    gains = after.gain(before)
+    return Judgement(
+        accepted=bool(gains[0] > 0 and (gains[1:] > 0).mean() >= _SURE),
+        groups=apart,
+        path=STRENGTHS[: best + 1],
+        before=before,
+        after=after,
+        gain=estimate(gains),
+        confusion=confusion(marked.labels, said, number),
+    )
+
+
+def _check(marked: MarkedNuclei, classes: tuple[OwnClass, ...]) -> None:
+    if len(classes) < FEWEST:
+        name = f": all marks are {classes[0].name!r}" if classes else ""
+        raise TsfdError(f"Two classes or more are needed{name}. Mark nuclei of another class, too.")
+    if len(classes) > MOST:
+        raise TsfdError(f"{len(classes)} classes are marked, and {MOST} at most can be learned.")
+    few = [
+        f"{kind.name!r} has {count}"
+        for kind, count in zip(classes, marked.counts(len(classes)), strict=True)
+        if count < FEWEST_MARKS
+    ]
+    if few:
+        raise TsfdError(
+            f"{FEWEST_MARKS} marks of a class are needed, better 30: {', '.join(few)}. Mark more "
+            "of them, or leave the class out."
+        )
+
+
+def _sample(around: Nuclei) -> Nuclei:
+    chosen = np.random.default_rng(_SEED).permutation(len(around))[:_AROUND]
+    return Nuclei(around.features[chosen], around.shares[chosen])
+
+
+def _head(linear: Linear, classes: tuple[OwnClass, ...], base: Base) -> Head:
+    return Head(
+        classes=classes,
+        weights=linear.weights.astype(np.float32),
+        bias=linear.bias.astype(np.float32),
+        network_classes=base.classes,
+        base=base.release,
+        weights_sha256=base.weights_sha256,
+    )
+
+
+def _few_marks(
+    marked: MarkedNuclei, around: Nuclei, judged: Judgement, of_network: np.ndarray
+) -> Iterator[Point]:
+    """The learning curve up to half of the marks, each share drawn from every class."""
+    number = len(of_network)
+    order = np.random.default_rng(_SEED).permutation(len(marked))
+    place = np.empty(len(marked), np.int64)
+    for k in range(number):
+        own = order[marked.labels[order] == k]
+        place[own] = np.arange(len(own))
+    counts = marked.counts(number)
+    for share in _SHARES:
+        used = place < share * counts[marked.labels]
+        kept = marked[used].counts(number)
+        if kept.min() < FEWEST_MARKS:
+            continue
+        found = cross_validate(marked, around, judged.groups, of_network, judged.path, used)
+        counted = np.exp(-found.excess[-1])[marked.labels]
+        said = found.heads[-1].argmax(axis=1)
+        yield Point(kept, f1(marked.labels, said, number, counted))
+
+
+def _worth(curve: tuple[Point, ...]) -> np.ndarray:
+    """By how much more marks would raise the F1 of each class, float64 [K].
+
+    F1 grows about linearly with the logarithm of the number of marks, never beyond 1. NaN if the
+    curve has one point.
+    """
+    if len(curve) == 1:
+        return np.full(len(curve[0].f1), np.nan)
+    logs, scores = np.log([point.marks for point in curve]), np.array([p.f1 for p in curve])
+    apart = logs - logs.mean(axis=0)
+    slopes = (apart * (scores - scores.mean(axis=0))).sum(axis=0) / (apart**2).sum(axis=0)
+    gains = np.maximum(slopes, 0) * np.log1p(MORE / curve[-1].marks)
+    return np.asarray(np.minimum(gains, 1 - scores[-1]))

@@ -1,0 +1,252 @@
+"""A head: what turns the network's features of a nucleus into classes of one's own.
+
+    head = load("my-classes.npz")
+    probs = head.predict(features, shares)    # [n, K]
+
+A class may have a parent, the class of the network that it refines or replaces. Its logit is the
+logarithm of the network's probability of the parent, plus a linear function of the features:
+
+    z_k = log p_parent(k) + w_k . f + b_k
+
+so weights of 0 leave the network as it is. Classes without a parent start from 1 / C.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.files import replacing
+
+FLOOR: Final = 1e-3
+"""Added to the network's probabilities before their logarithm is taken."""
+FEWEST, MOST = 2, 30
+"""Numbers of classes that a head may have."""
+_FORMAT: Final = "tsfd classes 1"
+_BROKEN: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class OwnClass:
+    """A class of a head.
+
+    Attributes
+    ----------
+    name
+        As users typed it.
+    colour
+        RGB.
+    parent
+        The network's class that it refines or replaces; None if it is new.
+    excluded
+        Whether it is left out of counts and exports, like "not a nucleus".
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+    parent: str | None = None
+    excluded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Classes of one's own on top of a release.
+
+    Attributes
+    ----------
+    classes
+        K classes.
+    weights, bias
+        float32 [D, K] and [K].
+    network_classes
+        Names of the network's C classes, in the order of its class ids.
+    base
+        Name of the release whose features it was fitted to.
+    weights_sha256
+        Of the network's weights.
+    figures
+        What the fit found, as values that JSON can hold.
+    """
+
+    classes: tuple[OwnClass, ...]
+    weights: np.ndarray
+    bias: np.ndarray
+    network_classes: tuple[str, ...]
+    base: str
+    weights_sha256: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise ValueError(problem)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(kind.name for kind in self.classes)
+
+    @property
+    def parents(self) -> np.ndarray:
+        """int64 [K]: index of each class' parent among the network's classes, -1 for none."""
+        return parents(self.classes, self.network_classes)
+
+    @property
+    def excluded(self) -> np.ndarray:
+        """bool [K]: the classes left out of counts and exports."""
+        return np.array([kind.excluded for kind in self.classes])
+
+    def logits(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Logits of each nucleus; parameters as of `predict`, float64 [n, K]."""
+        return prior(shares, self.parents) + features @ self.weights + self.bias
+
+    def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Probabilities of each nucleus' classes.
+
+        Parameters
+        ----------
+        features
+            float [n, D], the mean of each feature over the nucleus' pixels.
+        shares
+            float [n, C], the network's mean probability of each class within the nucleus.
+
+        Returns
+        -------
+        float64 [n, K]
+            Rows add up to 1.
+        """
+        return softmax(self.logits(features, shares))
+
+
+def parents(classes: tuple[OwnClass, ...], network_classes: tuple[str, ...]) -> np.ndarray:
+    """int64 [K]: index of each class' parent among the network's classes, -1 for none."""
+    return np.array([-1 if c.parent is None else network_classes.index(c.parent) for c in classes])
+
+
+def prior(shares: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """Logarithm of the network's probability of each class' parent.
+
+    Parameters
+    ----------
+    shares
+        float [n, C].
+    parents
+        int [K], -1 for none.
+
+    Returns
+    -------
+    float64 [n, K]
+    """
+    known = np.maximum(shares, 0) + FLOOR
+    logs = np.log(known / known.sum(axis=1, keepdims=True))
+    none = np.full((len(shares), 1), -np.log(shares.shape[1]))
+    return np.concatenate([logs, none], axis=1)[:, parents]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities from logits, over the last axis."""
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def save(head: Head, path: Path) -> None:
+    """Write a head, replacing `path` only when complete.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    about = {
+        "format": _FORMAT,
+        "classes": [asdict(kind) for kind in head.classes],
+        "network_classes": head.network_classes,
+        "base": head.base,
+        "weights_sha256": head.weights_sha256,
+        "figures": head.figures,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                weights=head.weights.astype(np.float32),
+                bias=head.bias.astype(np.float32),
+                head=np.array(json.dumps(about)),
+            )
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def load(path: Path) -> Head:
+    """Read a head.
+
+    Raises
+    ------
+    TsfdError
+        If there is no such file, or it is damaged or of another kind.
+    """
+    if not path.is_file():
+        raise TsfdError(f"There is no file {path}: `tsfd adapt` makes one.")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if "head" not in file.files:
+                raise TsfdError(
+                    f"{path} holds no classes of your own: name a file that `tsfd adapt` wrote."
+                )
+            about = json.loads(str(file["head"]))
+            if about["format"] != _FORMAT:
+                raise TsfdError(
+                    f"{path} is of the format {about['format']!r}, which this version cannot "
+                    "read: update tsfd-client."
+                )
+            return Head(
+                classes=tuple(
+                    OwnClass(c["name"], tuple(c["colour"]), c["parent"], c["excluded"])
+                    for c in about["classes"]
+                ),
+                weights=file["weights"],
+                bias=file["bias"],
+                network_classes=tuple(about["network_classes"]),
+                base=about["base"],
+                weights_sha256=about["weights_sha256"],
+                figures=about["figures"],
+            )
+    except _BROKEN as error:
+        raise TsfdError(
+            f"{path} is damaged, or no file of `tsfd adapt`: make it again with `tsfd adapt`."
+        ) from error
+
+
+def _problem(head: Head) -> str | None:
+    """What is wrong with a head, or None."""
+    number = len(head.classes)
+    if not FEWEST <= number <= MOST:
+        return f"a head has {FEWEST} to {MOST} classes, not {number}"
+    if len(set(head.names)) < number or not all(head.names):
+        return f"classes must have distinct names, not {', '.join(head.names)}"
+    unknown = {c.parent for c in head.classes} - {None, *head.network_classes}
+    if unknown:
+        return f"the network has no class {unknown.pop()!r}"
+    for name, values, shape in (
+        ("weights", head.weights, (len(head.weights), number)),
+        ("bias", head.bias, (number,)),
+    ):
+        if values.dtype != np.float32 or values.shape != shape or not np.isfinite(values).all():
+            return f"{name} must be finite float32 {list(shape)}"
+    return None

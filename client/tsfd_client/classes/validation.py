@@ -1,0 +1,97 @@
+"""Cross-validation: what a head is worth on slides, or regions, that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tsfd_client.classes.head import prior, softmax
+from tsfd_client.classes.logistic import shared_out, solve
+from tsfd_client.classes.marked import Groups, MarkedNuclei, Nuclei
+
+STRENGTHS: Final = (10_000.0, 3_000.0, 1_000.0, 300.0, 100.0, 30.0, 10.0)
+"""Of the penalty, strongest first; without any change a fit is worth as much as the network."""
+_FOLDS: Final = 5
+_TINY: Final = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Logits of marked nuclei by heads that were fitted without their group.
+
+    Attributes
+    ----------
+    network
+        float64 [n, K], of the network itself.
+    heads
+        float64 [strengths, n, K].
+    excess
+        float64 [strengths, K]: as of `tsfd_client.classes.logistic.Linear`, mean over the folds.
+    """
+
+    network: np.ndarray
+    heads: np.ndarray
+    excess: np.ndarray
+
+    def surprise(self, labels: np.ndarray) -> np.ndarray:
+        """Mean negative log probability of the marked class at each strength, float64 [s]."""
+        probs = softmax(self.heads + self.excess[:, None])
+        of_label = probs[:, np.arange(len(labels)), labels]
+        return np.asarray(-np.log(np.maximum(of_label, 1e-12)).mean(axis=1))
+
+
+def cross_validate(
+    marked: MarkedNuclei,
+    around: Nuclei,
+    groups: Groups,
+    parents: np.ndarray,
+    strengths: tuple[float, ...] = STRENGTHS,
+    used: np.ndarray | None = None,
+) -> Validation:
+    """Fit without each fold of the groups and predict it.
+
+    Parameters
+    ----------
+    marked, around, parents, strengths
+        As of `tsfd_client.classes.logistic.solve`.
+    groups
+        What is left out together.
+    used
+        bool [n], the nuclei to fit to; all by default. All are predicted.
+    """
+    classes = len(parents)
+    network = prior(marked.shares, parents) + shared_out(
+        marked.counts(classes), parents, marked.shares.shape[1]
+    )
+    heads = np.repeat(network[None], len(strengths), axis=0)
+    excess = []
+    for out in folds(marked.labels, groups):
+        kept = ~out if used is None else ~out & used
+        if not marked[kept].counts(classes).all():
+            continue  # a class is unknown without this fold: the network speaks for it
+        found = solve(marked[kept], around, parents, strengths)
+        heads[:, out] = [head.logits(marked[out]) for head in found]
+        excess.append([head.excess for head in found])
+    return Validation(
+        network, heads, np.mean(excess, axis=0) if excess else np.zeros((len(strengths), classes))
+    )
+
+
+def folds(labels: np.ndarray, groups: Groups) -> Iterator[np.ndarray]:
+    """Divide groups into folds with similar numbers of each class; bool [n], true in the fold.
+
+    Large groups are dealt first, each to the fold that has fewest of its classes.
+    """
+    kinds = int(labels.max()) + 1
+    counts = np.zeros((groups.number, kinds))
+    np.add.at(counts, (groups.of, labels), 1)
+    counts /= np.maximum(counts.sum(axis=0), 1)
+    number = min(_FOLDS, groups.number)
+    sums, fold = np.zeros((number, kinds)), np.zeros(groups.number, np.int64)
+    for group in np.argsort(-counts.sum(axis=1), kind="stable"):
+        fold[group] = (sums @ counts[group] + _TINY * sums.sum(axis=1)).argmin()
+        sums[fold[group]] += counts[group]
+    yield from (fold[groups.of] == each for each in range(number))
