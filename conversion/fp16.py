@@ -4,7 +4,8 @@ The following stay float32: everything before the first spatial convolution (log
 scaling and resize of the stain step, as float16 has 11 bits and a stain is a difference of
 logarithms), softmax and logarithms, everything else after the last convolution of each output that
 is not float16 itself (sigmoid, rounding), and the global means of squeeze-excite (a sum over 16,384
-pixels overflows float16 if a runtime accumulates in it). Inputs and outputs keep their types.
+pixels overflows float16 if a runtime accumulates in it). A 1 x 1 convolution of few channels, which
+computes with the probabilities of classes, is not a last one. Inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _KEPT_OPERATORS = ("ReduceMean", "Softmax", "Log")
+_MOST_CLASSES = 31  # and background
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}  # region of interest and scales: float32 by the standard
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 _LARGEST = float(np.finfo(np.float16).max)
@@ -143,24 +145,40 @@ def _input_side(graph: onnx.GraphProto) -> set[str]:
         for node in graph.node
         if node.op_type == "Conv" and max(weights[node.input[1]].dims[2:]) > 1
     )
-    return _walk_back([first.input[0]], producers, stop=())
+    return _walk_back([first.input[0]], producers, stop=set())
 
 
 def _output_side(graph: onnx.GraphProto) -> set[str]:
     """Names of the nodes between the last convolutions and the outputs."""
     producers = {tensor: node for node in graph.node for tensor in node.output}
     outputs = [o.name for o in graph.output if o.type.tensor_type.elem_type != TensorProto.FLOAT16]
-    return _walk_back(outputs, producers, stop=_CONVOLUTIONS)
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    last = {
+        node.name
+        for node in graph.node
+        if node.op_type in _CONVOLUTIONS and not _is_of_classes(node, weights)
+    }
+    return _walk_back(outputs, producers, stop=last)
+
+
+def _is_of_classes(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
+    kernel = weights.get(node.input[1])
+    return (
+        node.op_type == "Conv"
+        and kernel is not None
+        and list(kernel.dims[2:]) == [1, 1]
+        and kernel.dims[1] <= _MOST_CLASSES
+    )
 
 
 def _walk_back(
-    tensors: list[str], producers: dict[str, onnx.NodeProto], *, stop: tuple[str, ...]
+    tensors: list[str], producers: dict[str, onnx.NodeProto], *, stop: set[str]
 ) -> set[str]:
     names: set[str] = set()
     pending = list(tensors)
     while pending:
         node = producers.get(pending.pop())
-        if node is None or node.name in names or node.op_type in stop:
+        if node is None or node.name in names or node.name in stop:
             continue
         names.add(node.name)
         pending.extend(node.input)

@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         default=Path("weights/lite.npz"),
         metavar="FILE",
-        help="trained network (default: %(default)s)",
+        help="trained network, or classes that `tsfd adapt` wrote (default: %(default)s)",
     )
     source.add_argument(
         "--random-weights",
@@ -143,10 +143,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def _trained(path: Path) -> tuple[keras.Model, Exported]:
     from training.model import weights
+    from training.model.own_classes import is_own_classes, read
 
     network, preset = weights.load(path)
-    parameters, target = asdict(weights.parameters(path)), weights.target(path).to_dict()
-    return network, origin_of(network, preset, file_sha256(path), parameters, target)
+    origin = origin_of(
+        network,
+        preset,
+        file_sha256(path),
+        asdict(weights.parameters(path)),
+        weights.target(path).to_dict(),
+    )
+    if is_own_classes(path):
+        head, base = read(path)
+        origin = replace(
+            origin,
+            weights_sha256=file_sha256(base),
+            classes_sha256=file_sha256(path),
+            network_classes=[*head.network_classes],
+        )
+    return network, origin
 
 
 def origin_of(

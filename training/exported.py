@@ -19,6 +19,7 @@ _SOURCES = (
     "training/model/classes.py",
     "training/model/network.py",
     "training/model/normalization.py",
+    "training/model/own_classes.py",
     "training/model/preprocess.py",
     "training/model/serving.py",
     "training/model/weights.py",

@@ -13,7 +13,7 @@ from training.model.network import PRESETS, NetworkConfig
 
 PRESET = "tiny"
 FEATURES = 21
-"""The decoder's only level and the pyramid's top, and five classes."""
+"""Two levels and five classes."""
 
 PYTHONPATH = os.pathsep.join(str(Path(__file__).parents[n]) for n in (2, 0))
 """For a process that imports the project, and this."""

@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 
-def probabilities(logits: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
+def probabilities(outputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
     """Convert a network's outputs to those of a served model.
 
     Parameters
     ----------
-    logits
-        As a network of `training.model.network.build` returns them.
+    outputs
+        Of a network of `training.model.network.build`, or one whose classes were replaced
+        (`training.model.classes`).
 
     Returns
     -------
@@ -20,10 +21,14 @@ def probabilities(logits: dict[str, keras.KerasTensor]) -> dict[str, keras.Keras
         ``class_probs`` uint8 [N, 256, 256, 1 + K], ``boundary_prob`` uint8 [N, 256, 256],
         ``tissue_probs`` float32 [N, 19].
     """
+    if "class_probs" in outputs:
+        class_probs = outputs["class_probs"]
+    else:
+        class_probs = ops.softmax(outputs["class_logits"], axis=-1)
     return {
-        "class_probs": _to_uint8(ops.softmax(logits["class_logits"], axis=-1)),
-        "boundary_prob": _to_uint8(ops.sigmoid(logits["boundary_logits"][..., 0])),
-        "tissue_probs": ops.softmax(logits["tissue_logits"], axis=-1),
+        "class_probs": _to_uint8(class_probs),
+        "boundary_prob": _to_uint8(ops.sigmoid(outputs["boundary_logits"][..., 0])),
+        "tissue_probs": ops.softmax(outputs["tissue_logits"], axis=-1),
     }
 
 

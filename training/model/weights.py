@@ -4,6 +4,8 @@ A file holds every variable under its Keras path, and ``preset``, the name of th
 hold ``parameters``, the `instances.Parameters` that suit it as JSON, and ``target``, the `Target`
 it was trained for as JSON (default: `PANNUKE`). An integer kernel is accompanied by
 ``<path>:scale``, its scale per channel; see `compact`.
+
+A file of classes of one's own (`training.model.own_classes`) can be loaded like a weights file.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ import instances
 import keras
 import numpy as np
 
+from training.model import own_classes
 from training.model.network import build
 from training.target import PANNUKE, Target
+from tsfd_client.classes.head import Head
+from tsfd_client.errors import TsfdError
 
 _PRESET = "preset"
 _PARAMETERS = "parameters"
@@ -60,7 +65,7 @@ def save(network: keras.Model, preset: str, path: Path, target: Target = PANNUKE
 
 
 def load(path: Path) -> tuple[keras.Model, str]:
-    """Build the network a weights file belongs to and give it the weights.
+    """Build the network a weights file, or one of own classes, belongs to; give it the weights.
 
     Returns
     -------
@@ -72,6 +77,10 @@ def load(path: Path) -> tuple[keras.Model, str]:
     WeightsError
         If the file is missing or damaged, or does not fit the network.
     """
+    if own_classes.is_own_classes(path):
+        head, base = _own_classes(path)
+        network, preset = load(base)
+        return own_classes.with_classes(network, head), preset
     with _opened(path) as file:
         arrays = {name: _value(file, name) for name in file.files}
         preset = str(arrays[_PRESET])
@@ -100,9 +109,11 @@ def parameters(path: Path) -> instances.Parameters:
         If the file is missing or damaged, or names unknown parameters.
     """
     with _opened(path) as file:
-        text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else "{}"
+        text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else None
+    if text is None and own_classes.is_own_classes(path):
+        return parameters(_own_classes(path)[1])
     try:
-        values = json.loads(text)
+        values = json.loads(text or "{}")
         if values.get("method") == "watershed":  # in older files, when there was a choice
             del values["method"]
         return instances.Parameters(**values)
@@ -118,6 +129,9 @@ def target(path: Path) -> Target:
     WeightsError
         If the file is missing or damaged, or its target is invalid.
     """
+    if own_classes.is_own_classes(path):
+        head, base = _own_classes(path)
+        return own_classes.target(head, target(base))
     with _opened(path) as file:
         text = str(file[_TARGET]) if _TARGET in file.files else None
     try:
@@ -155,6 +169,8 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
+    if own_classes.is_own_classes(path):
+        raise WeightsError(f"{path} holds classes of your own, which are calibrated as they are.")
     with _changed(path) as arrays:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
         arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
@@ -185,6 +201,13 @@ def compact(path: Path) -> None:
             scale = np.maximum(highest, np.finfo(np.float16).tiny) / 127
             arrays[name] = np.rint(value / scale).astype(np.int8)
             arrays[name + _SCALE] = scale
+
+
+def _own_classes(path: Path) -> tuple[Head, Path]:
+    try:
+        return own_classes.read(path)
+    except TsfdError as error:
+        raise WeightsError(str(error)) from error
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""Files of classes of one's own, as `tsfd adapt` writes them, on top of a weights file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.exported import file_sha256
+from training.model.classes import Classes, replace_classes
+from training.target import Target
+from tsfd_client.classes.head import Head, load
+from tsfd_client.errors import TsfdError
+from tsfd_client.release import NucleusClass
+
+_WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+
+
+def is_own_classes(path: Path) -> bool:
+    """Whether a file holds classes of one's own instead of weights."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "head.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read(path: Path) -> tuple[Head, Path]:
+    """Read a file of classes, and find the weights that it belongs to.
+
+    They are looked for beside the file and among the shipped ones, by content.
+
+    Raises
+    ------
+    TsfdError
+        If the file is damaged, or the weights are not found.
+    """
+    head = load(path)
+    for candidate in _weights_files(path.parent):
+        if file_sha256(candidate) == head.weights_sha256:
+            return head, candidate
+    raise TsfdError(
+        f"{path} belongs to the weights of the release {head.base}, which are neither beside it "
+        f"nor in {_WEIGHTS}: copy that weights file (SHA-256 {head.weights_sha256[:12]}...) there."
+    )
+
+
+def _weights_files(folder: Path) -> Iterator[Path]:
+    for place in (folder, _WEIGHTS):
+        yield from sorted(place.glob("*.npz"))
+
+
+def with_classes(network: keras.Model, head: Head) -> keras.Model:
+    """Give a network the classes of a head."""
+    number = len(head.network_classes)
+    parents = np.zeros((number, len(head.classes)), np.float32)
+    has_parent = head.parents >= 0
+    parents[head.parents[has_parent], np.flatnonzero(has_parent)] = 1
+    # Classes without a parent start from one of C equally probable ones.
+    bias = head.bias - np.where(has_parent, 0, np.log(number)).astype(np.float32)
+    return replace_classes(network, Classes(parents, head.weights, bias, head.excluded))
+
+
+def target(head: Head, base: Target) -> Target:
+    """Scale of the network, and the classes that are served."""
+    kept = (NucleusClass(c.name, c.colour) for c in head.classes if not c.excluded)
+    return Target(base.mpp, tuple(kept))
