@@ -178,6 +178,15 @@ def write(comparison: Comparison, folder: Path) -> None:
         "b": shown(b.folder),
         "classes": comparison.classes,
         "changes": comparison.changes().tolist(),
+        # Of each nucleus that differs, in the table's order; 0 where it is missing.
+        "classes_a": [
+            *comparison.classes_a[kinds_a > 0].tolist(),
+            *[0] * np.count_nonzero(kinds_b),
+        ],
+        "classes_b": [
+            *comparison.classes_in_b()[kinds_a > 0].tolist(),
+            *comparison.classes_b[kinds_b > 0].tolist(),
+        ],
     }
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():

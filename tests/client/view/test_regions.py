@@ -188,6 +188,8 @@ def test_what_the_server_keeps(shown: Path) -> None:
     with serving(shown) as url:
         address = f"{url}/data/{url_name}/regions.geojson"
         assert json.loads(get(address)[1])["features"] == []
+        changed = (412, b"The regions have been changed elsewhere.")
+        assert put(address, content, **{"If-Match": '"of another time"'}) == changed
         assert put(address, content) == (204, b"")
         assert get(address) == (200, content)
         feature["geometry"]["coordinates"] = [[[0, 0]]]

@@ -1,5 +1,6 @@
 // The chosen nucleus: its mark on the map, its picture and figures, and the way to the next.
 
+import { changeOf } from "./comparison.js";
 import { define, element, number } from "./elements.js";
 import { pointOf } from "./map.js";
 
@@ -32,6 +33,7 @@ export class Chosen {
     define(element("figures"), [
       ["nucleus", this.id],
       ["class", view.classes.find(({ id }) => id === nuclei.class[at]).name],
+      ...(view.comparison ? [["A → B", changeOf(view.comparison, at)]] : []),
       ["probability", `${prob[at]} %`],
       ["area", `${(area[at] / 10).toFixed(1)} µm²`],
       ["centroid", `${x[at].toFixed(1)}, ${y[at].toFixed(1)} px`],
