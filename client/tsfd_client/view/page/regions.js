@@ -133,8 +133,8 @@ export class Regions {
     // Both clicks of a double-click have added a corner.
     const near = NEAR * 2 ** (this.result.view.full - this.map.getZoom());
     const ring = this.corners.filter(([x, y], i, all) => {
-      const [beforeX, beforeY] = all.at(i - 1);
-      return Math.hypot(x - beforeX, y - beforeY) > near;
+      const [nextX, nextY] = all[(i + 1) % all.length];
+      return Math.hypot(x - nextX, y - nextY) > near;
     });
     this.drop();
     if (ring.length < 3) {
