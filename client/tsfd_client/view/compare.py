@@ -30,6 +30,7 @@ from tsfd_client.nuclei.table import (
     reading,
 )
 from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.release import NucleusClass
 from tsfd_client.settings import Settings
 from tsfd_client.view.results import COMPARISON, Result
@@ -198,10 +199,20 @@ def write(comparison: Comparison, folder: Path) -> None:
         origin = Origin.read(a.folder)
         if origin:
             origin.write(folder)
+        tissue = _tissue(a)
+        if tissue and tissue == _tissue(b):
+            (folder / TISSUE).write_bytes(tissue)
+        else:  # densities are per mm² of the whole image
+            (folder / TISSUE).unlink(missing_ok=True)
         with replacing(folder / COMPARISON) as partial:
             partial.write_text(json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+
+
+def _tissue(result: Result) -> bytes | None:
+    path = result.folder / TISSUE
+    return path.read_bytes() if path.is_file() else None
 
 
 def _copy(

@@ -124,6 +124,23 @@ def changes() -> list[str]:
     return found + [f"none → {CLASSES[n.nucleus_class]}" for n in new]
 
 
+def test_densities_are_per_mm2_of_the_tissue_of_both(
+    results: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "differs"
+    half = [[0, 0], [SIDE / 2, 0], [SIDE / 2, SIDE], [0, SIDE], [0, 0]]
+    tissue = json.dumps({"type": "Polygon", "coordinates": [half]})
+    shares = []
+    for texts in ((tissue, tissue), (tissue, tissue.replace("0.0", "9.0")), (tissue, None)):
+        for folder, text in zip(results, texts, strict=True):
+            (folder / "tissue.geojson").unlink(missing_ok=True)
+            if text:
+                (folder / "tissue.geojson").write_text(text)
+        assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+        shares.append(Result(out).view()["mm2"] / (SIDE * 0.25e-3) ** 2)
+    assert shares == pytest.approx([0.6, 1, 1])  # 6 of the mask's 10 columns are touched
+
+
 def test_what_cannot_be_compared(
     results: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,10 @@ export class Chosen {
     overlay.mark(this.id);
     map.getSource("place").setData(pointOf(this.id && [nuclei.x[at], nuclei.y[at]], scale));
     element("nucleus").hidden = !this.id;
-    if (this.id) this.describe(at);
+    if (this.id) {
+      this.describe(at);
+      element("nucleus").scrollIntoView({ block: "nearest" });
+    }
     this.showRank();
     this.slide.note();
   }
