@@ -90,6 +90,7 @@ def test_a_region_is_counted_kept_and_exported(
     page.reload()
     page.wait_for_selector("#region-list li")
     assert page.input_value("#region-list .name") == "margin"
+    assert page.inner_text("#map .region-name") == "margin"
     assert page.input_value("#region-list .kind") == "Tumor"
     assert rows(page, 1) == told
 

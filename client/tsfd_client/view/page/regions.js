@@ -1,6 +1,7 @@
 // Regions drawn on the slide: polygons with a name and perhaps a class, and the nuclei within. They
 // are kept beside the result by the server, or by the browser where the server cannot.
 
+import * as maplibre from "./vendor/maplibre-gl.js";
 import { download, element, make, number } from "./elements.js";
 import { linesOf } from "./map.js";
 import { isWithin } from "./polygon.js";
@@ -10,12 +11,13 @@ import { Kept, merged, polygonsOf } from "./regions_kept.js";
 const CLASSES = ["Tumor", "Stroma", "Immune cells", "Necrosis", "Other"]; // QuPath's own
 const HINT = "Click each corner; double-click the last one, or press Finish region. Backspace takes one back, "
   + "Esc cancels.";
+const MOST_LABELS = 100; // on the map; more would make it slow
 const NEAR = 4; // pixels of the screen between two clicks at the same place
 
 export class Regions {
   // `result` has `name`, `view`, `folder`, `scale`, `settings`, `tissue` and, when loaded, `nuclei`.
   constructor(map, result, panel) {
-    Object.assign(this, { map, result, panel, regions: [], corners: null, pointer: null });
+    Object.assign(this, { map, result, panel, regions: [], labels: [], corners: null, pointer: null });
     this.kept = new Kept(result);
     this.keeping = Promise.resolve();
     this.addPanel();
@@ -202,12 +204,29 @@ export class Regions {
     this.kinds.replaceChildren(...[...new Set(kinds)].map((kind) => new Option("", kind)));
     this.list.replaceChildren(...this.regions.map((region) => region.item ??= this.item(region)));
     this.exports.hidden = !this.regions.length;
+    this.label();
     this.count();
+  }
+
+  // Write each name above its region.
+  label() {
+    for (const label of this.labels) label.remove();
+    const labelled = this.regions.length > MOST_LABELS ? [] : this.regions;
+    this.labels = labelled.map(({ name, rings }) => {
+      const [x, y] = rings[0].reduce((one, other) => (other[1] < one[1] ? other : one));
+      const text = make("div", { className: "region-name", ariaHidden: "true" }, name); // it is in the list
+      return new maplibre.Marker({ element: text, anchor: "bottom", offset: [0, -6] })
+        .setLngLat(this.result.scale.toMap(x, y)).addTo(this.map);
+    });
   }
 
   item(region) {
     const name = make("input", { className: "name", value: region.name, title: "name",
-      onchange: () => { region.name = name.value = name.value.trim() || region.name; this.keep(); } });
+      onchange: () => {
+        region.name = name.value = name.value.trim() || region.name;
+        this.label();
+        this.keep();
+      } });
     const kind = make("input", { className: "kind", value: region.kind ?? "", placeholder: "no class",
       title: "class", onchange: () => { region.kind = kind.value.trim() || null; this.keep(); } });
     kind.setAttribute("list", "region-classes");
