@@ -1,4 +1,4 @@
-"""The cache folder, for results in folders that cannot be written to, does not grow without bound."""
+"""The cache folder for results in folders that cannot be written to is bounded."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def seen(page: Page) -> tuple[float, float, float]:
 
 def test_one_finger_moves_the_map(page: Page) -> None:
     begin = np.array(place(page, 300, 300))
-    touch(page, (begin, begin + [-120, 60]))
+    touch(page, (begin, begin + np.array([-120, 60])))
     expect(page).not_to_have_url(re.compile("/300.0/300.0/"))
     x, y, zoom = seen(page)
     assert (x, y) == pytest.approx((420, 240), abs=15)
@@ -65,7 +65,8 @@ def test_one_finger_moves_the_map(page: Page) -> None:
 
 def test_two_fingers_zoom(page: Page) -> None:
     middle = np.array(place(page, 300, 300))
-    touch(page, *((middle + [side * 60, 0], middle + [side * 240, 0]) for side in (-1, 1)))
+    right = np.array([60, 0])
+    touch(page, *((middle + side * right, middle + 4 * side * right) for side in (-1, 1)))
     expect(page).not_to_have_url(re.compile("/1.000$"))
     x, y, zoom = seen(page)
     assert zoom == pytest.approx(3, abs=0.3)

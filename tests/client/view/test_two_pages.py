@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.client.view.pages import NAME, drawn, go
-from tests.client.view.test_regions import CORNERS, draw, saved
+from tests.client.view.test_regions import CORNERS, draw
 from tests.client.view.test_view_server import TOKEN
 
 NAMES = "#region-list .name"
@@ -35,7 +35,7 @@ def pages(
     (shown / NAME / "regions.geojson").unlink(missing_ok=True)
 
 
-def local(route) -> None:
+def local(route: Route) -> None:
     answer = route.fetch()
     route.fulfill(response=answer, json=answer.json() | {"regions": "browser"})
 
