@@ -103,21 +103,17 @@ export class List {
 
 function cardOf(result) {
   const link = make("a", { href: `#${encodeURIComponent(result.name)}` });
-  const picture = make("figure");
+  const picture = make("figure", {}, "no picture");
   if (result.state === "done") {
     const image = make("img", { alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => picture.replaceChildren("no picture"));
     image.src = `data/${encodeURIComponent(result.name)}/thumbnail.jpg`;
-    picture.append(image);
+    picture.replaceChildren(image);
   }
   const text = make("div", {}, make("b", {}, result.name));
   if (result.state === "done") {
     text.append(
-      make("small", {}, [
-        `${number(result.nuclei)}\u00a0nuclei`,
-        result.mm2 ? `${Number(result.mm2.toPrecision(2))}\u00a0mm²` : null,
-        result.mm2 ? `${number(density(result))}\u00a0per\u00a0mm²` : null,
-      ].filter(Boolean).join(", ")),
+      make("small", {}, result.compares ? `${number(result.nuclei)} nuclei differ` : figures(result)),
       bar(result),
       make("small", { className: "release" }, result.compares ? "comparison" : result.release),
       ...result.warnings.map((warning) => (
@@ -130,6 +126,14 @@ function cardOf(result) {
   }
   link.append(picture, text);
   return make("li", {}, link);
+}
+
+function figures({ nuclei, mm2 }) {
+  return [
+    `${number(nuclei)}\u00a0nuclei`,
+    mm2 ? `${Number(mm2.toPrecision(2))}\u00a0mm²` : null,
+    mm2 ? `${number(nuclei / mm2)}\u00a0per\u00a0mm²` : null,
+  ].filter(Boolean).join(", ");
 }
 
 // The classes' shares.
