@@ -200,7 +200,9 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
         view = get(f"{url}/data/broken/view.json")
     broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
     assert entries["broken"] == {"name": "broken", "state": "damaged", "problem": broken}
-    assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
+    assert entries["unfinished"]["problem"] == (
+        "unfinished is not finished: it is stopped. Run the same `tsfd segment` again: it goes on."
+    )
     assert view == (409, broken.encode())
 
 
