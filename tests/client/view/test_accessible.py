@@ -66,7 +66,7 @@ def too_wide(page: Page, part: str) -> list[str]:
 
 
 def test_the_list(page: Page) -> None:
-    assert re.search(r"\d nuclei differ", page.inner_text("#results li:has-text('comparison')"))
+    assert re.search(r"\d nuclei differ", page.text_content("#results li:has-text('comparison')"))
     assert violations(page) == []
     assert too_wide(page, "#list") == []
 

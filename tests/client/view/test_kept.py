@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_those_not_looked_at_for_longest_go(results: list[Path]) -> None:
     first, second, third = results
     kept.keep(first, "nuclei.bin", write)
     kept.keep(second, "nuclei.bin", write)
+    for hour, folder in enumerate((first, second), 1):
+        os.utime(kept.cache_of(folder), (3600 * hour, 3600 * hour))
     assert kept.fresh(first, "nuclei.bin", 0)  # looked at again
     kept.keep(third, "nuclei.bin", write)
     assert not kept.fresh(second, "nuclei.bin", 0)
