@@ -22,11 +22,12 @@ def view(folder: Path, port: int) -> int:
         import uvicorn
 
         from tsfd_client.view.app import application
-        from tsfd_client.view.results import find
+        from tsfd_client.view.results import Results
     except ImportError as error:
         raise _missing(error) from error
-    results = find(folder)
-    if not results:
+    results = Results(folder)
+    number = len(results.find())
+    if not number:
         raise TsfdError(f"There are no results in {folder}: `tsfd segment` writes them.")
     token = secrets.token_urlsafe(16)
     with socket.socket() as listening:
@@ -41,11 +42,10 @@ def view(folder: Path, port: int) -> int:
         config = uvicorn.Config(
             application(results, token, hosts), log_level="error", lifespan="off"
         )
-        known = f"{len(results)} result{'s' if len(results) != 1 else ''}"
+        known = f"{number} result{'s' if number != 1 else ''}"
         print(f"{known} at http://127.0.0.1:{port}/?token={token}", flush=True)
         uvicorn.Server(config).run([listening])
-    for result in results:
-        result.close()
+    results.close()
     return 0
 
 

@@ -30,7 +30,7 @@ from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
 from tsfd_client.names import shown
 from tsfd_client.view import regions
-from tsfd_client.view.results import FILES, Result
+from tsfd_client.view.results import FILES, Result, Results
 from tsfd_client.view.site import PAGE
 
 _COOKIE: Final = "tsfd"
@@ -46,22 +46,21 @@ _HEADERS: Final = {
 }
 
 
-def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
+def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
     """Make the web application that shows some results.
 
     Parameters
     ----------
     results
-        Results with distinct names.
+        What is shown.
     token
         Secret that a browser must present once, as ``/?token=...``.
     hosts
         Accepted values of the Host header.
     """
-    named = {result.name: result for result in results}
 
     def chosen(request: Request) -> Result:
-        result = named.get(request.path_params["name"])
+        result = results.get(request.path_params["name"])
         if result is None:
             raise HTTPException(404, "There is no such result.")
         return result
@@ -70,7 +69,8 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
         return FileResponse(PAGE / "index.html")
 
     def listed(request: Request) -> Response:
-        return JSONResponse({"results": [result.entry() for result in results], "use": USE})
+        entries = [result.entry() for result in results.find()]
+        return JSONResponse({"results": entries, "use": USE, "changes": True})
 
     def view(request: Request) -> Response:
         return JSONResponse(chosen(request).view())
@@ -93,7 +93,8 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
 
     def drawn(request: Request) -> Response:
         content = regions.read(chosen(request).folder)
-        return Response(content, media_type="application/geo+json", headers=_FRESH)
+        headers = _FRESH | {"etag": regions.version(content)}
+        return Response(content, media_type="application/geo+json", headers=headers)
 
     async def draw(request: Request) -> Response:
         result, content = chosen(request), bytearray()
@@ -101,8 +102,11 @@ def application(results: list[Result], token: str, hosts: set[str]) -> ASGIApp:
             content += part
             if len(content) > regions.MOST:
                 break
-        await run_in_threadpool(regions.write, result.folder, bytes(content))
-        return Response(status_code=204)
+        known = request.headers.get("if-match")
+        version = await run_in_threadpool(regions.write, result.folder, bytes(content), known)
+        if version is None:
+            raise HTTPException(412, "The regions have been changed elsewhere.")
+        return Response(status_code=204, headers={"etag": version})
 
     app = Starlette(
         routes=[

@@ -30,6 +30,7 @@ from tsfd_client.nuclei.table import (
     reading,
 )
 from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.release import NucleusClass
 from tsfd_client.settings import Settings
 from tsfd_client.view.results import COMPARISON, Result
@@ -178,6 +179,15 @@ def write(comparison: Comparison, folder: Path) -> None:
         "b": shown(b.folder),
         "classes": comparison.classes,
         "changes": comparison.changes().tolist(),
+        # Of each nucleus that differs, in the table's order; 0 where it is missing.
+        "classes_a": [
+            *comparison.classes_a[kinds_a > 0].tolist(),
+            *[0] * np.count_nonzero(kinds_b),
+        ],
+        "classes_b": [
+            *comparison.classes_in_b()[kinds_a > 0].tolist(),
+            *comparison.classes_b[kinds_b > 0].tolist(),
+        ],
     }
     try:
         if folder.exists() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():
@@ -189,10 +199,20 @@ def write(comparison: Comparison, folder: Path) -> None:
         origin = Origin.read(a.folder)
         if origin:
             origin.write(folder)
+        tissue = _tissue(a)
+        if tissue and tissue == _tissue(b):
+            (folder / TISSUE).write_bytes(tissue)
+        else:  # densities are per mm² of the whole image
+            (folder / TISSUE).unlink(missing_ok=True)
         with replacing(folder / COMPARISON) as partial:
             partial.write_text(json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise OutputError(f"Cannot write into {folder}: {error.strerror or error}.") from error
+
+
+def _tissue(result: Result) -> bytes | None:
+    path = result.folder / TISSUE
+    return path.read_bytes() if path.is_file() else None
 
 
 def _copy(

@@ -5,6 +5,8 @@ the result's folder cannot be written to.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,8 @@ from tsfd_client.files import replacing
 
 WEB: Final = "web"
 """Folder in a result's folder."""
+MOST: Final = 5_000_000_000
+"""Bytes that the cache folder may hold; beyond, results that were not looked at for longest go."""
 
 
 def cache_of(folder: Path) -> Path:
@@ -47,12 +51,14 @@ def fresh(folder: Path, name: str, since: int) -> Path | None:
     for place in (folder / WEB, cache_of(folder)):
         path = place / name
         if path.is_file() and path.stat().st_mtime_ns >= since:
+            if place.name != WEB:
+                os.utime(place)  # it was used
             return path
     return None
 
 
 def keep(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
-    """Make a file for a result; returns its path.
+    """Make a file for a result; returns its path. May drop from the cache folder what others need.
 
     Raises
     ------
@@ -71,6 +77,20 @@ def keep(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
             place.mkdir(parents=True, exist_ok=True)
         with replacing(place / name) as partial:
             write(partial)
+        if not writable:
+            _bound(place)
     except OSError as error:
         raise OutputError(f"Cannot write {place / name}: {error.strerror or error}.") from error
     return place / name
+
+
+def _bound(used: Path) -> None:
+    """Drop folders beside one that was just used until all are within `MOST`, the oldest first."""
+    folders = [path for path in used.parent.iterdir() if path.is_dir()]
+    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
+    all_of_them = sum(sizes.values())
+    for path in sorted(sizes.keys() - {used}, key=lambda path: path.stat().st_mtime):
+        if all_of_them <= MOST:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        all_of_them -= sizes[path]

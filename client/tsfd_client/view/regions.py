@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from tsfd_client.errors import ImageError, OutputError
@@ -13,6 +15,7 @@ from tsfd_client.pixels.annotations import read_annotations
 FILE: Final = "regions.geojson"
 MOST: Final = 16_000_000
 """Bytes of the largest file that is accepted."""
+_writing: Final = Lock()
 _NONE: Final = b'{"type": "FeatureCollection", "features": []}'
 
 
@@ -34,8 +37,23 @@ def read(folder: Path) -> bytes:
         raise OutputError(f"{error} Repair or remove the file, then reload.") from error
 
 
-def write(folder: Path, content: bytes) -> None:
+def version(content: bytes) -> str:
+    """Tell what was read from what others have written since, as an entity tag of HTTP."""
+    return f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+
+
+def write(folder: Path, content: bytes, known: str | None = None) -> str | None:
     """Replace the regions of a result.
+
+    Parameters
+    ----------
+    known
+        Version that is to be replaced; None for any.
+
+    Returns
+    -------
+    str or None
+        The new version; None if `known` is not the present one, and nothing was written.
 
     Raises
     ------
@@ -46,12 +64,16 @@ def write(folder: Path, content: bytes) -> None:
         raise OutputError(f"The regions are larger than {MOST // 1_000_000} MB.")
     path = folder / FILE
     try:
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-            if not isinstance(json.loads(content)["features"], list):
-                raise ValueError
-            read_annotations(partial)
+        with _writing:
+            if known not in (None, version(read(folder))):
+                return None
+            with replacing(path) as partial:
+                partial.write_bytes(content)
+                if not isinstance(json.loads(content)["features"], list):
+                    raise ValueError
+                read_annotations(partial)
     except (ImageError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise OutputError("These are no regions: a FeatureCollection of polygons.") from error
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    return version(content)

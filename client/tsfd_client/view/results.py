@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Final
 
 import numpy as np
@@ -173,7 +173,7 @@ class Result:
     def _comparison(self) -> dict[str, Any] | None:
         """What was compared, and the numbers; None if this is no comparison."""
         known = _read(self.folder / COMPARISON)
-        names = ("a", "b", "classes", "changes")
+        names = ("a", "b", "classes", "changes", "classes_a", "classes_b")
         return {name: known[name] for name in names} if known.keys() >= {*names} else None
 
     def _facts(self) -> dict[str, Any]:
@@ -303,6 +303,55 @@ class Result:
             path.write_bytes(pixels.jpeg(slide.thumbnail(mpp)))
 
 
+class Results:
+    """The results in a folder, by name; finds those that appear later, and drops those that vanish.
+
+    Parameters
+    ----------
+    folder
+        Contains the results, or is a result itself.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._images = Images()
+        self._named: dict[str, Result] = {}
+        self._looking = Lock()
+
+    def find(self) -> list[Result]:
+        """Look into the folder; results that were known are the same objects as before.
+
+        Raises
+        ------
+        OutputError
+            If there is no such folder.
+        """
+        with self._looking:
+            known = {result.folder: result for result in self._named.values()}
+            found = [
+                known.get(path) or Result(path, self._images) for path in _folders(self._folder)
+            ]
+            self._named = {result.name: result for result in found}
+            return found
+
+    def get(self, name: str) -> Result | None:
+        """Return the result with a name, None if there is none.
+
+        Raises
+        ------
+        OutputError
+            If the folder has vanished.
+        """
+        result = self._named.get(name)
+        if result is None or not _is_result(result.folder):
+            self.find()
+        return self._named.get(name)
+
+    def close(self) -> None:
+        """Close the images that nobody uses."""
+        self._images.close()
+
+
 def find(folder: Path) -> list[Result]:
     """Find the results in a folder, which may be a result itself.
 
@@ -311,11 +360,14 @@ def find(folder: Path) -> list[Result]:
     OutputError
         If there is no such folder.
     """
+    return Results(folder).find()
+
+
+def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise OutputError(f"There is no folder {folder}.")
     here = [folder] if _is_result(folder) else sorted(filter(_is_result, folder.iterdir()))
-    images = Images()
-    return [Result(path.resolve(), images) for path in here]
+    return [path.resolve() for path in here]
 
 
 def _is_result(folder: Path) -> bool:
@@ -349,7 +401,8 @@ def _explained(name: str, status: Status) -> str:
     reason = f" ({status.error})" if status.error else ""
     if status.state == "running" and status.tiles:
         reason = f", {status.tiles_done} of {status.tiles} tiles are done"
-    return f"{name} is not finished: it is {status.state}{reason}."
+    advice = " Run the same `tsfd segment` again: it goes on." if status.state == "stopped" else ""
+    return f"{name} is not finished: it is {status.state}{reason}.{advice}"
 
 
 def _time(path: Path) -> int:

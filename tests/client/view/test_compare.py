@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,36 @@ def test_a_result_of_what_differs(results: tuple[Path, Path], tmp_path: Path) ->
     assert table[1:].sum() == len(NUCLEI)
 
 
+def changes() -> list[str]:
+    """Of each nucleus that differs its class in A and in B: those of A first."""
+    partners, nuclei = expected(), altered()
+    found = []
+    for number, nucleus in enumerate(NUCLEI, 1):
+        other = partners.get(number)
+        now = nuclei[other - 1].nucleus_class if other else None
+        if now != nucleus.nucleus_class:
+            found.append(f"{CLASSES[nucleus.nucleus_class]} → {CLASSES[now] if now else 'none'}")
+    new = [n for i, n in enumerate(nuclei, 1) if i not in partners.values()]
+    return found + [f"none → {CLASSES[n.nucleus_class]}" for n in new]
+
+
+def test_densities_are_per_mm2_of_the_tissue_of_both(
+    results: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "differs"
+    half = [[0, 0], [SIDE / 2, 0], [SIDE / 2, SIDE], [0, SIDE], [0, 0]]
+    tissue = json.dumps({"type": "Polygon", "coordinates": [half]})
+    shares = []
+    for texts in ((tissue, tissue), (tissue, tissue.replace("0.0", "9.0")), (tissue, None)):
+        for folder, text in zip(results, texts, strict=True):
+            (folder / "tissue.geojson").unlink(missing_ok=True)
+            if text:
+                (folder / "tissue.geojson").write_text(text)
+        assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+        shares.append(Result(out).view()["mm2"] / (SIDE * 0.25e-3) ** 2)
+    assert shares == pytest.approx([0.6, 1, 1])  # 6 of the mask's 10 columns are touched
+
+
 def test_what_cannot_be_compared(
     results: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,10 +186,16 @@ def test_the_page_steps_from_difference_to_difference(
             numbers = sum(table[number]), sum(row[number] for row in table), table[number][number]
             only = table[number][0], table[0][number]
             assert row.all_text_contents() == [name, *map(str, (*numbers, *only))]
-        for row in nuclei.index:
+        pairs = Counter(c for c in changes() if "none" not in c)
+        assert set(page.locator("#changed li").all_inner_texts()) == {
+            f"{times} {pair}" for pair, times in pairs.items()
+        }
+        assert len(changes()) == len(nuclei)
+        for row, change in zip(nuclei.index, changes(), strict=True):
             page.keyboard.press("n")
             told = page.inner_text("#figures")
             assert nuclei["class"][row] in told
+            assert change in told
             x, y = nuclei["centroid_x"][row], nuclei["centroid_y"][row]
             assert f"/{x:.1f}/{y:.1f}/" in page.url
         page.keyboard.press("p")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from shapely import Polygon, contains_xy
+from shapely import Polygon, box, contains_xy
+from shapely.geometry import mapping
 
+from tests.client.view.conftest import SIDE
 from tests.client.view.pages import NAME, drawn, go, press, set_slider
 from tests.client.view.test_view_server import TOKEN, get, put, serving
 from training.target import CLASSES
 
 CORNERS = np.array([[120, 150], [480, 180], [400, 450], [150, 400]])
+OUTER = [[100, 100], [500, 100], [500, 500], [100, 500], [100, 100]]
 HOLE = [[200, 200], [350, 200], [350, 350], [200, 350], [200, 200]]
 
 
@@ -86,6 +90,7 @@ def test_a_region_is_counted_kept_and_exported(
     page.reload()
     page.wait_for_selector("#region-list li")
     assert page.input_value("#region-list .name") == "margin"
+    assert page.inner_text("#map .region-name") == "margin"
     assert page.input_value("#region-list .kind") == "Tumor"
     assert rows(page, 1) == told
 
@@ -107,25 +112,48 @@ def test_a_region_is_counted_kept_and_exported(
     assert saved(shown) == []
 
 
+def test_densities_of_a_region_per_mm2_of_it_and_of_its_tissue(
+    page: Page, shown: Path, nuclei: pd.DataFrame, tmp_path: Path
+) -> None:
+    assert page.locator("#region-list .quiet").count() == 0
+    path = shown / NAME / "tissue.geojson"
+    path.write_text(json.dumps(mapping(box(0, 0, 310, SIDE))))
+    tissue = box(0, 0, 320, SIDE)  # whole pixels of the mask
+    page.reload()
+    drawn(page)
+    path.unlink()
+    holed = {"type": "Polygon", "coordinates": [OUTER, HOLE]}
+    (tmp_path / "holed.geojson").write_text(json.dumps(holed))
+    page.set_input_files("#file", tmp_path / "holed.geojson")
+    page.click("#region-list summary")
+    region = Polygon(OUTER, [HOLE])
+    part = region.intersection(tissue).area
+    count = contains_xy(region, nuclei["centroid_x"], nuclei["centroid_y"]).sum()
+    told = page.inner_text("#region-list .quiet").replace(",", "")
+    percent, density = map(int, re.findall(r"\d+", told)[:2])
+    assert told == f"Tissue is {percent} % of it with {density} nuclei per mm² of tissue."
+    assert percent == pytest.approx(100 * part / region.area, abs=3)
+    assert density == pytest.approx(count / (part * 0.25e-6), rel=0.05)
+
+
 def test_regions_of_qupath_are_imported(
     page: Page, shown: Path, nuclei: pd.DataFrame, tmp_path: Path
 ) -> None:
     """With their names, classes and holes; several parts are one region."""
-    outer = [[100, 100], [500, 100], [500, 500], [100, 500], [100, 100]]
     apart = [[550, 550], [700, 550], [700, 700], [550, 700], [550, 550]]
     colour = [200, 0, 0]
     features = [
         {
             "type": "Feature",
             "id": "10c3a8b2-0000-4000-8000-000000000000",
-            "geometry": {"type": "MultiPolygon", "coordinates": [[outer, HOLE], [apart]]},
+            "geometry": {"type": "MultiPolygon", "coordinates": [[OUTER, HOLE], [apart]]},
             "properties": {
                 "objectType": "annotation",
                 "name": "with a hole",
                 "classification": {"name": "Stroma", "color": colour},
             },
         },
-        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [outer]}},
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [OUTER]}},
         {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}},
     ]
     path = tmp_path / "qupath.geojson"
@@ -134,7 +162,7 @@ def test_regions_of_qupath_are_imported(
         page.set_input_files("#file", path)
     assert page.inner_text("#regions-told") == "2 imported from qupath.geojson."
     x, y = nuclei["centroid_x"], nuclei["centroid_y"]
-    whole = contains_xy(Polygon(outer), x, y)
+    whole = contains_xy(Polygon(OUTER), x, y)
     holed = (whole & ~contains_xy(Polygon(HOLE), x, y)) | contains_xy(Polygon(apart), x, y)
     for number, expected in ((1, holed), (2, whole)):
         told = rows(page, number)
@@ -188,6 +216,8 @@ def test_what_the_server_keeps(shown: Path) -> None:
     with serving(shown) as url:
         address = f"{url}/data/{url_name}/regions.geojson"
         assert json.loads(get(address)[1])["features"] == []
+        changed = (412, b"The regions have been changed elsewhere.")
+        assert put(address, content, **{"If-Match": '"of another time"'}) == changed
         assert put(address, content) == (204, b"")
         assert get(address) == (200, content)
         feature["geometry"]["coordinates"] = [[[0, 0]]]

@@ -33,7 +33,7 @@ from tsfd_client.release import Release
 from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import Lock
 from tsfd_client.view.app import application
-from tsfd_client.view.results import Result, find
+from tsfd_client.view.results import Result, Results, find
 
 SIDE = 320
 TOKEN = "sesame"
@@ -61,7 +61,7 @@ def serving(folder: Path) -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         host = f"127.0.0.1:{listening.getsockname()[1]}"
-        results = find(folder)
+        results = Results(folder)
         app = application(results, TOKEN, {host})
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -71,8 +71,7 @@ def serving(folder: Path) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
-            for result in results:
-                result.close()
+            results.close()
 
 
 def get(url: str, **headers: str) -> tuple[int, bytes]:
@@ -97,7 +96,7 @@ def _ask(request: urllib.request.Request, headers: dict[str, str]) -> tuple[int,
 
 def test_the_list_the_page_and_a_result(results: Path) -> None:
     with serving(results) as url:
-        ((known,), use) = json.loads(get(f"{url}/data/results.json")[1]).values()
+        ((known,), use, _) = json.loads(get(f"{url}/data/results.json")[1]).values()
         view = json.loads(get(f"{url}/data/known/view.json")[1])
         status, page = get(f"{url}/")
         script = get(f"{url}/page/view.js")[0]
@@ -201,7 +200,9 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
         view = get(f"{url}/data/broken/view.json")
     broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
     assert entries["broken"] == {"name": "broken", "state": "damaged", "problem": broken}
-    assert entries["unfinished"]["problem"] == "unfinished is not finished: it is stopped."
+    assert entries["unfinished"]["problem"] == (
+        "unfinished is not finished: it is stopped. Run the same `tsfd segment` again: it goes on."
+    )
     assert view == (409, broken.encode())
 
 

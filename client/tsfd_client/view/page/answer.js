@@ -1,7 +1,7 @@
-// The server explains a refusal in one line, which becomes the error's message.
+// The server explains a refusal in one line, which becomes the error's message; `status` is HTTP's.
 
 export async function checked(answer) {
-  if (!answer.ok) throw new Error(await answer.text());
+  if (!answer.ok) throw Object.assign(new Error(await answer.text()), { status: answer.status });
   return answer;
 }
 

@@ -1,5 +1,6 @@
 // The chosen nucleus: its mark on the map, its picture and figures, and the way to the next.
 
+import { changeOf } from "./comparison.js";
 import { define, element, number } from "./elements.js";
 import { pointOf } from "./map.js";
 
@@ -21,7 +22,10 @@ export class Chosen {
     overlay.mark(this.id);
     map.getSource("place").setData(pointOf(this.id && [nuclei.x[at], nuclei.y[at]], scale));
     element("nucleus").hidden = !this.id;
-    if (this.id) this.describe(at);
+    if (this.id) {
+      this.describe(at);
+      element("nucleus").scrollIntoView({ block: "nearest" });
+    }
     this.showRank();
     this.slide.note();
   }
@@ -32,6 +36,7 @@ export class Chosen {
     define(element("figures"), [
       ["nucleus", this.id],
       ["class", view.classes.find(({ id }) => id === nuclei.class[at]).name],
+      ...(view.comparison ? [["A → B", changeOf(view.comparison, at)]] : []),
       ["probability", `${prob[at]} %`],
       ["area", `${(area[at] / 10).toFixed(1)} µm²`],
       ["centroid", `${x[at].toFixed(1)}, ${y[at].toFixed(1)} px`],

@@ -39,6 +39,12 @@ function others({ classes, changes }) {
   }));
   found.sort(([a], [b]) => b - a);
   const all = number(found.reduce((sum, [times]) => sum + times, 0));
-  return make("details", {}, make("summary", {}, `Of another class in B: ${all}`),
+  return make("details", { open: true }, make("summary", {}, `Of another class in B: ${all}`),
     make("ul", { id: "changed" }, ...found.map(([times, text]) => make("li", {}, `${number(times)} ${text}`))));
+}
+
+// The class in A and in B of a nucleus, by its row in the table of differences.
+export function changeOf({ classes, classes_a: a, classes_b: b }, row) {
+  const named = (number) => (number ? classes[number] : "none");
+  return `${named(a[row])} → ${named(b[row])}`;
 }

@@ -2,7 +2,7 @@
 
 import { element, make, number } from "./elements.js";
 
-const REFRESH = 5000; // milliseconds, while a run is in progress
+const REFRESH = 5000; // milliseconds
 
 const ORDERS = {
   name: { text: "name", by: (a, b) => byName(a, b) },
@@ -24,26 +24,30 @@ export class List {
     }
   }
 
-  // Show what `read` gives, again and again while a run is in progress.
+  // Show what `read` gives, again and again if that may change.
   async show(read, isOver) {
     document.title = "Nuclei";
     try {
-      const { results, use } = await read();
+      const { results, use, changes } = await read();
       if (isOver()) return;
-      this.results = results;
+      this.changes = changes;
       element("unread").hidden = true;
+      const text = JSON.stringify(results);
+      if (text !== this.text) { // a choice that is open stays open
+        Object.assign(this, { results, text });
+        this.offer();
+        this.draw();
+      }
       for (const place of document.querySelectorAll(".use")) place.textContent = use;
     } catch (error) {
       if (isOver()) return;
       element("unread").textContent = error.message;
       element("unread").hidden = false;
     }
-    this.offer();
-    this.draw();
     if (this.left) window.scrollTo(0, this.left);
     this.left = 0;
     clearTimeout(this.later);
-    if (this.results.some(({ state }) => state === "running")) {
+    if (this.changes) {
       this.later = setTimeout(() => isOver() || this.show(read, isOver), REFRESH);
     }
   }
@@ -64,7 +68,9 @@ export class List {
 
   draw() {
     const chosen = this.chosen();
+    const focused = document.activeElement;
     element("results").replaceChildren(...chosen.map((result) => this.card(result)));
+    if (focused.isConnected) focused.focus({ preventScroll: true }); // a card that was taken out loses it
     const all = this.results.length;
     element("found").textContent = chosen.length === all
       ? `${number(all)} results` : `${number(chosen.length)} of ${number(all)} results`;
@@ -97,21 +103,17 @@ export class List {
 
 function cardOf(result) {
   const link = make("a", { href: `#${encodeURIComponent(result.name)}` });
-  const picture = make("figure");
+  const picture = make("figure", {}, "no picture");
   if (result.state === "done") {
     const image = make("img", { alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => picture.replaceChildren("no picture"));
     image.src = `data/${encodeURIComponent(result.name)}/thumbnail.jpg`;
-    picture.append(image);
+    picture.replaceChildren(image);
   }
   const text = make("div", {}, make("b", {}, result.name));
   if (result.state === "done") {
     text.append(
-      make("small", {}, [
-        `${number(result.nuclei)}\u00a0nuclei`,
-        result.mm2 ? `${Number(result.mm2.toPrecision(2))}\u00a0mm²` : null,
-        result.mm2 ? `${number(density(result))}\u00a0per\u00a0mm²` : null,
-      ].filter(Boolean).join(", ")),
+      make("small", {}, result.compares ? `${number(result.nuclei)} nuclei differ` : figures(result)),
       bar(result),
       make("small", { className: "release" }, result.compares ? "comparison" : result.release),
       ...result.warnings.map((warning) => (
@@ -124,6 +126,14 @@ function cardOf(result) {
   }
   link.append(picture, text);
   return make("li", {}, link);
+}
+
+function figures({ nuclei, mm2 }) {
+  return [
+    `${number(nuclei)}\u00a0nuclei`,
+    mm2 ? `${Number(mm2.toPrecision(2))}\u00a0mm²` : null,
+    mm2 ? `${number(nuclei / mm2)}\u00a0per\u00a0mm²` : null,
+  ].filter(Boolean).join(", ");
 }
 
 // The classes' shares.

@@ -18,15 +18,18 @@ export class Pixels {
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, height);
-    context.scale(width / (x1 - x0), height / (y1 - y0));
-    context.translate(-x0, -y0);
+    // Tiles meet at whole pixels of the canvas; otherwise a line would be seen between them.
+    const across = (x) => Math.round((x * side - x0) * (width / (x1 - x0)));
+    const down = (y) => Math.round((y * side - y0) * (height / (y1 - y0)));
     const places = [];
     for (let y = Math.floor(y0 / side); y * side < y1; y++) {
       for (let x = Math.floor(x0 / side); x * side < x1; x++) places.push([x, y]);
     }
     await Promise.all(places.map(async ([x, y]) => {
       const tile = await this.tile(zoom, x, y).catch(() => null); // stays white, as on the map
-      if (tile) context.drawImage(tile, x * side, y * side, side, side);
+      if (!tile) return;
+      const [left, top] = [across(x), down(y)];
+      context.drawImage(tile, left, top, across(x + 1) - left, down(y + 1) - top);
     }));
     return canvas;
   }

@@ -1,20 +1,25 @@
 // Regions drawn on the slide: polygons with a name and perhaps a class, and the nuclei within. They
-// are kept beside the result by the server, or by the browser where the server cannot; their format
-// is GeoJSON as QuPath reads and writes it.
+// are kept beside the result by the server, or by the browser where the server cannot.
 
-import { download, make, number } from "./elements.js";
+import * as maplibre from "./vendor/maplibre-gl.js";
+import { download, element, make, number } from "./elements.js";
 import { linesOf } from "./map.js";
-import { areaOf, isWithin } from "./polygon.js";
-import { Kept, polygonsOf } from "./regions_kept.js";
+import { isWithin } from "./polygon.js";
+import { featureOf, regionOf, sumOver } from "./region.js";
+import { Kept, merged, polygonsOf } from "./regions_kept.js";
 
 const CLASSES = ["Tumor", "Stroma", "Immune cells", "Necrosis", "Other"]; // QuPath's own
-const HINT = "Click each corner, double-click the last one. Backspace takes one back, Esc cancels.";
+const HINT = "Click each corner; double-click the last one, or press Finish region. Backspace takes one back, "
+  + "Esc cancels.";
+const MOST_LABELS = 100; // on the map; more would make it slow
+const NEAR = 4; // pixels of the screen between two clicks at the same place
 
 export class Regions {
-  // `result` has `name`, `view`, `folder`, `scale`, `settings` and, when loaded, `nuclei`.
+  // `result` has `name`, `view`, `folder`, `scale`, `settings`, `tissue` and, when loaded, `nuclei`.
   constructor(map, result, panel) {
-    Object.assign(this, { map, result, panel, regions: [], corners: null, pointer: null });
+    Object.assign(this, { map, result, panel, regions: [], labels: [], corners: null, pointer: null });
     this.kept = new Kept(result);
+    this.keeping = Promise.resolve();
     this.addPanel();
   }
 
@@ -34,6 +39,7 @@ export class Regions {
 
   close() {
     this.isClosed = true;
+    this.isDrawing(false);
     this.panel.replaceChildren();
   }
 
@@ -65,20 +71,31 @@ export class Regions {
     this.told.hidden = !sentence;
   }
 
+  // Begin a region, or finish the one being drawn.
   begin() {
     if (!this.isReady) return;
+    if (this.corners) {
+      this.finish();
+      return;
+    }
     this.corners = [];
     this.pointer = null;
-    this.map.getCanvas().style.cursor = "crosshair";
+    this.isDrawing(true);
     this.say(HINT);
     this.trace();
+  }
+
+  isDrawing(is) {
+    this.map.getCanvas().style.cursor = is ? "crosshair" : "";
+    element("draw").setAttribute("aria-pressed", is);
+    element("draw").textContent = is ? "Finish region" : "Draw a region";
   }
 
   // Give up drawing.
   drop() {
     if (!this.corners) return;
     this.corners = this.pointer = null;
-    this.map.getCanvas().style.cursor = "";
+    this.isDrawing(false);
     this.say("");
     this.trace();
   }
@@ -115,8 +132,12 @@ export class Regions {
 
   finish() {
     if (!this.corners) return;
-    // Both clicks of the double-click have added a corner.
-    const ring = this.corners.slice(0, -1);
+    // Both clicks of a double-click have added a corner.
+    const near = NEAR * 2 ** (this.result.view.full - this.map.getZoom());
+    const ring = this.corners.filter(([x, y], i, all) => {
+      const [nextX, nextY] = all[(i + 1) % all.length];
+      return Math.hypot(x - nextX, y - nextY) > near;
+    });
     this.drop();
     if (ring.length < 3) {
       this.say("A region needs three corners or more.");
@@ -152,12 +173,29 @@ export class Regions {
     this.keep();
   }
 
-  async keep() {
-    try {
-      await this.kept.write(this.regions.map((region) => featureOf(region)));
-    } catch (error) {
-      this.say(`Not saved: ${error.message}`);
-    }
+  // Write after what is being written; what other pages have changed then appears here, too.
+  keep() {
+    this.keeping = this.keeping.then(async () => {
+      try {
+        const sent = this.features();
+        const kept = await this.kept.write(sent);
+        if (!this.isClosed) this.take(merged(sent, this.features(), kept));
+      } catch (error) {
+        this.say(`Not saved: ${error.message}`);
+      }
+    });
+  }
+
+  features() {
+    return this.regions.map((region) => featureOf(region));
+  }
+
+  take(features) {
+    const known = new Map(this.regions.map((region) => [JSON.stringify(featureOf(region)), region]));
+    const regions = features.map((feature) => known.get(JSON.stringify(feature)) ?? regionOf(feature));
+    if (regions.length === this.regions.length && regions.every((one, i) => one === this.regions[i])) return;
+    this.regions = regions;
+    this.draw();
   }
 
   draw() {
@@ -166,21 +204,39 @@ export class Regions {
     this.kinds.replaceChildren(...[...new Set(kinds)].map((kind) => new Option("", kind)));
     this.list.replaceChildren(...this.regions.map((region) => region.item ??= this.item(region)));
     this.exports.hidden = !this.regions.length;
+    this.label();
     this.count();
+  }
+
+  // Write each name above its region.
+  label() {
+    for (const label of this.labels) label.remove();
+    const labelled = this.regions.length > MOST_LABELS ? [] : this.regions;
+    this.labels = labelled.map(({ name, rings }) => {
+      const [x, y] = rings[0].reduce((one, other) => (other[1] < one[1] ? other : one));
+      const text = make("div", { className: "region-name", ariaHidden: "true" }, name); // it is in the list
+      return new maplibre.Marker({ element: text, anchor: "bottom", offset: [0, -6] })
+        .setLngLat(this.result.scale.toMap(x, y)).addTo(this.map);
+    });
   }
 
   item(region) {
     const name = make("input", { className: "name", value: region.name, title: "name",
-      onchange: () => { region.name = name.value = name.value.trim() || region.name; this.keep(); } });
+      onchange: () => {
+        region.name = name.value = name.value.trim() || region.name;
+        this.label();
+        this.keep();
+      } });
     const kind = make("input", { className: "kind", value: region.kind ?? "", placeholder: "no class",
       title: "class", onchange: () => { region.kind = kind.value.trim() || null; this.keep(); } });
     kind.setAttribute("list", "region-classes");
     region.counts = make("table");
     region.sum = make("summary");
+    region.share = make("p", { className: "quiet" });
     return make("li", {}, make("div", { className: "named" }, name, kind,
       make("button", { type: "button", title: "look at it", onclick: () => this.look(region) }, "Show"),
       make("button", { type: "button", title: "remove", onclick: () => this.remove(region) }, "×")),
-    make("details", {}, region.sum, region.counts));
+    make("details", {}, region.sum, region.counts, region.share));
   }
 
   count() {
@@ -188,7 +244,11 @@ export class Regions {
     for (const region of this.regions) {
       const counts = this.counts(region);
       const all = counts.reduce((a, b) => a + b, 0);
-      const mm2 = this.mm2(region);
+      const mm2 = this.mm2(region.area);
+      const tissue = this.tissueMm2(region);
+      region.share.hidden = tissue == null;
+      region.share.textContent = `Tissue is ${Math.round((100 * tissue) / mm2)} % of it`
+        + (tissue ? `, with ${number(all / tissue)} nuclei per mm² of tissue.` : ".");
       region.sum.textContent = `${number(all)} nuclei, ${mm2.toPrecision(3)} mm², ${number(all / mm2)} per mm²`;
       const head = make("tr", {}, ...["class", "nuclei", "share", "per mm²"].map((text) => make("th", {}, text)));
       const rows = this.result.view.classes.map(({ id, name }) => make("tr", {}, ...[
@@ -213,8 +273,16 @@ export class Regions {
     return counts;
   }
 
-  mm2({ area }) {
-    return (area * this.result.view.mpp ** 2) / 1e6;
+  mm2(pixels) {
+    return this.result.scale.mm2(pixels);
+  }
+
+  // Area of its tissue, null if the slide's tissue is not known.
+  tissueMm2(region) {
+    const { tissue } = this.result;
+    if (!tissue.isKnown) return null;
+    region.tissue ??= Math.min(region.area, sumOver(region.geometry, (ring) => tissue.areaWithin(ring)));
+    return this.mm2(region.tissue);
   }
 
   look({ box: [x0, y0, x1, y1] }) {
@@ -243,37 +311,12 @@ export class Regions {
       return featureOf(region, {
         slide: this.result.name,
         least_probability: this.result.settings.least / 100,
-        mm2: this.mm2(region),
+        mm2: this.mm2(region.area),
+        tissue_mm2: this.tissueMm2(region),
         counts: Object.fromEntries(named),
       });
     });
     const text = JSON.stringify({ type: "FeatureCollection", features });
     download(new Blob([text], { type: "application/geo+json" }), `${this.result.name}-regions.geojson`);
   }
-}
-
-function regionOf({ id, geometry, properties }) {
-  const polygons = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
-  const rings = polygons.flat();
-  const xs = rings.flat().map(([x]) => x), ys = rings.flat().map(([, y]) => y);
-  const least = (values) => values.reduce((a, b) => Math.min(a, b));
-  const most = (values) => values.reduce((a, b) => Math.max(a, b));
-  const { name, classification } = properties ?? {};
-  return {
-    id: id ?? crypto.randomUUID(),
-    name,
-    kind: classification?.name ?? classification?.names?.join(": ") ?? null,
-    colour: classification?.color,
-    geometry,
-    rings,
-    box: [least(xs), least(ys), most(xs), most(ys)],
-    area: polygons.reduce((sum, [outer, ...holes]) => (
-      sum + holes.reduce((rest, hole) => rest - areaOf(hole), areaOf(outer))), 0),
-  };
-}
-
-function featureOf({ id, name, kind, colour, geometry }, more = {}) {
-  const classification = kind ? { classification: { name: kind, ...colour && { color: colour } } } : {};
-  const properties = { objectType: "annotation", name, ...classification, ...more };
-  return { type: "Feature", id, geometry, properties };
 }

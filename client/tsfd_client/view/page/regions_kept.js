@@ -1,32 +1,76 @@
-// Where a result's regions are kept: by the server beside the result, or in this browser.
+// Where a result's regions are kept: by the server beside the result, or in this browser. Several pages
+// may change them at the same time.
 
 import { request } from "./answer.js";
+import { featureOf, regionOf } from "./region.js";
+
+const CHANGED = 412; // HTTP: precondition failed
 
 export class Kept {
   constructor({ view, folder }) {
     this.url = `${folder}/regions.geojson`;
     this.isLocal = view.regions !== "server";
     this.key = `regions of ${view.name}, ${view.width} x ${view.height}`;
-    this.writing = Promise.resolve();
   }
 
   // Features; the browser has changed what a folder has that cannot be written to.
   async read() {
-    const mine = this.isLocal && localStorage.getItem(this.key);
-    return polygonsOf(mine ? JSON.parse(mine) : await (await request(this.url)).json());
+    const mine = this.isLocal ? localStorage.getItem(this.key) : null;
+    if (mine) {
+      this.version = mine;
+      this.known = normal(JSON.parse(mine));
+    } else {
+      const answer = await request(this.url);
+      this.version = this.isLocal ? null : answer.headers.get("ETag");
+      this.known = normal(await answer.json());
+    }
+    return this.known;
   }
 
-  // One after the other, so that the last one stays.
-  write(features) {
+  // Returns what is kept now: with what another page has changed since it was read.
+  async write(features) {
+    while (!await this.put(features)) {
+      const before = this.known;
+      features = merged(before, features, await this.read());
+    }
+    this.known = features;
+    return features;
+  }
+
+  // Returns false, and writes nothing, if another page has written since.
+  async put(features) {
     const text = JSON.stringify({ type: "FeatureCollection", features });
-    this.writing = this.writing.catch(() => {}).then(() => this.put(text));
-    return this.writing;
+    if (this.isLocal) {
+      if (localStorage.getItem(this.key) !== this.version) return false;
+      localStorage.setItem(this.key, text);
+      this.version = text;
+      return true;
+    }
+    try {
+      const answer = await request(this.url,
+        { method: "PUT", body: text, headers: { "If-Match": this.version } });
+      this.version = answer.headers.get("ETag");
+      return true;
+    } catch (error) {
+      if (error.status === CHANGED) return false;
+      throw error;
+    }
   }
+}
 
-  async put(text) {
-    if (this.isLocal) localStorage.setItem(this.key, text);
-    else await request(this.url, { method: "PUT", body: text });
-  }
+// Features with what two pages have changed in `before`, by id; if it is the same feature, as in `mine`.
+export function merged(before, mine, theirs) {
+  const [was, is] = [before, mine].map((features) => (
+    new Map(features.map((feature) => [feature.id, JSON.stringify(feature)]))));
+  const others = new Map(theirs.map((feature) => [feature.id, feature]));
+  const kept = mine.map((feature) => (
+    is.get(feature.id) === was.get(feature.id) ? others.get(feature.id) : feature));
+  const added = theirs.filter(({ id }) => !was.has(id) && !is.has(id));
+  return [...kept.filter(Boolean), ...added];
+}
+
+function normal(content) {
+  return polygonsOf(content).map((feature) => featureOf(regionOf(feature)));
 }
 
 // Features of a GeoJSON object that are polygons; a list or a single feature will do, too.
