@@ -75,7 +75,7 @@ def hold_back(data: Dataset) -> Split:
 
 @cache
 def listed() -> dict[str, dict[str, str]]:
-    """By set that ``split.toml`` names, the part that each held-back group belongs to; empty for groups set aside."""
+    """By set of ``split.toml``, the part of each held-back group; empty for groups set aside."""
     names = {"choosing": "choosing", "reporting": "reporting", "aside": ""}
     return {
         source: {group: names[part] for part, groups in held.items() for group in groups}

@@ -1,8 +1,8 @@
 """The features from which a nucleus' class is learned: see `tsfd_client.classes`.
 
-They are the six levels that the network's decoders start from, brought to one grid. On them, classes
-that the network was never taught are told apart better than on what the decoders make of them
-(docs/notes/classes.md).
+They are the six levels that the network's decoders start from, brought to one grid. On them,
+classes that the network was never taught are told apart better than on what the decoders make of
+them (docs/notes/classes.md).
 """
 
 from __future__ import annotations
