@@ -65,9 +65,9 @@ def hold_back(data: Dataset) -> Split:
     for entry in data.entries:
         sets.setdefault(entry.source, []).append(entry)
     parts: dict[str, list[Entry]] = {"training": [], "choosing": [], "reporting": [], "": []}
-    listed = listed()
+    parts_of = listed()
     for source, entries in sets.items():
-        of_group = listed[source] if source in listed else _by_rule(entries)
+        of_group = parts_of[source] if source in parts_of else _by_rule(entries)
         for entry in entries:
             parts[of_group.get(entry.group, "training")].append(entry)
     return Split(*(Dataset(parts[name]) for name in ("training", "choosing", "reporting")))

@@ -23,7 +23,7 @@ from training.data.annotated import MPP
 from training.data.manifest import examine
 from training.evaluation.trusted import trusted_instances
 from training.model import weights
-from training.model.class_features import GRID, feature_map
+from training.model.classes import GRID, features
 from tsfd_client.classes.marked import Nuclei
 from tsfd_client.contract import TILE
 from tsfd_client.stitching.tiling import Tile, tiling
@@ -110,10 +110,11 @@ def _joined(entries: Sequence[dict], files: Sequence[Path]) -> Annotations:
 
 
 def _with_features(network: keras.Model) -> keras.Model:
+    classes = network.output["class_logits"].shape[-1] - 1
     model = keras.Model(
         network.input,
         {
-            "features": feature_map(network),
+            "features": features(network)[..., :-classes],
             "shares": ops.softmax(network.output["class_logits"], axis=-1),
         },
     )

@@ -26,7 +26,6 @@ FEWEST_MARKS: Final = 5
 """Of a class."""
 MORE: Final = 20
 """Marks whose worth is estimated."""
-_SURE: Final = 0.975  # the 95 % interval of the gain is above 0
 _SHARES: Final = (1 / 8, 1 / 4, 1 / 2)  # of the marks, for the learning curve
 _AROUND: Final = 4000  # nuclei that suffice to see how often classes occur
 _SEED: Final = 0
@@ -52,7 +51,9 @@ class Judgement:
     Attributes
     ----------
     accepted
-        Whether the head beats the network.
+        Whether the head beats the network: the 95 % interval of its gain is above 0.
+    lonely
+        Classes that are marked on one slide only, though there are several.
     groups
         What was left out together.
     path
@@ -66,6 +67,7 @@ class Judgement:
     """
 
     accepted: bool
+    lonely: tuple[int, ...]
     groups: Groups
     path: tuple[float, ...]
     before: Resampled
@@ -142,15 +144,11 @@ def learn(
         *_few_marks(marked, sample, found, of_network),
         Point(marked.counts(number), found.after.f1[0]),
     )
-    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
-    where = f"{found.groups.kind} left out"
     return Lesson(
         head=_head(solve(marked, sample, of_network, found.path)[-1], classes, base)
         if found.accepted
         else None,
-        verdict=f"Better than the network on {where}: {figures}."
-        if found.accepted
-        else f"No gain on {where} ({figures}): the network is left as it is.",
+        verdict=_verdict(found, classes),
         classes=classes,
         marks=marked.counts(number),
         judgement=found,
@@ -179,16 +177,33 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
         resample(marked.labels, answer, number, apart.of, counted)
         for answer in (validation.network.argmax(axis=1), said)
     )
-    gains = after.gain(before)
+    gain = estimate(after.gain(before))
+    lonely = tuple(apart.lonely(marked.labels).tolist())
     return Judgement(
-        accepted=bool(gains[0] > 0 and (gains[1:] > 0).mean() >= _SURE),
+        accepted=gain.low > 0 and not lonely,
+        lonely=lonely,
         groups=apart,
         path=STRENGTHS[: best + 1],
         before=before,
         after=after,
-        gain=estimate(gains),
+        gain=gain,
         confusion=confusion(marked.labels, said, number),
     )
+
+
+def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
+    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
+    where = f"on {found.groups.kind} left out"
+    if found.accepted:
+        return f"Better than the network {where}: {figures}."
+    if found.lonely:
+        names = " and ".join(repr(classes[k].name) for k in found.lonely)
+        return (
+            f"No gain can be shown ({figures}), as {names} was marked on one slide only: the "
+            "network is left as it is. Mark it on another slide, too, or use the marks of one "
+            "slide."
+        )
+    return f"No gain {where} ({figures}): the network is left as it is."
 
 
 def _check(marked: MarkedNuclei, classes: tuple[OwnClass, ...]) -> None:

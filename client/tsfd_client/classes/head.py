@@ -113,7 +113,7 @@ class Head:
 
     def logits(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Logits of each nucleus; parameters as of `predict`, float64 [n, K]."""
-        return prior(shares, self.parents) + features @ self.weights + self.bias
+        return np.asarray(prior(shares, self.parents) + features @ self.weights + self.bias)
 
     def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Probabilities of each nucleus' classes.
@@ -161,7 +161,7 @@ def prior(shares: np.ndarray, parents: np.ndarray) -> np.ndarray:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities from logits, over the last axis."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
 def save(head: Head, path: Path) -> None:

@@ -75,7 +75,8 @@ class Linear:
 
     def logits(self, nuclei: Nuclei) -> np.ndarray:
         """Logits of nuclei as they occur, float64 [n, K]."""
-        return prior(nuclei.shares, self.parents) + nuclei.features @ self.weights + self.bias
+        start = prior(nuclei.shares, self.parents) + self.bias
+        return np.asarray(start + nuclei.features @ self.weights)
 
 
 def shared_out(counts: np.ndarray, parents: np.ndarray, network: int) -> np.ndarray:

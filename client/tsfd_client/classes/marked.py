@@ -79,6 +79,16 @@ class Groups:
     of: np.ndarray
     kind: str
 
+    def lonely(self, labels: np.ndarray) -> np.ndarray:
+        """Classes that are marked on one slide while others have marks, too; int64 [m].
+
+        Nobody can tell whether such a class, or that slide, is recognised.
+        """
+        if self.kind != "slides":
+            return np.empty(0, np.int64)
+        pairs = np.unique(np.column_stack([labels, self.of]), axis=0)
+        return np.flatnonzero(np.bincount(pairs[:, 0]) == 1)
+
     @property
     def number(self) -> int:
         """Number of groups."""

@@ -44,12 +44,13 @@ def text(lesson: Lesson) -> str:
         (f"{int(point.marks.sum()):,}", f"{int(point.marks.min()):,}", f"{point.mean:.2f}")
         for point in lesson.curve
     ]
+    needed = _most_needed(lesson)
     parts = [
         _aligned(_HEADER, list(_rows(lesson))),
         f"F1 is of {_how(lesson)}, with 95 % intervals.",
         "Marks (rows) and what the new classes make of them:\n" + _aligned(("", *names), confusion),
         "Learning curve:\n" + _aligned(("marks", "of the rarest class", "mean F1"), curve),
-        *([_most_needed(lesson)] if _most_needed(lesson) else []),
+        *([needed] if needed else []),
         lesson.verdict,
     ]
     return "\n\n".join(parts)

@@ -81,6 +81,22 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
     assert lesson.head is None
 
 
+def test_classes_marked_on_one_slide_of_several_are_named() -> None:
+    world = World(3, signal=4)
+    marked = world.marked(each(3, 30))
+    marked.slides[marked.labels == 2] = "slide 0"
+    kinds = own("neoplastic", "connective", "dead")
+    lesson = learn(marked, world.around([1] * 3), kinds, BASE)
+
+    assert lesson.head is None
+    assert "as 'class 2' was marked on one slide only" in lesson.verdict
+
+    marked.slides[:] = "slide 0"
+    lesson = learn(marked, world.around([1] * 3), kinds, BASE)
+    assert lesson.head is not None
+    assert "on regions left out" in lesson.verdict
+
+
 def test_a_slide_is_predicted_without_its_marks() -> None:
     world = World(3, signal=3)
     marked = world.marked(each(3, 20), slides=3)
