@@ -235,6 +235,7 @@ def _head(linear: Linear, classes: tuple[OwnClass, ...], base: Base) -> Head:
     return Head(
         classes=classes,
         weights=linear.weights.astype(np.float32),
+        mix=linear.mix.astype(np.float32),
         bias=linear.bias.astype(np.float32),
         network_classes=base.classes,
         base=base.release,
