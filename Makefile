@@ -30,7 +30,7 @@ LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
 
 .PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
 	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
-	calibrate evaluate tune protocol lint dist sbom clean
+	calibrate evaluate evaluate-classes tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -188,6 +188,10 @@ evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=
 		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
 		$(if $(HELD),--held-back $(HELD)) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
+
+evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei of DATA with WEIGHTS; PART=lizard|tissue|gate
+	@$(RUN) -m training.evaluation.classes --weights "$(WEIGHTS)" $(if $(PART),--part $(PART)) \
+		--manifest "$(or $(DATA),$(error Name the data: make evaluate-classes DATA=folder))"
 
 calibrate: $(VENV)/.train  ## calibrate the classes of WEIGHTS on held-back images of DATA; WRITE=1 stores it
 	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),--write) \

@@ -65,9 +65,9 @@ def hold_back(data: Dataset) -> Split:
     for entry in data.entries:
         sets.setdefault(entry.source, []).append(entry)
     parts: dict[str, list[Entry]] = {"training": [], "choosing": [], "reporting": [], "": []}
-    listed = listed()
+    parts_of = listed()
     for source, entries in sets.items():
-        of_group = listed[source] if source in listed else _by_rule(entries)
+        of_group = parts_of[source] if source in parts_of else _by_rule(entries)
         for entry in entries:
             parts[of_group.get(entry.group, "training")].append(entry)
     return Split(*(Dataset(parts[name]) for name in ("training", "choosing", "reporting")))
@@ -75,7 +75,7 @@ def hold_back(data: Dataset) -> Split:
 
 @cache
 def listed() -> dict[str, dict[str, str]]:
-    """By set that ``split.toml`` names, the part that each held-back group belongs to; empty for groups set aside."""
+    """By set of ``split.toml``, the part of each held-back group; empty for groups set aside."""
     names = {"choosing": "choosing", "reporting": "reporting", "aside": ""}
     return {
         source: {group: names[part] for part, groups in held.items() for group in groups}

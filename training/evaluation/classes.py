@@ -9,9 +9,9 @@ lizard   Lizard's six classes, which no network here was taught, on patients lef
 tissue   tissue whose classes the network gets wrong, and a network whose classes are exchanged
 gate     whether heads are refused where they do harm, and accepted where they help
 
-Marks are drawn from annotated nuclei, as many of each class where there are so many. Numbers are of
-marks per class. Intervals are 95 %, bootstrapped over images. The figures of the shipped weights are
-in docs/notes/classes.md.
+Marks are drawn from annotated nuclei, as many of each class where there are so many. Numbers are
+of marks per class. Intervals are 95 %, bootstrapped over images. The figures of the shipped weights
+are in docs/notes/classes.md.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Answers of the network and of a head for nuclei left out, and whether the head was accepted."""
+    """Answers of network and head for nuclei left out, and whether the head was accepted."""
 
     network: np.ndarray
     head: np.ndarray

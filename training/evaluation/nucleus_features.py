@@ -1,10 +1,10 @@
 """Features of annotated nuclei, with the classes that their annotators gave.
 
     found = collect(folder, entries, weights)
-    found.features, found.shares, found.classes
+    found.features, found.shares, found.allowed
 
-Both are means over a nucleus' pixels, of all tiles that it is in. As the network takes minutes, what
-it said of an image is kept in a file.
+Both are means over a nucleus' pixels, of all tiles that it is in. As the network takes minutes,
+what it said of an image is kept in a file.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ FEWEST_MARKS: Final = 5
 """Of a class."""
 MORE: Final = 20
 """Marks whose worth is estimated."""
-_SURE: Final = 0.9  # share of the resamples in which a head must beat the network
 _SHARES: Final = (1 / 8, 1 / 4, 1 / 2)  # of the marks, for the learning curve
 _AROUND: Final = 4000  # nuclei that suffice to see how often classes occur
 _SEED: Final = 0
@@ -52,7 +51,9 @@ class Judgement:
     Attributes
     ----------
     accepted
-        Whether the head beats the network.
+        Whether the head beats the network: the 95 % interval of its gain is above 0.
+    lonely
+        Classes that are marked on one slide only, though there are several.
     groups
         What was left out together.
     path
@@ -60,12 +61,13 @@ class Judgement:
     before, after
         F1 of the network and of the head.
     gain
-        Of the mean F1.
+        Of the mean F1, at worst: classes marked on one slide only count as lost.
     confusion
         int64 [K, K], marks by the class marked (rows) and the head's.
     """
 
     accepted: bool
+    lonely: tuple[int, ...]
     groups: Groups
     path: tuple[float, ...]
     before: Resampled
@@ -142,15 +144,11 @@ def learn(
         *_few_marks(marked, sample, found, of_network),
         Point(marked.counts(number), found.after.f1[0]),
     )
-    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
-    where = f"{found.groups.kind} left out"
     return Lesson(
         head=_head(solve(marked, sample, of_network, found.path)[-1], classes, base)
         if found.accepted
         else None,
-        verdict=f"The classes are better than the network's on {where}: {figures}."
-        if found.accepted
-        else f"No gain on {where} ({figures}): the network is left as it is.",
+        verdict=_verdict(found, classes),
         classes=classes,
         marks=marked.counts(number),
         judgement=found,
@@ -179,16 +177,35 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
         resample(marked.labels, answer, number, apart.of, counted)
         for answer in (validation.network.argmax(axis=1), said)
     )
-    gains = after.gain(before)
+    lonely = tuple(apart.lonely(marked.labels).tolist())
+    feared = after.f1.copy()
+    feared[:, lonely] = 0
+    gain = estimate(Resampled(feared).gain(before))
     return Judgement(
-        accepted=bool(gains[0] > 0 and (gains[1:] > 0).mean() >= _SURE),
+        accepted=gain.low > 0,
+        lonely=lonely,
         groups=apart,
         path=STRENGTHS[: best + 1],
         before=before,
         after=after,
-        gain=estimate(gains),
+        gain=gain,
         confusion=confusion(marked.labels, said, number),
     )
+
+
+def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
+    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
+    where = f"on {found.groups.kind} left out"
+    if found.accepted:
+        return f"Better than the network {where}: {figures}."
+    if found.lonely:
+        names = " and ".join(repr(classes[k].name) for k in found.lonely)
+        return (
+            f"No gain can be shown ({figures}), as {names} was marked on one slide only: the "
+            "network is left as it is. Mark it on another slide, too, or use the marks of one "
+            "slide."
+        )
+    return f"No gain {where} ({figures}): the network is left as it is."
 
 
 def _check(marked: MarkedNuclei, classes: tuple[OwnClass, ...]) -> None:
@@ -218,6 +235,7 @@ def _head(linear: Linear, classes: tuple[OwnClass, ...], base: Base) -> Head:
     return Head(
         classes=classes,
         weights=linear.weights.astype(np.float32),
+        mix=linear.mix.astype(np.float32),
         bias=linear.bias.astype(np.float32),
         network_classes=base.classes,
         base=base.release,

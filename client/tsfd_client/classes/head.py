@@ -4,11 +4,12 @@
     probs = head.predict(features, shares)    # [n, K]
 
 A class may have a parent, the class of the network that it refines or replaces. Its logit is the
-logarithm of the network's probability of the parent, plus a linear function of the features:
+logarithm of the network's probability of the parent, plus a linear function of the features and of
+the logarithms of all the network's probabilities, so that a wrong answer can be put right:
 
-    z_k = log p_parent(k) + w_k . f + b_k
+    z_k = log p_parent(k) + w_k . f + m_k . log p + b_k
 
-so weights of 0 leave the network as it is. Classes without a parent start from 1 / C.
+Weights of 0 leave the network as it is. Classes without a parent start from 1 / C.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ class Head:
     ----------
     classes
         K classes.
-    weights, bias
-        float32 [D, K] and [K].
+    weights, mix, bias
+        float32 [D, K] of the features, [C, K] of the logarithms of the network's probabilities, in
+        addition to the parent's, and [K].
     network_classes
         Names of the network's C classes, in the order of its class ids.
     base
@@ -85,6 +87,7 @@ class Head:
 
     classes: tuple[OwnClass, ...]
     weights: np.ndarray
+    mix: np.ndarray
     bias: np.ndarray
     network_classes: tuple[str, ...]
     base: str
@@ -113,7 +116,8 @@ class Head:
 
     def logits(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Logits of each nucleus; parameters as of `predict`, float64 [n, K]."""
-        return prior(shares, self.parents) + features @ self.weights + self.bias
+        start = prior(shares, self.parents) + log_shares(shares) @ self.mix
+        return np.asarray(start + features @ self.weights + self.bias)
 
     def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Probabilities of each nucleus' classes.
@@ -152,16 +156,20 @@ def prior(shares: np.ndarray, parents: np.ndarray) -> np.ndarray:
     -------
     float64 [n, K]
     """
-    known = np.maximum(shares, 0) + FLOOR
-    logs = np.log(known / known.sum(axis=1, keepdims=True))
     none = np.full((len(shares), 1), -np.log(shares.shape[1]))
-    return np.concatenate([logs, none], axis=1)[:, parents]
+    return np.concatenate([log_shares(shares), none], axis=1)[:, parents]
+
+
+def log_shares(shares: np.ndarray) -> np.ndarray:
+    """Logarithms of the network's probabilities given a nucleus, float64 [n, C]."""
+    known = np.maximum(shares, 0) + FLOOR
+    return np.asarray(np.log(known / known.sum(axis=1, keepdims=True)))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities from logits, over the last axis."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
 def save(head: Head, path: Path) -> None:
@@ -186,6 +194,7 @@ def save(head: Head, path: Path) -> None:
             np.savez_compressed(
                 file,
                 weights=head.weights.astype(np.float32),
+                mix=head.mix.astype(np.float32),
                 bias=head.bias.astype(np.float32),
                 head=np.array(json.dumps(about)),
             )
@@ -221,6 +230,7 @@ def load(path: Path) -> Head:
                     for c in about["classes"]
                 ),
                 weights=file["weights"],
+                mix=file["mix"],
                 bias=file["bias"],
                 network_classes=tuple(about["network_classes"]),
                 base=about["base"],
@@ -245,6 +255,7 @@ def _problem(head: Head) -> str | None:
         return f"the network has no class {unknown.pop()!r}"
     for name, values, shape in (
         ("weights", head.weights, (len(head.weights), number)),
+        ("mix", head.mix, (len(head.network_classes), number)),
         ("bias", head.bias, (number,)),
     ):
         if values.dtype != np.float32 or values.shape != shape or not np.isfinite(values).all():

@@ -13,12 +13,13 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize
 
-from tsfd_client.classes.head import prior, softmax
+from tsfd_client.classes.head import log_shares, prior, softmax
 from tsfd_client.classes.marked import MarkedNuclei, Nuclei
 
 _COMPONENTS: Final = 64
 _ITERATIONS: Final = 200
 _TINY: Final = 1e-6
+_EASE: Final = 3.0  # by how much the penalty spares the network's own probabilities
 _RARE: Final = 1e-3  # no class is taken to be rarer
 
 
@@ -62,20 +63,24 @@ class Linear:
     ----------
     parents
         int [K], index of each class' parent among the network's classes, -1 for none.
-    weights, bias
-        float64 [D, K] and [K].
+    weights, mix, bias
+        float64 [D, K], [C, K] and [K], as of `tsfd_client.classes.head.Head`.
     excess
         float64 [K], logarithm of how much more often a class is marked than it occurs.
     """
 
     parents: np.ndarray
     weights: np.ndarray
+    mix: np.ndarray
     bias: np.ndarray
     excess: np.ndarray
 
     def logits(self, nuclei: Nuclei) -> np.ndarray:
         """Logits of nuclei as they occur, float64 [n, K]."""
-        return prior(nuclei.shares, self.parents) + nuclei.features @ self.weights + self.bias
+        start = (
+            prior(nuclei.shares, self.parents) + log_shares(nuclei.shares) @ self.mix + self.bias
+        )
+        return np.asarray(start + nuclei.features @ self.weights)
 
 
 def shared_out(counts: np.ndarray, parents: np.ndarray, network: int) -> np.ndarray:
@@ -123,7 +128,14 @@ def solve(
     counts = marked.counts(len(parents))
     frame = basis(marked.features)
     own, others = (
-        np.concatenate([frame(nuclei.features), np.ones((len(nuclei.features), 1))], axis=1)
+        np.concatenate(
+            [
+                frame(nuclei.features),
+                _EASE * log_shares(nuclei.shares),
+                np.ones((len(nuclei.features), 1)),
+            ],
+            axis=1,
+        )
         for nuclei in (marked, around)
     )
     begin = shared_out(counts, parents, marked.shares.shape[1])
@@ -149,6 +161,8 @@ def solve(
             cost, values, (strength, excess), "L-BFGS-B", jac=True, options={"maxiter": _ITERATIONS}
         ).x
         matrix = values.reshape(-1, len(parents))
-        weights = frame.axes @ matrix[:-1]
-        found.append(Linear(parents, weights, begin + matrix[-1] - frame.mean @ weights, excess))
+        weights = frame.axes @ matrix[: frame.axes.shape[1]]
+        mix = _EASE * matrix[frame.axes.shape[1] : -1]
+        bias = begin + matrix[-1] - frame.mean @ weights
+        found.append(Linear(parents, weights, mix, bias, excess))
     return found

@@ -79,6 +79,16 @@ class Groups:
     of: np.ndarray
     kind: str
 
+    def lonely(self, labels: np.ndarray) -> np.ndarray:
+        """Classes that are marked on one slide while others have marks, too; int64 [m].
+
+        Nobody can tell whether such a class, or that slide, is recognised.
+        """
+        if self.kind != "slides":
+            return np.empty(0, np.int64)
+        pairs = np.unique(np.column_stack([labels, self.of]), axis=0)
+        return np.flatnonzero(np.bincount(pairs[:, 0]) == 1)
+
     @property
     def number(self) -> int:
         """Number of groups."""
@@ -86,13 +96,13 @@ class Groups:
 
 
 def groups(marked: MarkedNuclei) -> Groups:
-    """Group nuclei by slide if every class is marked on two or more of them, else by region.
+    """Group nuclei by slide, or by region if all are of one slide.
 
     Nuclei of one slide, and neighbours even more, share stain, thickness and focus: figures on
     neighbours of those that a head has learned from would flatter it. Regions are squares.
     """
     slides = np.unique(marked.slides, return_inverse=True)[1]
-    if all(len(np.unique(slides[marked.labels == k])) > 1 for k in np.unique(marked.labels)):
+    if slides.any():
         return Groups(slides, "slides")
-    squares = np.column_stack([slides, np.floor(marked.places / _REGION)])
+    squares = np.floor(marked.places / _REGION)
     return Groups(np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1), "regions")

@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 
 RESAMPLES: Final = 1000
-_ENOUGH: Final = 8
-"""Groups that suffice to resample groups; with fewer, nuclei are resampled."""
 _SEED: Final = 0
 _INTERVAL: Final = (2.5, 97.5)
 
@@ -59,7 +57,7 @@ def estimate(samples: np.ndarray) -> Estimate:
 def resample(
     labels: np.ndarray, said: np.ndarray, classes: int, groups: np.ndarray, weights: np.ndarray
 ) -> Resampled:
-    """F1 of each class on bootstrap resamples of the groups, or of nuclei if groups are few.
+    """F1 of each class on bootstrap resamples of the groups, or of nuclei if there is one.
 
     Parameters
     ----------
@@ -73,9 +71,9 @@ def resample(
         float [n], what each nucleus counts.
     """
     names, units = np.unique(groups, return_inverse=True)
-    if len(names) < _ENOUGH:
-        units = np.arange(len(labels))
-    number = int(units.max()) + 1
+    number = len(names)
+    if number == 1:
+        number, units = len(labels), np.arange(len(labels))
     both, either = np.zeros((number, classes)), np.zeros((number, classes))
     marked = np.zeros((number, classes))
     np.add.at(marked, (units, labels), weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -67,17 +67,20 @@ def cross_validate(
         marked.counts(classes), parents, marked.shares.shape[1]
     )
     heads = np.repeat(network[None], len(strengths), axis=0)
-    excess = []
+    excess, fits = np.zeros((len(strengths), classes)), np.zeros(classes)
     for out in folds(marked.labels, groups):
         kept = ~out if used is None else ~out & used
-        if not marked[kept].counts(classes).all():
-            continue  # a class is unknown without this fold: the network speaks for it
-        found = solve(marked[kept], around, parents, strengths)
-        heads[:, out] = [head.logits(marked[out]) for head in found]
-        excess.append([head.excess for head in found])
-    return Validation(
-        network, heads, np.mean(excess, axis=0) if excess else np.zeros((len(strengths), classes))
-    )
+        # Of a class that is marked in this fold only, nothing is known but what the network says.
+        known = np.flatnonzero(marked[kept].counts(classes))
+        if len(known) < 2:
+            continue
+        kept &= np.isin(marked.labels, known)
+        inside = replace(marked[kept], labels=np.searchsorted(known, marked.labels[kept]))
+        for row, head in enumerate(solve(inside, around, parents[known], strengths)):
+            heads[row][np.ix_(out, known)] = head.logits(marked[out])
+            excess[row, known] += head.excess
+            fits[known] += 1 / len(strengths)
+    return Validation(network, heads, excess / np.maximum(fits, 1))
 
 
 def folds(labels: np.ndarray, groups: Groups) -> Iterator[np.ndarray]:

@@ -30,7 +30,7 @@ def test_what_the_features_say_is_learned() -> None:
     assert mean_f1(new.labels, lesson.head.predict(new.features, new.shares)) > 0.75
     assert lesson.judgement.before.mean.value < 0.4
     assert lesson.judgement.after.mean.value > 0.7
-    assert "better" in lesson.verdict
+    assert lesson.verdict.startswith("Better than the network on slides left out: mean F1")
     assert lesson.judgement.confusion.sum() == 100
     assert lesson.head.base == "lite 3"
 
@@ -79,6 +79,22 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
 
     assert lesson.judgement.groups.kind == "slides"
     assert lesson.head is None
+
+
+def test_classes_marked_on_one_slide_of_several_are_named() -> None:
+    world = World(3, signal=4)
+    marked = world.marked(each(3, 30))
+    marked.slides[marked.labels == 2] = "slide 0"
+    kinds = own("neoplastic", "connective", "dead")
+    lesson = learn(marked, world.around([1] * 3), kinds, BASE)
+
+    assert lesson.head is None
+    assert "as 'class 2' was marked on one slide only" in lesson.verdict
+
+    marked.slides[:] = "slide 0"
+    lesson = learn(marked, world.around([1] * 3), kinds, BASE)
+    assert lesson.head is not None
+    assert "on regions left out" in lesson.verdict
 
 
 def test_a_slide_is_predicted_without_its_marks() -> None:

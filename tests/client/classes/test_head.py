@@ -23,6 +23,7 @@ def head() -> Head:
             OwnClass("not a nucleus", (7, 8, 9), excluded=True),
         ),
         weights=rng.normal(size=(40, 3)).astype(np.float32),
+        mix=rng.normal(size=(5, 3)).astype(np.float32),
         bias=rng.normal(size=3).astype(np.float32),
         network_classes=BASE.classes,
         base=BASE.release,
@@ -55,6 +56,7 @@ def test_probabilities_add_up_and_follow_the_formula(head: Head) -> None:
     np.testing.assert_allclose(probs.sum(axis=1), 1)
     logits = marked.features @ head.weights + head.bias
     shares = (marked.shares + 1e-3) / 1.005
+    logits += np.log(shares) @ head.mix
     logits[:, 0] += np.log(shares[:, 1])
     logits[:, 1:] += np.log(1 / 5)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
