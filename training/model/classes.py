@@ -37,7 +37,7 @@ class Classes:
     Attributes
     ----------
     parents
-        float32 [C, K]: 1 where a class of the network is the parent of a new one.
+        float32 [C, K]: about 1 where a class of the network is the parent of a new one.
     weights
         float32 [F, K].
     bias

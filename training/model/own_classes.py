@@ -59,6 +59,7 @@ def with_classes(network: keras.Model, head: Head) -> keras.Model:
     parents = np.zeros((number, len(head.classes)), np.float32)
     has_parent = head.parents >= 0
     parents[head.parents[has_parent], np.flatnonzero(has_parent)] = 1
+    parents += head.mix
     # Classes without a parent start from one of C equally probable ones.
     bias = head.bias - np.where(has_parent, 0, np.log(number)).astype(np.float32)
     return replace_classes(network, Classes(parents, head.weights, bias, head.excluded))
