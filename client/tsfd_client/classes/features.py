@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tsfd_client.classes.head import FLOOR
+from tsfd_client.classes.marked import Nuclei
 from tsfd_client.contract import TILE
 from tsfd_client.files import PARQUET
 from tsfd_client.nuclei.assembly import batches
@@ -127,3 +129,18 @@ def _filled(rows: np.ndarray, count: int) -> np.ndarray:
     filled = np.zeros((count, rows.shape[1]), np.float16)
     filled[: len(rows)] = rows
     return filled
+
+
+def split(features: np.ndarray, classes: int) -> Nuclei:
+    """Separate what `features_of` yields into features and the network's shares of its classes.
+
+    Parameters
+    ----------
+    features
+        float16 [n, F + C], the last C of them logarithms of probabilities given a nucleus.
+    classes
+        C, the number of the network's own classes.
+    """
+    logs = features[:, -classes:].astype(np.float64)
+    shares = np.exp(logs) * (1 + FLOOR * classes) - FLOOR
+    return Nuclei(features[:, :-classes].astype(np.float32), shares)
