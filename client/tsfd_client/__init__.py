@@ -10,6 +10,7 @@ pixels      read pictures and slides: levels, scale, resampling, tissue
 stitching   merge the nuclei of overlapping tiles
 nuclei      the nuclei of an image and the formats they are written in
 server      the connection to Triton
+classes     classes of one's own: marks and their nuclei
 slides      runs: pipeline, resuming, outputs
 view        results in a browser
 export      formats of other tools

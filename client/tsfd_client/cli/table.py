@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Final
@@ -15,12 +9,9 @@ from typing import Final
 from tsfd_client.errors import TsfdError
 from tsfd_client.pixels.resample import check_mpp
 from tsfd_client.slides.options import RunOptions
+from tsfd_client.spreadsheet import number, read_lines
 
-_COLUMNS: Final = ("slide", "mpp", "tissue", "tissue_class", "name")
-_SEPARATORS: Final = ",;\t"
-_BLANK: Final = " \r\n" + _SEPARATORS
-_EXCEL: Final = re.compile(r"\Asep=[^\r\n]")  # a first line that Excel alone understands
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OPTIONAL: Final = ("mpp", "tissue", "tissue_class", "name")
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
         If it cannot be read, or a row cannot be used: the message names it.
     """
     rows: dict[Path, tuple[int, Row]] = {}
-    for line, cells in _lines(path):
+    for line, cells in read_lines(path, ("slide",), _OPTIONAL):
         try:
             row = _row(path.parent, cells, common, tissue_class)
         except TsfdError as error:
@@ -95,7 +86,7 @@ def _row(folder: Path, cells: dict[str, str], common: RunOptions, tissue_class: 
 
 def _number(text: str) -> float:
     try:
-        return float(text.replace(",", "."))  # decimal commas, as spreadsheets write them
+        return number(text)
     except ValueError:
         raise TsfdError(f"mpp is {text!r}, not a number.") from None
 
@@ -108,65 +99,3 @@ def _path(folder: Path, text: str) -> Path:
     if windows.drive:
         raise TsfdError(f"{text} is a Windows path: give the file's path on this machine.")
     return folder / windows.as_posix()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each line that is not blank, and its cells by their columns."""
-    text = _text(path)
-    header = next(line for line in text.splitlines() if line.strip(_BLANK))
-    columns, separator = max(
-        ((_columns(header, each), each) for each in _SEPARATORS),
-        key=lambda found: ("slide" in found[0], len(found[0])),
-    )
-    if "slide" not in columns:
-        raise TsfdError(f"{path} needs a column 'slide'; it has {', '.join(columns)}.")
-    for name in _COLUMNS:
-        if columns.count(name) > 1:
-            raise TsfdError(f"{path} has more than one column {name!r}: remove all but one.")
-    unused = [name for name in columns if name and name not in _COLUMNS]
-    if unused:  # one of them may be a misspelt scale
-        print(f"tsfd: {path}: not used: {', '.join(unused)}.", file=sys.stderr)
-    rows = _rows(path, text, separator)
-    next(rows)
-    for line, cells in rows:
-        if any(cells[len(columns) :]):
-            raise TsfdError(
-                f"{path}, line {line} has {len(cells)} cells, the header {len(columns)}: put "
-                f"cells that contain {separator!r} in quotes."
-            )
-        yield line, dict(zip(columns, cells, strict=False))
-
-
-def _columns(header: str, separator: str) -> list[str]:
-    """Names of the columns, however they are capitalised and spaced."""
-    cells = next(csv.reader([header], delimiter=separator))
-    return ["_".join(cell.lower().replace("-", " ").split()) for cell in cells]
-
-
-def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not blank, and its cells."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise TsfdError(f"{path}, line {reader.line_num} is not CSV: {error}.") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TsfdError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise TsfdError(f"{path} is not a table in UTF-8: save it as 'CSV UTF-8'.")
-    text = _EXCEL.sub("", text)
-    if not text.strip(_BLANK):
-        raise TsfdError(f"{path} is empty.")
-    return text

@@ -44,10 +44,10 @@ def read_annotations(path: Path) -> list[Annotation]:
     """
     found = []
     try:
-        for number, feature in enumerate(_features(_read(path)), start=1):
-            kind = _class_of(feature)
+        for number, feature in enumerate(features_of(load(path)), start=1):
+            kind = class_of(feature)
             try:
-                found += [Annotation(_rings(each), kind) for each in _polygons(feature)]
+                found += [Annotation(rings_of(each), kind) for each in polygons_of(feature)]
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ImageError(
                     f"{path}: {_name(feature, number)} is damaged: a polygon is a list of rings, "
@@ -58,7 +58,16 @@ def read_annotations(path: Path) -> list[Annotation]:
     return found
 
 
-def _read(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """Read a JSON file, gzipped or not.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or cannot be read.
+    ValueError, RecursionError
+        If it is not JSON.
+    """
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP):
@@ -72,32 +81,50 @@ def _read(path: Path) -> Any:
     return json.loads(content)
 
 
-def _features(node: Any) -> Iterator[Any]:
+def features_of(node: Any) -> Iterator[Any]:
     """Features of a GeoJSON object or of a list of them; a geometry may stand for a feature."""
     if isinstance(node, list):
         for each in node:
-            yield from _features(each)
+            yield from features_of(each)
     elif node["type"] == "FeatureCollection":
-        yield from _features(node["features"])
+        yield from features_of(node["features"])
     else:
         yield node
 
 
-def _polygons(node: Any) -> Iterator[Any]:
+def points_of(node: Any) -> Iterator[np.ndarray]:
+    """Points of a feature or a geometry, float64 [2] each."""
+    kind = node["type"]
+    if kind == "Feature":
+        if node.get("geometry"):
+            yield from points_of(node["geometry"])
+    elif kind == "GeometryCollection":
+        for each in node["geometries"]:
+            yield from points_of(each)
+    elif kind in ("Point", "MultiPoint"):
+        for x, y, *_ in [node["coordinates"]] if kind == "Point" else node["coordinates"]:
+            point = np.array([x, y], np.float64)
+            if not np.isfinite(point).all():
+                raise ValueError("a point is not finite")
+            yield point
+
+
+def polygons_of(node: Any) -> Iterator[Any]:
     """Polygons of a feature or a geometry, each a list of rings; empty ones are left out."""
     kind = node["type"]
     if kind == "Feature":
         if node.get("geometry"):
-            yield from _polygons(node["geometry"])
+            yield from polygons_of(node["geometry"])
     elif kind == "GeometryCollection":
         for each in node["geometries"]:
-            yield from _polygons(each)
+            yield from polygons_of(each)
     elif kind in ("Polygon", "MultiPolygon"):
         polygons = [node["coordinates"]] if kind == "Polygon" else node["coordinates"]
         yield from filter(None, polygons)
 
 
-def _rings(polygon: Any) -> list[np.ndarray]:
+def rings_of(polygon: Any) -> list[np.ndarray]:
+    """The open rings of a polygon, float64 [n, 2] each; ValueError or TypeError if damaged."""
     return [_ring(points) for points in polygon]
 
 
@@ -113,7 +140,7 @@ def _ring(points: Any) -> np.ndarray:
     return ring
 
 
-def _class_of(feature: Any) -> str | None:
+def class_of(feature: Any) -> str | None:
     """The class of a feature; for a derived class, QuPath lists the names it is made of."""
     said = (feature.get("properties") or {}).get("classification")
     if isinstance(said, dict):
@@ -122,7 +149,7 @@ def _class_of(feature: Any) -> str | None:
 
 
 def _name(feature: Any, number: int) -> str:
-    name, kind = (feature.get("properties") or {}).get("name"), _class_of(feature)
+    name, kind = (feature.get("properties") or {}).get("name"), class_of(feature)
     known = [repr(name)] if name else []
     known += [f"class {kind}"] if kind else []
     return f"feature {number}" + (f" ({', '.join(known)})" if known else "")

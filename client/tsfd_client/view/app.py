@@ -26,10 +26,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
 from tsfd_client.names import shown
-from tsfd_client.view import regions
+from tsfd_client.view import marks, regions
 from tsfd_client.view.results import FILES, Result, Results
 from tsfd_client.view.site import PAGE
 
@@ -97,16 +98,25 @@ def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
         return Response(content, media_type="application/geo+json", headers=headers)
 
     async def draw(request: Request) -> Response:
-        result, content = chosen(request), bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > regions.MOST:
-                break
+        content = await _body(request, regions.MOST)
         known = request.headers.get("if-match")
-        version = await run_in_threadpool(regions.write, result.folder, bytes(content), known)
+        version = await run_in_threadpool(regions.write, chosen(request).folder, content, known)
         if version is None:
             raise HTTPException(412, "The regions have been changed elsewhere.")
         return Response(status_code=204, headers={"etag": version})
+
+    def marked(request: Request) -> Response:
+        result = chosen(request)
+        headers = {"etag": marks.version(result.folder), **_FRESH}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        content = marks.read(result.folder, result.image_name)
+        return Response(content, media_type="application/geo+json", headers=headers)
+
+    async def mark(request: Request) -> Response:
+        result, content = chosen(request), await _body(request, marks.MOST)
+        await run_in_threadpool(marks.change, result.folder, result.image_name, content)
+        return Response(status_code=204)
 
     app = Starlette(
         routes=[
@@ -118,6 +128,8 @@ def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
             Route("/data/{name}/tiles/{z:int}/{x:int}/{y:int}.jpg", tile),
             Route(f"/data/{{name}}/{regions.FILE}", drawn),
             Route(f"/data/{{name}}/{regions.FILE}", draw, methods=["PUT"]),
+            Route(f"/data/{{name}}/{MARKS}", marked),
+            Route(f"/data/{{name}}/{MARKS}", mark, methods=["POST"]),
             Route("/data/{name}/{file}", made),
         ],
         exception_handlers={TsfdError: _explain, HTTPException: _refuse},
@@ -127,6 +139,16 @@ def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
 
 _CACHED: Final = {"cache-control": "private, max-age=3600"}
 _FRESH: Final = {"cache-control": "no-store"}
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """What a request contains, cut off somewhere beyond so many bytes."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > most:
+            break
+    return bytes(content)
 
 
 def _explain(request: Request, error: Exception) -> Response:

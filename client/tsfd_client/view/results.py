@@ -13,6 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from tsfd_client.classes.labels import (
+    MISSING_NUCLEUS,
+    NOT_A_NUCLEUS,
+    PALETTE,
+    RESERVED_COLOURS,
+)
+from tsfd_client.classes.matching import REACH_UM
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import PARQUET, RUN
@@ -210,8 +217,25 @@ class Result:
             "release": release.name,
             "settings": release.settings.given(),
             "comparison": self._comparison(),
+            "marking": {
+                "not_a_nucleus": {
+                    "name": NOT_A_NUCLEUS,
+                    "colour": RESERVED_COLOURS[NOT_A_NUCLEUS],
+                },
+                "missing_nucleus": {
+                    "name": MISSING_NUCLEUS,
+                    "colour": RESERVED_COLOURS[MISSING_NUCLEUS],
+                },
+                "palette": PALETTE,
+                "reach_um": REACH_UM,
+            },
             "use": USE,
         }
+
+    @property
+    def image_name(self) -> str:
+        """File name of the image; OutputError if the result is not finished or damaged."""
+        return read_info(self.nuclei).slide
 
     @cached_property
     def nuclei(self) -> Path:

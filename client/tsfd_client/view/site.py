@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import OutputError, TsfdError
-from tsfd_client.view import pixels, regions
+from tsfd_client.view import marks, pixels, regions
 from tsfd_client.view.results import FILES, Result, find
 
 PAGE: Final = Path(__file__).with_name("page")
@@ -65,6 +66,7 @@ def _copy_page(site: Path) -> None:
 def _write(result: Result, folder: Path) -> None:
     view = result.view() | {"regions": "browser", "kept": None}
     drawn = regions.read(result.folder)
+    marked = marks.read(result.folder, result.image_name)
     folder.mkdir(parents=True)
     if view["problem"]:
         _log.warning("%s is shown without its image. %s", result.name, view["problem"])
@@ -74,6 +76,7 @@ def _write(result: Result, folder: Path) -> None:
             pixels.write(slide, folder / "slide.pmtiles")
         (folder / "thumbnail.jpg").write_bytes(result.thumbnail())
     (folder / regions.FILE).write_bytes(drawn)
+    (folder / MARKS).write_bytes(marked)
     (folder / "view.json").write_text(json.dumps(view))
     for name in FILES:
         result.write(name, folder / name)

@@ -103,7 +103,7 @@ def test_what_is_in_a_site(shown: Path, tmp_path: Path, capsys: pytest.CaptureFi
     )
     files = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.*")}
     names = "nuclei.bin", "nuclei.pmtiles", "slide.pmtiles", "thumbnail.jpg", "view.json"
-    names += ("regions.geojson",)
+    names += ("regions.geojson", "annotations.geojson")
     assert {path for path in files if path.startswith("data/")} == {
         *(f"data/{NAME}/{name}" for name in names),
         "data/results.json",

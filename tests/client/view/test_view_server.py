@@ -78,8 +78,8 @@ def get(url: str, **headers: str) -> tuple[int, bytes]:
     return _ask(urllib.request.Request(url), headers)
 
 
-def put(url: str, content: bytes, **headers: str) -> tuple[int, bytes]:
-    return _ask(urllib.request.Request(url, content, method="PUT"), headers)
+def put(url: str, content: bytes, method: str = "PUT", **headers: str) -> tuple[int, bytes]:
+    return _ask(urllib.request.Request(url, content, method=method), headers)
 
 
 def _ask(request: urllib.request.Request, headers: dict[str, str]) -> tuple[int, bytes]:

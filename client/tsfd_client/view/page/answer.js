@@ -1,7 +1,9 @@
 // The server explains a refusal in one line, which becomes the error's message; `status` is HTTP's.
 
 export async function checked(answer) {
-  if (!answer.ok) throw Object.assign(new Error(await answer.text()), { status: answer.status });
+  if (!answer.ok && answer.status !== 304) {
+    throw Object.assign(new Error(await answer.text()), { status: answer.status });
+  }
   return answer;
 }
 

@@ -71,13 +71,15 @@ export class Regions {
     this.told.hidden = !sentence;
   }
 
-  // Begin a region, or finish the one being drawn.
-  begin() {
+  // Begin a region, or finish the one being drawn. `take` is given its corners; without it, they become a
+  // region of the list.
+  begin(take = null) {
     if (!this.isReady) return;
     if (this.corners) {
       this.finish();
       return;
     }
+    this.taker = take;
     this.corners = [];
     this.pointer = null;
     this.isDrawing(true);
@@ -141,6 +143,10 @@ export class Regions {
     this.drop();
     if (ring.length < 3) {
       this.say("A region needs three corners or more.");
+      return;
+    }
+    if (this.taker) {
+      this.taker(ring);
       return;
     }
     this.add([regionOf({

@@ -8,6 +8,7 @@ import { define, element, number } from "./elements.js";
 import { drawHistograms } from "./histograms.js";
 import { listenToKeys } from "./keys.js";
 import { makeMap } from "./map.js";
+import { Marking } from "./marking.js";
 import { Nuclei } from "./nuclei.js";
 import { Overlay } from "./overlay.js";
 import { Overview } from "./overview.js";
@@ -48,6 +49,7 @@ export class Slide {
     this.overview = new Overview(this);
     this.look(place);
     this.listen();
+    this.marking = new Marking(this, element("marking"));
     this.update();
     element("wait").hidden = false; // the server makes these files when they are first requested
     const [nuclei] = await Promise.all([
@@ -60,12 +62,13 @@ export class Slide {
     this.nuclei = nuclei;
     this.overlay.add();
     this.recall(place);
-    await this.regions.load();
+    await Promise.all([this.regions.load(), this.marking.load()]);
   }
 
   close() {
     this.ending.abort();
     this.regions?.close();
+    this.marking?.close();
     clearTimeout(this.later);
     this.map?.remove();
     document.body.dataset.state = "";
@@ -195,6 +198,7 @@ export class Slide {
     if (!this.nuclei) return;
     const place = this.scale.toPixels(lngLat);
     if (this.regions.click(place) || this.ruler.click(place)) return;
+    if (this.marking.click({ point, lngLat })) return;
     this.chosen.choose(this.overlay.at({ point, lngLat }));
   }
 
