@@ -50,7 +50,8 @@ class Resampled:
 
 def estimate(samples: np.ndarray) -> Estimate:
     """An estimate from the figure (`samples[0]`) and its resampled values (the rest)."""
-    low, high = np.nanpercentile(samples[1:], _INTERVAL)
+    drawn = samples[1:][~np.isnan(samples[1:])]
+    low, high = np.percentile(drawn, _INTERVAL) if drawn.size else (np.nan, np.nan)
     return Estimate(float(samples[0]), float(low), float(high))
 
 

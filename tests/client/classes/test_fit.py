@@ -81,20 +81,42 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
     assert lesson.head is None
 
 
-def test_classes_marked_on_one_slide_of_several_are_named() -> None:
+def test_classes_marked_on_one_slide_of_several_count_as_lost() -> None:
     world = World(3, signal=4)
-    marked = world.marked(each(3, 30))
-    marked.slides[marked.labels == 2] = "slide 0"
+    labels = each(3, 30)
+    marked = world.marked(labels, knows=0.8, truth=np.array([0, 2, 3])[labels])
+    marked.slides[labels == 2] = "slide 0"
     kinds = own("neoplastic", "connective", "dead")
     lesson = learn(marked, world.around([1] * 3), kinds, BASE)
 
     assert lesson.head is None
+    assert lesson.judgement.after.mean.value > lesson.judgement.before.mean.value
     assert "as 'class 2' was marked on one slide only" in lesson.verdict
 
     marked.slides[:] = "slide 0"
     lesson = learn(marked, world.around([1] * 3), kinds, BASE)
     assert lesson.head is not None
     assert "on regions left out" in lesson.verdict
+
+
+def test_a_network_that_exchanges_classes_is_put_right_by_few_marks() -> None:
+    # The features say nothing; that the answers are exchanged is all there is to learn.
+    world = World(3, signal=0)
+    labels = each(3, 10)
+    exchanged = np.array([2, 1, 0])
+    marked = world.marked(labels, knows=0.95, truth=exchanged[labels])
+    around = each(3, 500)
+    lesson = learn(
+        marked,
+        world.marked(around, knows=0.95, truth=exchanged[around]),
+        own("neoplastic", "inflammatory", "connective"),
+        BASE,
+    )
+
+    assert lesson.head is not None
+    new = world.marked(each(3, 200), knows=0.95, truth=exchanged[each(3, 200)])
+    right = lesson.head.predict(new.features, new.shares).argmax(axis=1) == new.labels
+    assert right.mean() > 0.85
 
 
 def test_a_slide_is_predicted_without_its_marks() -> None:
