@@ -56,7 +56,7 @@ def features_of(
     client
         The server.
     wanted
-        int64 [n], ids of nuclei; None for all.
+        int64 [n], ids of nuclei: only tiles that hold some of them are asked for. None for all.
 
     Yields
     ------
@@ -96,12 +96,12 @@ def _tiles(
     tops, lefts = np.array(starts(height)), np.array(starts(width))
     band = read_overlapping(parquet, y * info.scale, (y + TILE) * info.scale)
     here = tops[_nearest(band["centroid_y"].to_numpy() / info.scale, tops)] == y
-    if wanted is not None:
-        here &= np.isin(band["id"].to_numpy(), wanted)
     band = band.filter(pa.array(here))
     columns = _nearest(band["centroid_x"].to_numpy() / info.scale, lefts)
     for column in np.unique(columns):
         part = band.filter(pa.array(columns == column)).combine_chunks()
+        if wanted is not None and not np.isin(part["id"].to_numpy(), wanted).any():
+            continue
         x = int(lefts[column])
         offsets, points = rings_of(part)
         corners = np.rint(points / info.scale).astype(np.int64) - (x, y)

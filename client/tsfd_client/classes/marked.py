@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-_REGION: Final = 250.0  # micrometres: nuclei that are closer resemble each other
+_REGIONS: Final = (250.0, 125.0, 60.0)  # micrometres: nuclei that are closer resemble each other
+_ENOUGH: Final = 5  # regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +100,15 @@ def groups(marked: MarkedNuclei) -> Groups:
     """Group nuclei by slide, or by region if all are of one slide.
 
     Nuclei of one slide, and neighbours even more, share stain, thickness and focus: figures on
-    neighbours of those that a head has learned from would flatter it. Regions are squares.
+    neighbours of those that a head has learned from would flatter it. Regions are squares,
+    smaller ones if the marks lie close together.
     """
     slides = np.unique(marked.slides, return_inverse=True)[1]
     if slides.any():
         return Groups(slides, "slides")
-    squares = np.floor(marked.places / _REGION)
-    return Groups(np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1), "regions")
+    for side in _REGIONS:
+        squares = np.floor(marked.places / side)
+        regions = np.unique(squares, axis=0, return_inverse=True)[1].reshape(-1)
+        if regions.max() + 1 >= _ENOUGH:
+            break
+    return Groups(regions, "regions")

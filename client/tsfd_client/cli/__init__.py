@@ -1,9 +1,10 @@
-"""Command line: ``tsfd segment``, ``status``, ``view``, ``compare``, ``export``, ``check``.
+"""Command line: ``tsfd segment``, ``status``, ``view``, ``adapt``, ``export`` and others.
 
 options   command-line options, also from a file
 segment   segment pictures and slides
 status    show the progress of runs
 view      show results in a browser, or compare two of them
+adapt     learn classes from marks
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ def main(argv: list[str] | None = None) -> int:
             from tsfd_client.cli.view import compare
 
             return compare(arguments.a, arguments.b, arguments.out)
+        if arguments.command == "adapt":
+            from tsfd_client.cli.adapt import adapt
+
+            return adapt(arguments)
         if arguments.command == "export":
             return _export(arguments)
         from tsfd_client.cli.segment import segment

@@ -94,6 +94,36 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     compare.add_argument(
         "--out", type=Path, metavar="DIR", help="write the nuclei that differ, for tsfd view"
     )
+    adapt = commands.add_parser(
+        "adapt", parents=[server], help="learn classes of your own from marked nuclei"
+    )
+    adapt.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        metavar="RESULT",
+        help="a finished result with marks, or a folder of results",
+    )
+    adapt.add_argument(
+        "--annotations",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="more marks: GeoJSON of QuPath, or a table (slide, x, y, label); may be repeated",
+    )
+    adapt.add_argument(
+        "--without",
+        action="append",
+        metavar="CLASS",
+        help="class of the network that is dropped if it has no marks; may be repeated",
+    )
+    adapt.add_argument(
+        "--out",
+        type=Path,
+        default=Path("my-classes.npz"),
+        metavar="FILE",
+        help="default: %(default)s; the report is written beside it",
+    )
     return parser, segment
 
 

@@ -15,6 +15,7 @@ from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of
 from tsfd_client.pixels.image import load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import LARGE, Levels
+from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.pyramid import TiffPyramid, is_pyramid
 from tsfd_client.pixels.resample import check_mpp
 from tsfd_client.pixels.scale import refusal, remarks_on, settle
@@ -65,6 +66,32 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
         scale_is_assumed=chosen is None,
         remarks=[*remarks_on(levels.scale, mpp), *levels.remarks],
     )
+
+
+def open_image_of(result: Path) -> Slide:
+    """Open the image that a result was made from.
+
+    Parameters
+    ----------
+    result
+        Folder of the result.
+
+    Raises
+    ------
+    ImageError
+        If the image is gone, cannot be read, or has been replaced by another one.
+    """
+    origin = Origin.read(result)
+    if origin is None:
+        raise ImageError("The result does not say where its image is: segment it again.")
+    path = Path(origin.path)
+    if not path.exists():
+        raise ImageError(f"The image has been moved or deleted: {path} does not exist.")
+    slide = open_image(path, origin.mpp)
+    if slide.fingerprint() != origin.fingerprint:
+        slide.close()
+        raise ImageError(f"{path} is not the image that was segmented.")
+    return slide
 
 
 def is_slide(path: Path) -> bool:

@@ -10,9 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from tsfd_client.errors import ImageError
-from tsfd_client.pixels.opening import open_image
-from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.opening import open_image_of
 from tsfd_client.pixels.slide import Slide
 
 _MOST: Final = 4  # images that stay open while nobody uses them
@@ -73,15 +71,6 @@ class Images:
 
 
 def _open(folder: Path) -> Slide:
-    origin = Origin.read(folder)
-    if origin is None:
-        raise ImageError("The result does not say where its image is: segment it again.")
-    path = Path(origin.path)
-    if not path.exists():
-        raise ImageError(f"The image has been moved or deleted: {path} does not exist.")
-    slide = open_image(path, origin.mpp)
-    if slide.fingerprint() != origin.fingerprint:
-        slide.close()
-        raise ImageError(f"{path} is not the image that was segmented.")
+    slide = open_image_of(folder)
     slide.add_levels()
     return slide

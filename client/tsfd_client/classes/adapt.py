@@ -1,0 +1,295 @@
+"""From marks on results to a file of classes: read, match, ask for features, learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tsfd_client.classes.features import features_of, split
+from tsfd_client.classes.fit import FEWEST_MARKS, Base, Lesson, learn
+from tsfd_client.classes.head import Head, OwnClass
+from tsfd_client.classes.labels import (
+    NOT_A_NUCLEUS,
+    RESERVED_COLOURS,
+    Colour,
+    colours,
+    key,
+    spellings,
+)
+from tsfd_client.classes.marked import MarkedNuclei, Nuclei
+from tsfd_client.classes.marks import FILE, Marks, read_marks
+from tsfd_client.classes.matching import Marked, match
+from tsfd_client.errors import TsfdError
+from tsfd_client.files import PARQUET
+from tsfd_client.nuclei.table import read_batches, read_info
+from tsfd_client.pixels.opening import open_image_of
+from tsfd_client.release import Release
+from tsfd_client.server.client import Client
+
+_MOSTLY: Final = 0.5  # share of a new class's marks that the network gives one class
+_EXAMPLES: Final = 30  # nuclei that stand for a class of the network without marks
+_SURE: Final = 0.8
+
+
+@dataclass
+class Taken:
+    """What was made of the marks of some results.
+
+    Attributes
+    ----------
+    marked
+        The marked nuclei by the result's name.
+    problems
+        For each mark that cannot be used, a sentence that names it.
+    kept
+        Classes of the network that have no marks and stay.
+    parents
+        The network's class that each other class refines; None for none.
+    """
+
+    marked: dict[str, Marked] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    parents: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def misses(self) -> int:
+        """Number of marks with a class that are on no nucleus."""
+        return sum(len(marked.misses) for marked in self.marked.values())
+
+    @property
+    def missing(self) -> int:
+        """Number of nuclei marked as missing."""
+        return sum(len(marked.missing) for marked in self.marked.values())
+
+
+def adapt(
+    results: Mapping[str, Path],
+    annotations: Sequence[Path],
+    client: Client,
+    *,
+    without: Sequence[str] = (),
+) -> tuple[Lesson, Taken]:
+    """Learn classes from the marks on some results.
+
+    Parameters
+    ----------
+    results
+        Folders of finished results by name; marks beside them are read.
+    annotations
+        More files of marks.
+    client
+        A server of the network that found the nuclei, or another one at the same scale.
+    without
+        Classes of the network that are not kept if they have no marks.
+
+    Raises
+    ------
+    TsfdError
+        If there are no marks, too few of a class, or a result, an image or a file of marks cannot
+        be used.
+    ServerUnavailableError, ServerError
+        If the server cannot be reached or gives no features.
+    """
+    release = client.release()
+    client.check_features()
+    _check_names(without, release)
+    marks = _read(results, annotations)
+    spelt = spellings((mark.label for mark in marks.marks), release.network_classes)
+    taken = Taken(problems=list(marks.problems))
+    found: dict[str, MarkedNuclei] = {}
+    around: list[Nuclei] = []
+    labels: list[str] = []
+    for name, folder in results.items():
+        own = [mark for mark in marks.marks if mark.slide == name]
+        if not own:
+            continue
+        matched = match(own, folder / PARQUET, spelt)
+        taken.marked[name] = matched
+        taken.problems += matched.problems
+        named = matched.labels + [NOT_A_NUCLEUS] * len(matched.not_nuclei)
+        if named:
+            rows = np.concatenate([matched.rows, matched.not_nuclei]).astype(np.int64)
+            found[name], others = _nuclei(folder, rows, name, client, release)
+            around.append(others)
+            labels += named
+    if not labels:
+        raise TsfdError(
+            "No mark is on a nucleus: mark nuclei in `tsfd view`, or name a file with "
+            "--annotations."
+        )
+    said = ((spelt[key(mark.label)], mark.colour) for mark in marks.marks)
+    marked, others = _joined(list(found.values())), _all(around)
+    names = _names(labels, marked, taken, release.network_classes, without)
+    classes = _classes(names, taken, colours(said, release.colours))
+    examples = _examples(marked, others, taken.kept, release.network_classes)
+    learned = tuple(kind for kind in classes if kind.name in {*labels, *examples})
+    base = Base(release.served, release.digests["weights_sha256"], release.network_classes)
+    lesson = learn(_numbered(marked, labels, examples, learned), others, learned, base)
+    if lesson.head is not None and len(learned) < len(classes):
+        lesson = replace(lesson, head=_completed(lesson.head, classes))
+    return lesson, taken
+
+
+def _check_names(without: Sequence[str], release: Release) -> None:
+    unknown = set(without) - set(release.network_classes)
+    if unknown:
+        raise TsfdError(
+            f"The network has no class {unknown.pop()!r}: --without takes "
+            f"{', '.join(release.network_classes)}."
+        )
+
+
+def _read(results: Mapping[str, Path], annotations: Sequence[Path]) -> Marks:
+    images = {name: read_info(folder / PARQUET).slide for name, folder in results.items()}
+    marks = Marks()
+    for name, folder in results.items():
+        if (folder / FILE).is_file():
+            marks += read_marks(folder / FILE, {name: images[name]})
+    for path in annotations:
+        marks += read_marks(path, images)
+    return marks
+
+
+def _nuclei(
+    folder: Path, rows: np.ndarray, name: str, client: Client, release: Release
+) -> tuple[MarkedNuclei, Nuclei]:
+    """Features of marked nuclei in the order of `rows`, and of all nuclei in their tiles."""
+    info = read_info(folder / PARQUET)
+    with open_image_of(folder) as slide:
+        scaled = slide.at(release.mpp)
+        if not np.isclose(scaled.scale, info.scale):
+            raise TsfdError(
+                f"{folder} was segmented at {info.mpp * info.scale:g} µm per pixel, and the server "
+                f"at {client.url} works at {release.mpp:g}: name a server of the same scale."
+            )
+        parts = list(features_of(folder, scaled, client, rows + 1))
+    ids = np.concatenate([part for part, _ in parts])
+    nuclei = split(np.concatenate([values for _, values in parts]), len(release.network_classes))
+    place = np.empty(ids.max() + 1, np.int64)
+    place[ids] = np.arange(len(ids))
+    chosen = place[rows + 1]
+    marked = MarkedNuclei(
+        nuclei.features[chosen],
+        nuclei.shares[chosen],
+        np.zeros(len(rows), np.int64),
+        np.full(len(rows), name),
+        _centroids(folder)[rows] * info.mpp,
+    )
+    return marked, nuclei
+
+
+def _centroids(folder: Path) -> np.ndarray:
+    tables = read_batches(folder / PARQUET, ["centroid_x", "centroid_y"])
+    return np.concatenate([np.column_stack([t.column(0), t.column(1)]) for t in tables])
+
+
+def _names(
+    labels: Sequence[str],
+    marked: MarkedNuclei,
+    taken: Taken,
+    network: Sequence[str],
+    without: Sequence[str],
+) -> list[str]:
+    """Names of the classes to learn, the network's first; notes in `taken` what each comes from.
+
+    A class of the network without marks stays, unless it is unwanted or others refine it: they take
+    its place.
+    """
+    own = [name for name in dict.fromkeys(labels) if name != NOT_A_NUCLEUS]
+    for name in own:
+        taken.parents[name] = name if name in network else _parent(name, labels, marked, network)
+    replaced = {*taken.parents.values(), *own, *without}
+    taken.kept = [name for name in network if name not in replaced]
+    taken.parents |= {name: name for name in taken.kept}
+    new = [name for name in own if name not in network]
+    return [
+        *(name for name in network if name in taken.parents),
+        *new,
+        *([NOT_A_NUCLEUS] if NOT_A_NUCLEUS in labels else []),
+    ]
+
+
+def _classes(
+    names: Sequence[str], taken: Taken, given: Mapping[str, Colour]
+) -> tuple[OwnClass, ...]:
+    return tuple(
+        OwnClass(name, RESERVED_COLOURS[name], None, excluded=True)
+        if name == NOT_A_NUCLEUS
+        else OwnClass(name, given[name], taken.parents[name])
+        for name in names
+    )
+
+
+def _parent(
+    name: str, labels: Sequence[str], marked: MarkedNuclei, network: Sequence[str]
+) -> str | None:
+    """What the network calls most nuclei of a new class, if it agrees with itself."""
+    own = marked.shares[np.array(labels) == name].argmax(axis=1)
+    counts = np.bincount(own, minlength=len(network))
+    return network[counts.argmax()] if counts.max() > _MOSTLY * len(own) else None
+
+
+def _examples(
+    marked: MarkedNuclei, around: Nuclei, kept: Sequence[str], network: Sequence[str]
+) -> dict[str, MarkedNuclei]:
+    """Nuclei of which the network is surest, for classes that stay without marks, if it has any."""
+    examples = {}
+    for name in kept:
+        share = around.shares[:, network.index(name)]
+        chosen = np.argsort(-share, kind="stable")[:_EXAMPLES]
+        chosen = chosen[share[chosen] >= _SURE]
+        if len(chosen) >= FEWEST_MARKS:
+            # Dealt to the places of the marks, so that none has examples alone.
+            beside = np.arange(len(chosen)) % len(marked)
+            examples[name] = MarkedNuclei(
+                around.features[chosen],
+                around.shares[chosen],
+                np.zeros(len(chosen), np.int64),
+                marked.slides[beside],
+                marked.places[beside],
+            )
+    return examples
+
+
+def _numbered(
+    marked: MarkedNuclei,
+    labels: Sequence[str],
+    examples: Mapping[str, MarkedNuclei],
+    classes: Sequence[OwnClass],
+) -> MarkedNuclei:
+    """Marks and examples, with the numbers of their classes."""
+    numbers = {kind.name: number for number, kind in enumerate(classes)}
+    labels = [*labels, *(name for name, some in examples.items() for _ in range(len(some)))]
+    joined = _joined([marked, *examples.values()])
+    return replace(joined, labels=np.array([numbers[label] for label in labels]))
+
+
+def _completed(head: Head, classes: tuple[OwnClass, ...]) -> Head:
+    """Add the classes that nothing was learned of, as the network finds them."""
+    known = [head.names.index(kind.name) if kind.name in head.names else -1 for kind in classes]
+
+    def columns(values: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), np.float32)], axis=-1)
+        return padded[..., known]
+
+    return replace(
+        head,
+        classes=classes,
+        weights=columns(head.weights),
+        mix=columns(head.mix),
+        bias=columns(head.bias),
+    )
+
+
+def _joined(parts: Sequence[MarkedNuclei]) -> MarkedNuclei:
+    names = ("features", "shares", "labels", "slides", "places")
+    return MarkedNuclei(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _all(parts: Sequence[Nuclei]) -> Nuclei:
+    return Nuclei(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("features", "shares")))
