@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def adapt(
     ServerUnavailableError, ServerError
         If the server cannot be reached or gives no features.
     """
-    release = client.release()
+    release = client.check().release
     client.check_features()
     _check_names(without, release)
     marks = _read(results, annotations)
@@ -130,8 +130,9 @@ def adapt(
     learned = tuple(kind for kind in classes if kind.name in {*labels, *examples})
     base = Base(release.served, release.digests["weights_sha256"], release.network_classes)
     lesson = learn(_numbered(marked, labels, examples, learned), others, learned, base)
-    if lesson.head is not None and len(learned) < len(classes):
-        lesson = replace(lesson, head=_completed(lesson.head, classes))
+    if lesson.head is not None:
+        head = replace(lesson.head, figures=_figures(lesson))
+        lesson = replace(lesson, head=_completed(head, classes))
     return lesson, taken
 
 
@@ -267,6 +268,24 @@ def _numbered(
     labels = [*labels, *(name for name, some in examples.items() for _ in range(len(some)))]
     joined = _joined([marked, *examples.values()])
     return replace(joined, labels=np.array([numbers[label] for label in labels]))
+
+
+def _figures(lesson: Lesson) -> dict[str, Any]:
+    """What the file says of its classes: marks, and F1 on what was left out, before and after."""
+    judged = lesson.judgement
+    return {
+        "verdict": lesson.verdict,
+        "classes": {
+            kind.name: {"marks": int(marks), "f1_before": before.value, "f1_after": after.value}
+            for kind, marks, before, after in zip(
+                lesson.classes,
+                lesson.marks,
+                judged.before.classes,
+                judged.after.classes,
+                strict=True,
+            )
+        },
+    }
 
 
 def _completed(head: Head, classes: tuple[OwnClass, ...]) -> Head:

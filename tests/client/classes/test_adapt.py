@@ -1,0 +1,178 @@
+"""`tsfd adapt`: marks on a result become classes, or are refused, with the real server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from samples import histology
+from serving.server import TritonServer
+from tsfd_client.classes.head import load
+from tsfd_client.cli import main
+
+Adapt = Callable[..., int]
+SWAPPED = {"neoplastic": "inflammatory", "inflammatory": "neoplastic"}
+
+
+@pytest.fixture(scope="module")
+def result(server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of real tissue, segmented."""
+    out = tmp_path_factory.mktemp("adapt") / "results"
+    command = ["segment", str(histology.path()), "--mpp=0.25", f"--out={out}"]
+    assert main([*command, f"--server={server.grpc_url}"]) == 0
+    return out / histology.path().stem
+
+
+@pytest.fixture(scope="module")
+def nuclei(result: Path) -> pd.DataFrame:
+    return pq.read_table(result / "nuclei.parquet").to_pandas()
+
+
+@pytest.fixture
+def adapt(
+    server: TritonServer, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Adapt:
+    """Write marks of rows of the table, and run the command."""
+
+    def run(labels: dict[int, str], nuclei: pd.DataFrame, *options: str) -> int:
+        marks = tmp_path / "marks.csv"
+        with marks.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["slide", "x", "y", "label"])
+            for row, label in labels.items():
+                x, y = nuclei.loc[row, ["centroid_x", "centroid_y"]]
+                writer.writerow([result.name, x, y, label])
+        capsys.readouterr()
+        command = ["adapt", str(result), f"--annotations={marks}", f"--out={tmp_path / 'my.npz'}"]
+        return main([*command, f"--server={server.grpc_url}", *options])
+
+    return run
+
+
+def test_classes_that_the_network_confuses_are_put_right(
+    adapt: Adapt, nuclei: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every mark calls neoplastic what the network calls inflammatory, and the other way round."""
+    wrong = {row: SWAPPED[name] for row, name in nuclei["class"].items() if name in SWAPPED}
+    assert adapt(wrong, nuclei) == 0
+    said, _ = capsys.readouterr()
+    assert said.startswith(f"{len(wrong)} marked nuclei on 1 result; 0 marks on no nucleus")
+    assert "connective: no marks, kept as the network finds it (or --without it)\n" in said
+    assert said.splitlines()[-2].startswith("Better than the network on regions left out: mean F1 ")
+    assert "`make convert WEIGHTS=" in said.splitlines()[-1]
+
+    head = load(tmp_path / "my.npz")
+    assert head.names == head.network_classes
+    figures = head.figures["classes"]["neoplastic"]
+    assert figures["marks"] == 84
+    assert figures["f1_before"] < 0.2
+    assert figures["f1_after"] > 0.8
+    page = (tmp_path / "my.html").read_text()
+    assert "<html" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_new_class_takes_the_place_of_the_one_it_refines(
+    adapt: Adapt, nuclei: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {**SWAPPED, "neoplastic": "Lymphocyte", "inflammatory": "tumour"}
+    found = nuclei[nuclei["class"].isin(SWAPPED)]
+    marks = {row: names[name] for row, name in found["class"].items()}
+    # Half of what the network calls inflammatory is of a third class, by its size.
+    median = found.loc[found["class"] == "inflammatory", "area_um2"].median()
+    small = found.index[(found["class"] == "inflammatory") & (found["area_um2"] < median)]
+    marks |= dict.fromkeys(small, "plasma cell")
+    adapt(marks, nuclei, "--without=dead", "--without=epithelial")
+    said = capsys.readouterr().out
+    assert "Lymphocyte: takes the place of the network's neoplastic\n" in said
+    assert "plasma cell: takes the place of the network's inflammatory\n" in said
+    assert "dead" not in said
+    table = [line.split()[0] for line in said.splitlines() if line.startswith(("tumour", "plasma"))]
+    assert table
+
+
+def test_what_does_not_beat_the_network_is_refused(
+    adapt: Adapt, nuclei: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {row: name for row, name in nuclei["class"].items() if name in SWAPPED}
+    assert adapt(right, nuclei) == 1
+    said = capsys.readouterr().out
+    assert "the network is left as it is" in said
+    assert said.splitlines()[-1].endswith("my.html, and no classes.")
+    assert not (tmp_path / "my.npz").exists()
+
+
+def test_marks_beside_the_result_count(
+    adapt: Adapt, nuclei: pd.DataFrame, result: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [row.centroid_x, row.centroid_y]},
+            "properties": {"classification": {"name": SWAPPED.get(row["class"], row["class"])}},
+        }
+        for _, row in nuclei.iterrows()
+    ]
+    marks = result / "annotations.geojson"
+    marks.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    try:
+        assert adapt({}, nuclei) == 0
+    finally:
+        marks.unlink()
+    assert capsys.readouterr().out.startswith(f"{len(nuclei)} marked nuclei on 1 result")
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ({}, (), "No mark is on a nucleus: mark nuclei in `tsfd view`, or name a file with"),
+        ({0: "a", 1: "b"}, (), "5 marks of a class are needed, better 30: "),
+        ({0: "a"}, ("--without=lymph",), "The network has no class 'lymph': --without takes neo"),
+        ({0: "a"}, ("--annotations=none.csv",), "none.csv"),
+    ],
+)
+def test_marks_that_do_not_suffice(
+    adapt: Adapt,
+    nuclei: pd.DataFrame,
+    capsys: pytest.CaptureFixture[str],
+    labels: dict[int, str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    assert adapt(labels, nuclei, *options) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_what_is_no_result(
+    server: TritonServer, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, message in (
+        (tmp_path / "none", "There is no folder"),
+        (tmp_path, "is no finished result of `tsfd segment`, and holds none."),
+    ):
+        assert main(["adapt", str(folder), f"--server={server.grpc_url}"]) == 1
+        assert message in capsys.readouterr().err
+
+    moved = Path(shutil.copytree(result, tmp_path / "moved"))
+    origin = json.loads((moved / "origin.json").read_text())
+    (moved / "origin.json").write_text(json.dumps(origin | {"path": str(tmp_path / "gone.png")}))
+    marks = tmp_path / "marks.csv"
+    x, y = (pq.read_table(moved / "nuclei.parquet")[f"centroid_{axis}"][0] for axis in "xy")
+    marks.write_text(f"slide,x,y,label\nmoved,{x},{y},a\n")
+    command = ["adapt", str(moved), f"--annotations={marks}", f"--server={server.grpc_url}"]
+    assert main(command) == 1
+    assert "The image has been moved or deleted" in capsys.readouterr().err
+
+
+def test_without_a_server(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapt", str(result), "--server=localhost:9"]) == 1
+    assert "No Triton server answers at localhost:9" in capsys.readouterr().err
