@@ -232,7 +232,7 @@ def _parent(
     """What the network calls most nuclei of a new class, if it agrees with itself."""
     own = marked.shares[np.array(labels) == name].argmax(axis=1)
     counts = np.bincount(own, minlength=len(network))
-    return network[counts.argmax()] if counts.max() > _MOSTLY * len(own) else None
+    return network[int(counts.argmax())] if counts.max() > _MOSTLY * len(own) else None
 
 
 def _examples(
