@@ -1,6 +1,6 @@
 // A dot per nucleus, while outlines would be too small: a layer of the map that draws nuclei.bin as it is.
 
-const MOST_CLASSES = 16;
+const MOST_CLASSES = 31; // with the background
 
 const VERTEX = `#version 300 es
 in float x, y, kind, prob;
