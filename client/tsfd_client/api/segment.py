@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any
 
 from tsfd_client.api.result import Result
+from tsfd_client.classes.keep import keeping
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.pixels.folder import expand
@@ -62,6 +63,7 @@ def segment_images(
     tissue_class: str | None = None,
     everywhere: bool = False,
     settings: Settings | None = None,
+    keep_features: bool = False,
     progress: Report | bool = False,
     **connection: Any,
 ) -> Iterator[tuple[Path, Outcome]]:
@@ -87,6 +89,9 @@ def segment_images(
         Segment glass, too.
     settings
         Thresholds that override the server's.
+    keep_features
+        Keep the network's features of every nucleus in the result, for ``tsfd relabel`` and
+        `Result.anndata`.
     progress
         Called with the number of tiles done and the total for an image; or True for a progress bar.
     connection
@@ -130,7 +135,10 @@ def segment_images(
     ]
     report, bar = (progress, False) if callable(progress) else (None, progress)
     run = _run_beside if _has_a_loop() else run_all
-    for job, outcome in run(jobs, report, bar=bar):
+    outcomes = run(jobs, report, bar=bar)
+    if keep_features:
+        outcomes = keeping(outcomes, bar=bar)
+    for job, outcome in outcomes:
         if isinstance(outcome, TsfdError):
             yield job.path, outcome
         else:

@@ -1,10 +1,11 @@
-"""Command line: ``tsfd segment``, ``status``, ``view``, ``adapt``, ``export`` and others.
+"""Command line: ``tsfd segment``, ``status``, ``view``, ``adapt``, ``relabel`` and others.
 
 options   command-line options, also from a file
 segment   segment pictures and slides
 status    show the progress of runs
 view      show results in a browser, or compare two of them
 adapt     learn classes from marks
+relabel   give them to the nuclei of results
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ def main(argv: list[str] | None = None) -> int:
             return adapt(arguments)
         if arguments.command == "export":
             return _export(arguments)
+        if arguments.command == "relabel":
+            from tsfd_client.cli.relabel import relabel_all
+
+            with _stoppable():
+                return relabel_all(arguments)
         from tsfd_client.cli.segment import segment
 
         with _stoppable():

@@ -75,6 +75,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         "segment", parents=[server], help="segment pictures and slides, or resume a stopped run"
     )
     _add_segment(segment)
+    relabel = commands.add_parser(
+        "relabel", parents=[server], help="give your own classes to the nuclei of results"
+    )
+    _add_relabel(relabel)
     status = commands.add_parser("status", help="show the progress of the images in a folder")
     status.add_argument("folder", type=Path, metavar="DIR")
     export = commands.add_parser("export", help="write an image's nuclei in another format")
@@ -147,6 +151,21 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_relabel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results", nargs="+", type=Path, metavar="RESULT", help="folder of a finished result"
+    )
+    parser.add_argument(
+        "--classes", type=Path, required=True, metavar="NPZ", help="file of tsfd adapt"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/<name>; default: beside RESULT, as <name>-<classes>-<six digits>",
+    )
+
+
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
@@ -159,6 +178,11 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
     parser.add_argument(
         "--config", type=Path, metavar="TOML", help="file that sets any of these options"
+    )
+    parser.add_argument(
+        "--keep-features",
+        action="store_true",
+        help="keep the network's features of every nucleus, for tsfd relabel and tsfd export",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -55,11 +55,16 @@ def segment(arguments: argparse.Namespace) -> int:
     jobs = [
         Job(path, folder, options_of[path], server, release) for path, folder in folders.items()
     ]
+    outcomes: Iterator[tuple[Job, dict[str, Any] | TsfdError]] = run_all(jobs)
     if arguments.scheduler:
         from tsfd_client.slides.cluster import run_on_cluster
 
-        return _report(run_on_cluster(arguments.scheduler, jobs), len(jobs), arguments.out)
-    return _report(run_all(jobs), len(jobs), arguments.out)
+        outcomes = run_on_cluster(arguments.scheduler, jobs)
+    if arguments.keep_features:
+        from tsfd_client.classes.keep import keeping
+
+        outcomes = keeping(outcomes)
+    return _report(outcomes, len(jobs), arguments.out)
 
 
 def _served(client: Client, wait: float) -> Release:

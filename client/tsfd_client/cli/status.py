@@ -26,8 +26,8 @@ def status(folder: Path) -> int:
 
 
 def _figures(row: Status) -> str:
-    if not row.tiles:
-        return ""
+    if not row.tiles:  # relabelled, or not started
+        return f"{row.nuclei:,} nuclei  " if row.nuclei else ""
     share = row.tiles_done / row.tiles
     time = f"{row.seconds / 60:.1f} min" if row.seconds >= 60 else f"{row.seconds:.0f} s"
     return f"{share:4.0%} of {row.tiles} tiles, {row.nuclei:,} nuclei, {row.mm2:.2f} mm², {time}  "

@@ -10,6 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
 from tsfd_client.nuclei.table import count, read_batches, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
@@ -25,7 +26,7 @@ def annotated(parquet: Path) -> anndata.AnnData:
     AnnData
         n x 2: ``X`` area in square micrometres and class probability, float32; ``obs`` id, class,
         class_prob, area_um2, with rows not yet named; ``obsm["spatial"]`` centroids x, y in pixels
-        of level 0, float64 [n, 2].
+        of level 0, float64 [n, 2]; if features are kept, ``obsm["X_tsfd"]``, float32 [n, D].
     """
     length = count(parquet)
     measured = np.empty((length, 2), np.float32)
@@ -58,7 +59,20 @@ def annotated(parquet: Path) -> anndata.AnnData:
     var = pd.DataFrame(index=names(_MEASURED))
     # Suppress the warning that rows have no unique names yet.
     with anndata.settings.override(check_uniqueness=False):
-        return anndata.AnnData(measured, obs=obs, var=var, obsm={"spatial": spatial})
+        return anndata.AnnData(
+            measured, obs=obs, var=var, obsm={"spatial": spatial} | _features(parquet, length)
+        )
+
+
+def _features(parquet: Path, length: int) -> dict[str, np.ndarray]:
+    kept = KeptFeatures(parquet.with_name(FOLDER))
+    if not kept.is_complete:
+        return {}
+    # Most tools do not compute in the 16 bits that are kept.
+    features = np.empty((length, kept.width), np.float32)
+    for ids, some in kept.read(length):
+        features[ids - 1] = some
+    return {"X_tsfd": features}
 
 
 def name_rows(obs: Any, ids: np.ndarray) -> None:

@@ -6,7 +6,7 @@ The same blocks give the same bytes: if interrupted, the outputs are simply writ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tsfd_client.nuclei.table import (
     from_seams,
     on_tissue,
     read_batches,
+    read_info,
 )
 from tsfd_client.pixels.slide import Scaled, Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
@@ -80,22 +81,50 @@ def write_outputs(
         If a file cannot be written.
     """
     slide = scaled.slide
-    parquet = run.folder / PARQUET
-    _write_nuclei(run, scaled, plan, tissue, release, parquet)
+    _write_nuclei(run, scaled, plan, tissue, release, run.folder / PARQUET)
     _write_tissue(run.folder / TISSUE, slide, tissue, whole=whole)
+    return write_from_nuclei(
+        *(run, slide, thumbnail, tissue, area),
+        scale_assumed=slide.scale_is_assumed,
+        remarks=[shown(remark) for remark in slide.remarks],
+    )
+
+
+def write_from_nuclei(
+    run: Run,
+    slide: Slide,
+    thumbnail: np.ndarray,
+    tissue: np.ndarray,
+    area: float,
+    *,
+    scale_assumed: bool,
+    remarks: Sequence[str],
+) -> int:
+    """Write the outputs that are made from the ``nuclei.parquet`` of a run; mark it as done.
+
+    Parameters
+    ----------
+    slide
+        The image.
+    run, thumbnail, tissue, area
+        As of `write_outputs`, which also says what is returned and raised.
+    scale_assumed, remarks
+        As of `tsfd_client.nuclei.summary.write`.
+    """
+    parquet = run.folder / PARQUET
     if slide.is_picture:
         write_picture(run.folder, slide)
     else:
         geojson.write(parquet, run.folder / "nuclei.geojson.gz")
-        _write_overview(parquet, slide, thumbnail, tissue, area, release)
+        _write_overview(parquet, slide, thumbnail, tissue, area)
     # Glass may have been segmented as well, but has no nuclei.
     stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
     summary.write(
         parquet,
         area,
         min(area, stained),
-        scale_assumed=slide.scale_is_assumed,
-        remarks=[shown(remark) for remark in slide.remarks],
+        scale_assumed=scale_assumed,
+        remarks=remarks,
     )
     run.finish()
     return count(parquet)
@@ -115,8 +144,8 @@ def _write_overview(
     thumbnail: np.ndarray,
     tissue: np.ndarray,
     area: float,
-    release: Release,
 ) -> None:
+    release = read_info(parquet).release
     overview = Overview(thumbnail, tissue, slide.width, slide.height, release)
     for table in read_batches(parquet, ["class", "centroid_x", "centroid_y"]):
         x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))

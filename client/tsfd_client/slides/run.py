@@ -34,12 +34,20 @@ _OF_A_PICTURE = ("nuclei.geojson", "nuclei.csv", "labels.*", "overlay.png")
 
 
 class Run:
-    """The folder of a run, of a picture or of a slide."""
+    """The folder of a run, of a picture or of a slide.
+
+    Attributes
+    ----------
+    folder
+        Receives the outputs.
+    blocks
+        Folder of what is kept until the run is done.
+    """
 
     def __init__(self, folder: Path, *, is_picture: bool) -> None:
         self.folder = folder
         self._outputs = _OUTPUTS + (_OF_A_PICTURE if is_picture else _OF_A_SLIDE)
-        self._blocks = folder / "blocks"
+        self.blocks = folder / "blocks"
 
     @property
     def is_done(self) -> bool:
@@ -63,7 +71,7 @@ class Run:
                 partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         if not self.is_done:
             sweep(self.folder)
-            self._blocks.mkdir(exist_ok=True)
+            self.blocks.mkdir(exist_ok=True)
 
     def has(self, block: Block) -> bool:
         """Whether a block is done."""
@@ -95,12 +103,12 @@ class Run:
         """Mark the run as done, and remove the blocks."""
         with replacing(self.folder / DONE) as partial:
             partial.touch()
-        shutil.rmtree(self._blocks, ignore_errors=True)
+        shutil.rmtree(self.blocks, ignore_errors=True)
 
     def _paths(self, block: Block) -> tuple[Path, Path]:
         return (
-            self._blocks / f"{block.name}.open.parquet",
-            self._blocks / f"{block.name}.closed.parquet",
+            self.blocks / f"{block.name}.open.parquet",
+            self.blocks / f"{block.name}.closed.parquet",
         )
 
     def _compare(self, path: Path, facts: dict[str, Any]) -> None:

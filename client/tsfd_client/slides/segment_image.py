@@ -96,7 +96,7 @@ def segment_image(
             if not run.is_done:
                 _segment(slide, run, lock, options, loop, client, release, report, bar)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     return summary.read(folder)
 
 
@@ -138,7 +138,7 @@ def _segment(
             nuclei = write_outputs(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
             events.write("done", nuclei=nuclei)
         except (TsfdError, OSError) as error:
-            known = _unwritable(run.folder, error) if isinstance(error, OSError) else error
+            known = unwritable(run.folder, error) if isinstance(error, OSError) else error
             events.write("failed", error=str(known))
             raise known from error
         except BaseException:  # Ctrl-C, or an error raised by the callback
@@ -146,7 +146,8 @@ def _segment(
             raise
 
 
-def _unwritable(folder: Path, error: OSError) -> OutputError:
+def unwritable(folder: Path, error: OSError) -> OutputError:
+    """The error to raise if a folder cannot be written into."""
     # pyarrow's own messages are long.
     reason = os.strerror(error.errno) if error.errno else error
     kind = DiskFullError if error.errno in _FOR_ALL else OutputError

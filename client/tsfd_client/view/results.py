@@ -188,7 +188,10 @@ class Result:
         zooms = Zooms(info.width, info.height, info.mpp)
         tissue = self._tissue(info)
         release = info.release
-        scores = json.loads(_SCORES.read_text()).get(release.digests.get("weights_sha256"), {})
+        digests, scores = release.digests, json.loads(_SCORES.read_text())
+        # Classes of one's own may have the names of the network's, whose F1 is known.
+        own = digests.get("classes_sha256")
+        known = {} if own else scores.get(digests.get("weights_sha256"), {})
         return {
             "name": self.name,
             "width": info.width,
@@ -206,7 +209,7 @@ class Result:
                 "runs": run_lengths(tissue),
             },
             "classes": [
-                {"id": number, **asdict(kind), "f1": scores.get(kind.name)}
+                {"id": number, **asdict(kind), "f1": known.get(kind.name)}
                 for number, kind in enumerate(release.classes, 1)
             ],
             "tissue": [

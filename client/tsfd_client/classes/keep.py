@@ -1,0 +1,132 @@
+"""Ask a server for the features of all nuclei of a result, and keep them.
+
+Each row of tiles is kept as it is answered. Asked again, what is kept is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tsfd_client.classes.features import features_of
+from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
+from tsfd_client.errors import ServerError, TsfdError
+from tsfd_client.files import PARQUET, sweep
+from tsfd_client.nuclei.table import count, read_info
+from tsfd_client.pixels.origin import open_origin
+from tsfd_client.pixels.slide import Slide
+from tsfd_client.server.client import Client
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.many import SERVER, Job
+from tsfd_client.slides.segment_image import unwritable
+from tsfd_client.slides.status import LOCK
+
+Outcome = dict[str, Any] | TsfdError
+
+
+def keeping(
+    outcomes: Iterator[tuple[Job, Outcome]], *, bar: bool | None = None
+) -> Iterator[tuple[Job, Outcome]]:
+    """Keep the features of each image that was segmented; its outcome is the error if that fails.
+
+    Parameters
+    ----------
+    bar
+        Whether to show a bar; None shows it only on a terminal.
+    """
+    for job, outcome in outcomes:
+        if not isinstance(outcome, TsfdError):
+            try:
+                keep_features(job.folder, job.server, bar=bar)
+            except TsfdError as error:
+                yield job, error
+                continue
+        yield job, outcome
+
+
+def keep_features(result: Path, server: dict[str, Any], *, bar: bool | None = None) -> None:
+    """Keep the features of all nuclei of a finished result in its folder ``features``.
+
+    Parameters
+    ----------
+    server
+        Arguments of `Client`.
+    bar
+        Whether to show a bar; None shows it only on a terminal.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, or is gone.
+    ServerUnavailableError, ServerError
+        If the server cannot be reached, refuses, or serves other weights.
+    OutputError
+        If another process works on the result, or it cannot be written into.
+    """
+    kept = KeptFeatures(result / FOLDER)
+    if kept.is_complete:
+        return
+    try:
+        with open_origin(result) as slide, Lock(result / LOCK) as lock:
+            ask(kept, result, slide, lock, server, bar=bar)
+    except OSError as error:
+        raise unwritable(result, error) from error
+
+
+def ask(
+    kept: KeptFeatures,
+    result: Path,
+    slide: Slide,
+    lock: Lock,
+    server: dict[str, Any],
+    *,
+    bar: bool | None = None,
+) -> None:
+    """Ask for the features that are missing.
+
+    Parameters
+    ----------
+    kept
+        Receives them.
+    result, slide
+        Folder of the result, and its image.
+    lock
+        Lock on the folder of `kept`: nothing is kept once another process has taken it over.
+    server, bar
+        As of `keep_features`, which also says what is raised.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    parquet = result / PARQUET
+    info, nuclei = read_info(parquet), count(parquet)
+    if kept.folder.is_dir():
+        sweep(kept.folder)
+    missing = np.setdiff1d(np.arange(1, nuclei + 1), kept.ids(), assume_unique=True)
+    weights = info.release.digests["weights_sha256"]
+    with Client(**({"retry_for": SERVER["retry_for"]} | server | {"transport": "grpc"})) as client:
+        release = client.check().release
+        if release.digests.get("weights_sha256") != weights:
+            raise ServerError(
+                f"The server at {client.url} serves {release.name}, whose weights are not those "
+                f"that segmented {result} ({info.release.name}): serve those."
+            )
+        client.check_features()
+        with tqdm(
+            desc=info.slide,
+            total=nuclei,
+            initial=nuclei - len(missing),
+            unit="nucleus",
+            disable=None if bar is None else not bar,
+        ) as shown:
+            for ids, features in features_of(result, slide.at(info.release.mpp), client, missing):
+                lock.check()
+                kept.add(ids, features)
+                shown.update(len(ids))
+    kept.finish(nuclei, weights)

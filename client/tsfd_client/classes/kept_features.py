@@ -1,0 +1,127 @@
+"""Features of a result's nuclei, kept beside them in the folder ``features``.
+
+00000.parquet ...   a file per row of tiles: id int64, features float16 [D]
+info.json           D, the number of nuclei, SHA-256 of the network's weights; written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tsfd_client.errors import OutputError
+from tsfd_client.files import replacing
+
+FOLDER: Final = "features"
+_INFO: Final = "info.json"
+
+
+class KeptFeatures:
+    """A folder with features.
+
+    Attributes
+    ----------
+    folder
+        May not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all nuclei have their features."""
+        return (self.folder / _INFO).is_file()
+
+    @property
+    def width(self) -> int:
+        """D, the number of features of each nucleus, once complete; 0 without nuclei."""
+        return int(self._info()["width"])
+
+    def add(self, ids: np.ndarray, features: np.ndarray) -> None:
+        """Keep the features of some nuclei, int64 [n] and float16 [n, D].
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        self.folder.mkdir(exist_ok=True)
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
+        with replacing(self.folder / f"{len(self._parts()):05d}.parquet") as partial:
+            pq.write_table(
+                pa.table({"id": ids, "features": rows}),
+                partial,
+                compression="zstd",
+                use_dictionary=False,
+                use_byte_stream_split=["features.list.element"],
+            )
+
+    def finish(self, nuclei: int, weights_sha256: str) -> None:
+        """Mark the features of so many nuclei as complete.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written into.
+        """
+        self.folder.mkdir(exist_ok=True)
+        width = next((features.shape[1] for _, features in self._read()), 0)
+        info = {"width": width, "nuclei": nuclei, "weights_sha256": weights_sha256}
+        with replacing(self.folder / _INFO) as partial:
+            partial.write_text(json.dumps(info, indent=1) + "\n")
+
+    def ids(self) -> np.ndarray:
+        """The nuclei that have their features, int64 [n]; OutputError if a file is damaged."""
+        return np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in self._read())])
+
+    def read(self, nuclei: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ids, int64 [n], and features, float16 [n, D], a file at a time.
+
+        Parameters
+        ----------
+        nuclei
+            How many the result has.
+
+        Raises
+        ------
+        OutputError
+            If a file is damaged or missing, or the features are of other nuclei.
+        """
+        missing = np.ones(nuclei, bool)
+        for ids, features in self._read():
+            if ids.min() < 1 or ids.max() > nuclei or features.shape[1] != self.width:
+                raise self._damaged()
+            missing[ids - 1] = False
+            yield ids, features
+        if missing.any():
+            raise self._damaged()
+
+    def _read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for path in self._parts():
+            try:
+                table = pq.read_table(path).combine_chunks()
+                rows = table["features"].combine_chunks()
+                features = rows.flatten().to_numpy().reshape(-1, rows.type.list_size)
+                ids = table["id"].to_numpy()
+            except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
+                raise self._damaged() from error
+            yield ids, features
+
+    def _info(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / _INFO).read_text()))
+        except (OSError, ValueError) as error:
+            raise self._damaged() from error
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.parquet"))
+
+    def _damaged(self) -> OutputError:
+        return OutputError(f"{self.folder} is damaged: remove it, to ask for its features again.")

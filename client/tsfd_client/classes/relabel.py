@@ -1,0 +1,297 @@
+"""Give classes of one's own to every nucleus of a finished result, as another result beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from tsfd_client.classes.features import split
+from tsfd_client.classes.head import Head, load
+from tsfd_client.classes.keep import ask
+from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
+from tsfd_client.errors import ImageError, OutputError, TsfdError
+from tsfd_client.files import PARQUET, RUN, replacing
+from tsfd_client.nuclei import summary
+from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
+from tsfd_client.pixels.origin import Origin, open_origin
+from tsfd_client.pixels.slide import Slide
+from tsfd_client.pixels.tissue import FILE as TISSUE
+from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
+from tsfd_client.pixels.tissue import read_tissue
+from tsfd_client.release import NucleusClass, Release
+from tsfd_client.slides.events import Events
+from tsfd_client.slides.lock import Lock
+from tsfd_client.slides.outputs import write_from_nuclei
+from tsfd_client.slides.run import Run
+from tsfd_client.slides.segment_image import unwritable
+from tsfd_client.slides.status import DONE, LOCK
+
+_DIGITS = 6  # of a file's SHA-256 that tell it from others
+
+
+@dataclass(frozen=True)
+class OwnClasses:
+    """A file of classes of one's own.
+
+    Attributes
+    ----------
+    path, sha256
+        The file, and its SHA-256.
+    head
+        Its content.
+    """
+
+    path: Path
+    sha256: str
+    head: Head
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that `tsfd adapt` wrote.
+
+        Raises
+        ------
+        TsfdError
+            If there is no such file, or it is damaged or of another kind.
+        """
+        head = load(path)
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest(), head)
+
+    @property
+    def digits(self) -> str:
+        """Digits that tell it from others."""
+        return self.sha256[:_DIGITS]
+
+    def applied_to(self, release: Release) -> Release:
+        """The release whose nuclei got these classes."""
+        kept = (kind for kind in self.head.classes if not kind.excluded)
+        return replace(
+            release,
+            name=f"{release.name}+classes-{self.digits}",
+            classes=tuple(NucleusClass(kind.name, kind.colour) for kind in kept),
+            digests=release.digests | {"classes_sha256": self.sha256},
+        )
+
+
+def folders_of(results: list[Path], own: OwnClasses, out: Path | None) -> dict[Path, Path]:
+    """Map each result to the folder for its nuclei with other classes.
+
+    Without `out` that is beside the result, ``<result>-<name of the file>-<six digits>``; with it
+    ``out/<result>``.
+
+    Raises
+    ------
+    OutputError
+        If a result would be written over, or two into one folder.
+    """
+    owners: dict[Path, Path] = {}
+    for result in (path.resolve() for path in results):
+        if out is None:
+            folder = result.with_name(f"{result.name}-{own.path.stem}-{own.digits}")
+        else:
+            folder = out.resolve() / result.name
+        if folder == result:
+            raise OutputError(f"{result} would be written over: choose another --out.")
+        if owners.setdefault(folder, result) != result:
+            raise OutputError(
+                f"{owners[folder]} and {result} would both be written to {folder}: give them "
+                "different --out."
+            )
+    return {result: folder for folder, result in owners.items()}
+
+
+def relabel(
+    result: Path,
+    own: OwnClasses,
+    folder: Path,
+    server: dict[str, Any],
+    *,
+    bar: bool | None = None,
+) -> dict[str, Any]:
+    """Give classes of one's own to every nucleus of a result, or resume it.
+
+    Without kept features, the server is asked for them.
+
+    Parameters
+    ----------
+    result
+        Folder of a finished result.
+    own
+        The classes; nuclei of those that are excluded are left out.
+    folder
+        Receives a result with the same files.
+    server, bar
+        See `tsfd_client.classes.keep.keep_features`.
+
+    Returns
+    -------
+    dict
+        Content of ``summary.json``.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read, or is gone.
+    ServerUnavailableError, ServerError
+        If the server is needed and cannot be reached, refuses, or serves other weights.
+    OutputError
+        If the result is not finished or damaged, `folder` contains something else, or cannot be
+        written.
+    TsfdError
+        If the classes belong to other weights than the result.
+    """
+    info = _info(result, own)
+    try:
+        with _image(result) as slide:
+            _check(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with Lock(folder / LOCK) as lock:
+                run = Run(folder, is_picture=slide.is_picture)
+                run.begin(_facts(result, info, slide, own))
+                Origin(str(slide.path.resolve()), slide.fingerprint(), slide.mpp).write(folder)
+                if not run.is_done:
+                    _relabel(result, own, info, slide, run, lock, server, bar)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return summary.read(folder)
+
+
+def _info(result: Path, own: OwnClasses) -> Info:
+    """Metadata of a finished result of the weights to which the classes belong."""
+    # `tsfd_client.save` makes no run; it writes the summary last.
+    is_saved = (result / summary.FILE).is_file() and not (result / RUN).is_file()
+    if not is_saved and not (result / DONE).is_file():
+        raise OutputError(f"{result} is not a finished result: run `tsfd segment` first, or again.")
+    info = read_info(result / PARQUET)
+    if info.release.digests.get("weights_sha256") != own.head.weights_sha256:
+        raise TsfdError(
+            f"{own.path} belongs to the weights of {own.head.base}, and {result} was segmented by "
+            f"{info.release.name}: segment it again with those weights, or adapt the classes to "
+            "these."
+        )
+    return info
+
+
+def _image(result: Path) -> Slide:
+    try:
+        return open_origin(result)
+    except ImageError as error:
+        raise ImageError(
+            f"{result} needs its image: put it back, or segment it again. {error}"
+        ) from error
+
+
+def _check(folder: Path) -> None:
+    """Raise OutputError if a folder contains anything but nuclei that were relabelled."""
+    try:
+        is_ours = "relabels" in json.loads((folder / RUN).read_text())
+    except FileNotFoundError:
+        is_ours = not folder.exists() or {path.name for path in folder.iterdir()} <= {LOCK}
+    except ValueError:
+        is_ours = False
+    if not is_ours:
+        raise OutputError(f"{folder} contains something else: choose another --out.")
+
+
+def _facts(result: Path, info: Info, slide: Slide, own: OwnClasses) -> dict[str, Any]:
+    """Everything that decides the nuclei and their classes."""
+    return {
+        "slide": slide.fingerprint(),
+        "relabels": info.release.name,
+        "nuclei": count(result / PARQUET),
+        "classes": own.sha256,
+        "client": version("tsfd-client"),
+    }
+
+
+def _relabel(
+    result: Path,
+    own: OwnClasses,
+    info: Info,
+    slide: Slide,
+    run: Run,
+    lock: Lock,
+    server: dict[str, Any],
+    bar: bool | None,
+) -> None:
+    tissue = _tissue(result, slide)
+    area = float(tissue.mean()) * slide.area_mm2
+    with Events(run.folder) as events:
+        events.write("begun", mm2=round(area, 4))
+        try:
+            kept = KeptFeatures(result / FOLDER)
+            if not kept.is_complete:
+                kept = KeptFeatures(run.blocks)
+            if not kept.is_complete:
+                ask(kept, result, slide, lock, server, bar=bar)
+            labels, probs = _labels(own, kept, count(result / PARQUET))
+            lock.check()
+            _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
+            if (result / TISSUE).is_file():
+                with replacing(run.folder / TISSUE) as partial:
+                    partial.write_bytes((result / TISSUE).read_bytes())
+            before = summary.read(result)
+            nuclei = write_from_nuclei(
+                *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
+                scale_assumed=before["scale_assumed"],
+                remarks=before.get("remarks", []),
+            )
+            events.write("done", nuclei=nuclei)
+        except (TsfdError, OSError) as error:
+            known = unwritable(run.folder, error) if isinstance(error, OSError) else error
+            events.write("failed", error=str(known))
+            raise known from error
+        except BaseException:  # Ctrl-C
+            events.write("stopped")
+            raise
+
+
+def _tissue(result: Path, slide: Slide) -> np.ndarray:
+    """Where the image was segmented, bool [h, w] of the whole image at any scale."""
+    path = result / TISSUE
+    if not path.is_file():
+        return np.ones((1, 1), bool)
+    return read_tissue(path, slide.height, slide.width, slide.mpp)
+
+
+def _labels(own: OwnClasses, kept: KeptFeatures, nuclei: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class of each nucleus and its probability: uint8 [n], float32 [n]."""
+    head, own_classes = own.head, len(own.head.network_classes)
+    labels, probs = np.zeros(nuclei, np.uint8), np.zeros(nuclei, np.float32)
+    for ids, features in kept.read(nuclei):
+        seen = split(features, own_classes)
+        if seen.features.shape[1] != len(head.weights):
+            raise TsfdError(
+                f"{own.path} was learned from {len(head.weights)} features, and there are "
+                f"{seen.features.shape[1]}: make it again with `tsfd adapt`."
+            )
+        found = head.predict(seen.features, seen.shares)
+        labels[ids - 1], probs[ids - 1] = found.argmax(axis=1), found.max(axis=1)
+    return labels, probs
+
+
+def _write_nuclei(
+    result: Path,
+    own: OwnClasses,
+    info: Info,
+    labels: np.ndarray,
+    probs: np.ndarray,
+    path: Path,
+) -> None:
+    names, begin = pa.array(own.head.names), 0
+    columns = [SCHEMA.get_field_index(name) for name in ("class", "class_prob")]
+    with Writer(path, replace(info, release=own.applied_to(info.release))) as writer:
+        for table in read_batches(result / PARQUET):
+            rows = slice(begin, begin + len(table))
+            begin = rows.stop
+            new = (names.take(pa.array(labels[rows])), pa.array(probs[rows]))
+            for column, values in zip(columns, new, strict=True):
+                table = table.set_column(column, SCHEMA.field(column), values)
+            writer.write(table.filter(pa.array(~own.head.excluded[labels[rows]])))
