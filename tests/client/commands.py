@@ -18,9 +18,9 @@ def outputs(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in _OUTPUTS}
 
 
-def answered(server: TritonServer) -> int:
-    """Tiles that the server has segmented."""
+def answered(server: TritonServer, model: str = "nuclei_segmentation") -> int:
+    """Tiles that a model of the server has answered."""
     with urllib.request.urlopen(server.metrics_url) as answer:
         text = answer.read().decode()
-    found = re.search(r'nv_inference_count{model="nuclei_segmentation",version="1"} (\d+)', text)
+    found = re.search(rf'nv_inference_count{{model="{model}",version="1"}} (\d+)', text)
     return int(found[1])
