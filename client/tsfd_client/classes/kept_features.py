@@ -79,7 +79,8 @@ class KeptFeatures:
 
     def ids(self) -> np.ndarray:
         """The nuclei that have their features, int64 [n]; OutputError if a file is damaged."""
-        return np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in self._read())])
+        tables = (self._table(path, ["id"]) for path in self._parts())
+        return np.concatenate([np.empty(0, np.int64), *(t["id"].to_numpy() for t in tables)])
 
     def read(self, nuclei: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield ids, int64 [n], and features, float16 [n, D], a file at a time.
@@ -94,9 +95,9 @@ class KeptFeatures:
         OutputError
             If a file is damaged or missing, or the features are of other nuclei.
         """
-        missing = np.ones(nuclei, bool)
+        missing, width = np.ones(nuclei, bool), self.width
         for ids, features in self._read():
-            if ids.min() < 1 or ids.max() > nuclei or features.shape[1] != self.width:
+            if ids.min() < 1 or ids.max() > nuclei or features.shape[1] != width:
                 raise self._damaged()
             missing[ids - 1] = False
             yield ids, features
@@ -105,14 +106,16 @@ class KeptFeatures:
 
     def _read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for path in self._parts():
-            try:
-                table = pq.read_table(path).combine_chunks()
-                rows = table["features"].combine_chunks()
-                features = rows.flatten().to_numpy().reshape(-1, rows.type.list_size)
-                ids = table["id"].to_numpy()
-            except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
-                raise self._damaged() from error
-            yield ids, features
+            table = self._table(path, ["id", "features"])
+            rows = table["features"].combine_chunks()
+            features = rows.flatten().to_numpy().reshape(-1, rows.type.list_size)
+            yield table["id"].to_numpy(), features
+
+    def _table(self, path: Path, columns: list[str]) -> pa.Table:
+        try:
+            return pq.read_table(path, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged() from error
 
     def _info(self) -> dict[str, Any]:
         try:
