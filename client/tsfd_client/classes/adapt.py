@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tsfd_client.classes.features import features_of, split
+from tsfd_client.classes.features import features_of, scaled_for, split
 from tsfd_client.classes.fit import FEWEST_MARKS, Base, Lesson, learn
 from tsfd_client.classes.head import Head, OwnClass
 from tsfd_client.classes.labels import (
@@ -162,13 +162,7 @@ def _nuclei(
     """Features of marked nuclei in the order of `rows`, and of all nuclei in their tiles."""
     info = read_info(folder / PARQUET)
     with open_image_of(folder) as slide:
-        scaled = slide.at(release.mpp)
-        if not np.isclose(scaled.scale, info.scale):
-            raise TsfdError(
-                f"{folder} was segmented at {info.mpp * info.scale:g} µm per pixel, and the server "
-                f"at {client.url} works at {release.mpp:g}: name a server of the same scale."
-            )
-        parts = list(features_of(folder, scaled, client, rows + 1))
+        parts = list(features_of(folder, scaled_for(folder, slide, client), client, rows + 1))
     ids = np.concatenate([part for part, _ in parts])
     nuclei = split(np.concatenate([values for _, values in parts]), len(release.network_classes))
     place = np.empty(ids.max() + 1, np.int64)

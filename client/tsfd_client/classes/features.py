@@ -17,12 +17,13 @@ import pyarrow as pa
 from tsfd_client.classes.head import FLOOR
 from tsfd_client.classes.marked import Nuclei
 from tsfd_client.contract import TILE
+from tsfd_client.errors import TsfdError
 from tsfd_client.files import PARQUET
 from tsfd_client.nuclei.assembly import batches
 from tsfd_client.nuclei.raster import fill
 from tsfd_client.nuclei.table import Info, read_batches, read_info, read_overlapping, rings_of
 from tsfd_client.pixels.box import Box
-from tsfd_client.pixels.slide import Scaled
+from tsfd_client.pixels.slide import Scaled, Slide
 from tsfd_client.server.client import Client
 from tsfd_client.stitching.grid import pad, starts
 
@@ -40,6 +41,24 @@ class _Tile:
     def instance_map(self) -> np.ndarray:
         numbers = np.arange(1, len(self.ids) + 1)
         return fill(self.offsets, self.corners, numbers, TILE, TILE).astype(np.uint16)
+
+
+def scaled_for(result: Path, slide: Slide, client: Client) -> Scaled:
+    """The image of a result at the scale of the server's network.
+
+    Raises
+    ------
+    TsfdError
+        If the result was segmented at another scale.
+    """
+    info, mpp = read_info(result / PARQUET), client.release().mpp
+    scaled = slide.at(mpp)
+    if not np.isclose(scaled.scale, info.scale):
+        raise TsfdError(
+            f"{result} was segmented at {info.mpp * info.scale:g} µm per pixel, and the server at "
+            f"{client.url} works at {mpp:g}: name a server of the same scale."
+        )
+    return scaled
 
 
 def features_of(

@@ -6,18 +6,19 @@ Each row of tiles is kept as it is answered. Asked again, what is kept is not as
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tsfd_client.classes.features import features_of
+from tsfd_client.classes.features import features_of, scaled_for
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
 from tsfd_client.errors import ServerError, TsfdError
 from tsfd_client.files import PARQUET, sweep
 from tsfd_client.nuclei.table import count, read_info
-from tsfd_client.pixels.origin import open_origin
+from tsfd_client.pixels.opening import open_image_of
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.server.client import Client
 from tsfd_client.slides.lock import Lock
@@ -71,16 +72,36 @@ def keep_features(result: Path, server: dict[str, Any], *, bar: bool | None = No
     if kept.is_complete:
         return
     try:
-        with open_origin(result) as slide, Lock(result / LOCK) as lock:
-            ask(kept, result, slide, lock, server, bar=bar)
+        with open_image_of(result) as slide, Lock(result / LOCK) as lock:
+            release = read_info(result / PARQUET).release
+            wanted = Wanted(str(result), release.served, release.digests["weights_sha256"])
+            ask(kept, result, slide, wanted, lock, server, bar=bar)
     except OSError as error:
         raise unwritable(result, error) from error
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The network whose features are wanted, and what belongs to it.
+
+    Attributes
+    ----------
+    owner
+        The file or folder that needs features of this network.
+    release, weights_sha256
+        The network's release, and SHA-256 of its weights.
+    """
+
+    owner: str
+    release: str
+    weights_sha256: str
 
 
 def ask(
     kept: KeptFeatures,
     result: Path,
     slide: Slide,
+    wanted: Wanted,
     lock: Lock,
     server: dict[str, Any],
     *,
@@ -94,6 +115,8 @@ def ask(
         Receives them.
     result, slide
         Folder of the result, and its image.
+    wanted
+        The network whose features they must be.
     lock
         Lock on the folder of `kept`: nothing is kept once another process has taken it over.
     server, bar
@@ -109,13 +132,12 @@ def ask(
     if kept.folder.is_dir():
         sweep(kept.folder)
     missing = np.setdiff1d(np.arange(1, nuclei + 1), kept.ids(), assume_unique=True)
-    weights = info.release.digests["weights_sha256"]
     with Client(**({"retry_for": SERVER["retry_for"]} | server | {"transport": "grpc"})) as client:
         release = client.check().release
-        if release.digests.get("weights_sha256") != weights:
+        if release.digests.get("weights_sha256") != wanted.weights_sha256:
             raise ServerError(
-                f"The server at {client.url} serves {release.name}, whose weights are not those "
-                f"that segmented {result} ({info.release.name}): serve those."
+                f"{wanted.owner} belongs to the weights of {wanted.release}, and the server at "
+                f"{client.url} serves {release.name}: serve those weights."
             )
         client.check_features()
         with tqdm(
@@ -125,8 +147,9 @@ def ask(
             unit="nucleus",
             disable=None if bar is None else not bar,
         ) as shown:
-            for ids, features in features_of(result, slide.at(info.release.mpp), client, missing):
+            scaled = scaled_for(result, slide, client)
+            for ids, features in features_of(result, scaled, client, missing):
                 lock.check()
                 kept.add(ids, features)
                 shown.update(len(ids))
-    kept.finish(nuclei, weights)
+    kept.finish(nuclei, wanted.weights_sha256)

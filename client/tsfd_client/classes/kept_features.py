@@ -44,6 +44,11 @@ class KeptFeatures:
         """D, the number of features of each nucleus, once complete; 0 without nuclei."""
         return int(self._info()["width"])
 
+    @property
+    def weights_sha256(self) -> str:
+        """Of the network that gave them, once complete."""
+        return str(self._info()["weights_sha256"])
+
     def add(self, ids: np.ndarray, features: np.ndarray) -> None:
         """Keep the features of some nuclei, int64 [n] and float16 [n, D].
 
@@ -119,9 +124,12 @@ class KeptFeatures:
 
     def _info(self) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.folder / _INFO).read_text()))
-        except (OSError, ValueError) as error:
+            info = dict(json.loads((self.folder / _INFO).read_text()))
+        except (OSError, ValueError, TypeError) as error:
             raise self._damaged() from error
+        if not {"width", "weights_sha256"} <= info.keys():
+            raise self._damaged()
+        return info
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.parquet"))

@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
-from tsfd_client.classes.keep import ask
+from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import PARQUET, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
-from tsfd_client.pixels.origin import Origin, open_origin
+from tsfd_client.pixels.opening import open_image_of
+from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
@@ -140,14 +141,13 @@ def relabel(
     ImageError
         If the image cannot be read, or is gone.
     ServerUnavailableError, ServerError
-        If the server is needed and cannot be reached, refuses, or serves other weights.
+        If the server is needed and cannot be reached, refuses, or serves other weights than those
+        to which the classes belong.
     OutputError
-        If the result is not finished or damaged, `folder` contains something else, or cannot be
-        written.
-    TsfdError
-        If the classes belong to other weights than the result.
+        If the result or its features are damaged, it is not finished, or `folder` contains
+        something else or cannot be written.
     """
-    info = _info(result, own)
+    info = _info(result)
     try:
         with _image(result) as slide:
             _check(folder)
@@ -163,25 +163,18 @@ def relabel(
     return summary.read(folder)
 
 
-def _info(result: Path, own: OwnClasses) -> Info:
-    """Metadata of a finished result of the weights to which the classes belong."""
+def _info(result: Path) -> Info:
+    """Metadata of a finished result."""
     # `tsfd_client.save` makes no run; it writes the summary last.
     is_saved = (result / summary.FILE).is_file() and not (result / RUN).is_file()
     if not is_saved and not (result / DONE).is_file():
         raise OutputError(f"{result} is not a finished result: run `tsfd segment` first, or again.")
-    info = read_info(result / PARQUET)
-    if info.release.digests.get("weights_sha256") != own.head.weights_sha256:
-        raise TsfdError(
-            f"{own.path} belongs to the weights of {own.head.base}, and {result} was segmented by "
-            f"{info.release.name}: segment it again with those weights, or adapt the classes to "
-            "these."
-        )
-    return info
+    return read_info(result / PARQUET)
 
 
 def _image(result: Path) -> Slide:
     try:
-        return open_origin(result)
+        return open_image_of(result)
     except ImageError as error:
         raise ImageError(
             f"{result} needs its image: put it back, or segment it again. {error}"
@@ -226,11 +219,7 @@ def _relabel(
     with Events(run.folder) as events:
         events.write("begun", mm2=round(area, 4))
         try:
-            kept = KeptFeatures(result / FOLDER)
-            if not kept.is_complete:
-                kept = KeptFeatures(run.blocks)
-            if not kept.is_complete:
-                ask(kept, result, slide, lock, server, bar=bar)
+            kept = _features(result, own, slide, run, lock, server, bar)
             labels, probs = _labels(own, kept, count(result / PARQUET))
             lock.check()
             _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
@@ -251,6 +240,27 @@ def _relabel(
         except BaseException:  # Ctrl-C
             events.write("stopped")
             raise
+
+
+def _features(
+    result: Path,
+    own: OwnClasses,
+    slide: Slide,
+    run: Run,
+    lock: Lock,
+    server: dict[str, Any],
+    bar: bool | None,
+) -> KeptFeatures:
+    """The features kept with the result, or else those that the server is asked for."""
+    head = own.head
+    kept = KeptFeatures(result / FOLDER)
+    if kept.is_complete and kept.weights_sha256 == head.weights_sha256:
+        return kept
+    asked = KeptFeatures(run.blocks)
+    if not asked.is_complete:
+        wanted = Wanted(str(own.path), head.base, head.weights_sha256)
+        ask(asked, result, slide, wanted, lock, server, bar=bar)
+    return asked
 
 
 def _tissue(result: Path, slide: Slide) -> np.ndarray:
