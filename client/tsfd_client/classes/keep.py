@@ -74,7 +74,7 @@ def keep_features(result: Path, server: dict[str, Any], *, bar: bool | None = No
     try:
         with open_image_of(result) as slide, Lock(result / LOCK) as lock:
             release = read_info(result / PARQUET).release
-            wanted = Wanted(str(result), release.served, release.digests["weights_sha256"])
+            wanted = Wanted(str(result), release.served, release.digests.get("weights_sha256", ""))
             ask(kept, result, slide, wanted, lock, server, bar=bar)
     except OSError as error:
         raise unwritable(result, error) from error
@@ -134,12 +134,12 @@ def ask(
     missing = np.setdiff1d(np.arange(1, nuclei + 1), kept.ids(), assume_unique=True)
     with Client(**({"retry_for": SERVER["retry_for"]} | server | {"transport": "grpc"})) as client:
         release = client.check().release
+        client.check_features()
         if release.digests.get("weights_sha256") != wanted.weights_sha256:
             raise ServerError(
                 f"{wanted.owner} belongs to the weights of {wanted.release}, and the server at "
                 f"{client.url} serves {release.name}: serve those weights."
             )
-        client.check_features()
         with tqdm(
             desc=info.slide,
             total=nuclei,

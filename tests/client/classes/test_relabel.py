@@ -274,6 +274,24 @@ def test_a_head_of_other_weights_than_the_servers_is_refused(
     )
 
 
+def test_results_of_other_weights_are_relabelled_too(
+    server: TritonServer, folder: Path, classes: Path, tmp_path: Path
+) -> None:
+    result = shutil.copytree(folder / "results/picture", tmp_path / "picture")
+    parquet = result / "nuclei.parquet"
+    info = json.loads(pq.read_metadata(parquet).metadata[b"tsfd"])
+    info["release"] |= {"release": "paper-else", "weights_sha256": "ab" * 32}
+    table = pq.read_table(parquet).replace_schema_metadata({"tsfd": json.dumps(info)})
+    pq.write_table(table, parquet)
+    for path in (folder / "results/picture", result):
+        out = tmp_path / path.parent.name
+        assert _relabel(path, classes, out, f"--server={server.grpc_url}") == 0
+    # The outlines are theirs, the classes are the same.
+    tables = [tmp_path / name / "picture/nuclei.parquet" for name in ("results", tmp_path.name)]
+    assert pq.read_table(tables[0]).equals(pq.read_table(tables[1]))
+    assert read_info(tables[1]).release.served == "paper-else"
+
+
 def test_unfinished_results_and_moved_images_are_refused(
     folder: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
