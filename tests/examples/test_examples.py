@@ -70,24 +70,51 @@ def test_count_folder(server: TritonServer, folder: Path, tmp_path: Path) -> Non
             assert dict(table.loc[name]) == counts | {"all": sum(counts.values())}
 
 
-def test_notebook(server: TritonServer, tmp_path: Path) -> None:
-    notebook = nbformat.read(ROOT / "examples" / "slide_to_plot.ipynb", as_version=4)
-    assert len(notebook.cells) == 10
-    Image.fromarray(generate(700, 900, nuclei=300, seed=4).image).save(tmp_path / "slide.png")
-    first = notebook.cells[1]
-    for name, here in (("slide.svs", "slide.png"), ("localhost:8001", server.grpc_url)):
-        assert name in first.source
-        first.source = first.source.replace(name, here)
-    # Its cells run in an event loop, as all notebooks' do.
-    nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+def execute(name: str, server: TritonServer, folder: Path) -> list[nbformat.NotebookNode]:
+    """Run a notebook in a folder, on an image of its own; returns its cells.
 
+    The cells run in an event loop, as all notebooks' do.
+    """
+    notebook = nbformat.read(ROOT / "examples" / name, as_version=4)
+    Image.fromarray(generate(700, 900, nuclei=300, seed=4).image).save(folder / "slide.png")
+    first = notebook.cells[1]
+    for named, here in (("slide.svs", "slide.png"), ("localhost:8001", server.grpc_url)):
+        assert named in first.source
+        first.source = first.source.replace(named, here)
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    return notebook.cells
+
+
+def outputs(cells: list[nbformat.NotebookNode], kind: str) -> list[str]:
+    """What cells show of a MIME type."""
+    shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    return [data[kind] for data in shown if kind in data]
+
+
+def test_slide_to_plot(server: TritonServer, tmp_path: Path) -> None:
+    cells = execute("slide_to_plot.ipynb", server, tmp_path)
+
+    assert len(cells) == 10
     result = open_result(tmp_path / "results" / "slide")
     assert len(result) > 100
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
-    texts = [output["data"]["text/plain"] for output in shown if "data" in output]
+    assert len(outputs(cells, "image/png")) == 2
+    texts = outputs(cells, "text/plain")
     assert texts[0] == repr(result)
     assert texts[-1].startswith("AnnData object with n_obs")
     assert str(len(result)) in texts[-1].splitlines()[0]
+
+
+def test_cluster_nuclei(server: TritonServer, tmp_path: Path) -> None:
+    cells = execute("cluster_nuclei.ipynb", server, tmp_path)
+
+    result, clustered = map(open_result, sorted((tmp_path / "results").glob("slide*")))
+    assert len(clustered) == len(result) > 100
+    assert clustered.release.name.startswith(f"{result.release.name}+classes-")
+    # The clusters of the notebook are the classes of the result.
+    [table] = [text for text in outputs(cells, "text/plain") if text.startswith("class ")]
+    rows = [line.split() for line in table.splitlines()[2:]]
+    counts = {f"cluster {number}": sum(map(int, numbers)) for number, *numbers in rows}
+    assert {name: n for name, n in clustered.counts().items() if n} == counts
+    assert len(outputs(cells, "image/png")) == 1
