@@ -27,6 +27,7 @@ from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
 from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info
+from tsfd_client.pixels.annotations import read_annotations
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
@@ -209,11 +210,7 @@ class Result:
                 {"id": number, **asdict(kind), "f1": scores.get(kind.name)}
                 for number, kind in enumerate(release.classes, 1)
             ],
-            "tissue": [
-                ring
-                for feature in _read(self.folder / TISSUE).get("features", [])
-                for ring in feature["geometry"]["coordinates"]
-            ],
+            "tissue": [] if tissue is None else _outlines(self.folder / TISSUE),
             "release": release.name,
             "settings": release.settings.given(),
             "comparison": self._comparison(),
@@ -427,6 +424,12 @@ def _explained(name: str, status: Status) -> str:
         reason = f", {status.tiles_done} of {status.tiles} tiles are done"
     advice = " Run the same `tsfd segment` again: it goes on." if status.state == "stopped" else ""
     return f"{name} is not finished: it is {status.state}{reason}.{advice}"
+
+
+def _outlines(path: Path) -> list[list[list[float]]]:
+    """Closed rings of the polygons in a file that can be read."""
+    rings = (ring for polygon in read_annotations(path) for ring in polygon.rings)
+    return [np.vstack([ring, ring[:1]]).tolist() for ring in rings]
 
 
 def _time(path: Path) -> int:
