@@ -34,12 +34,14 @@ class Events:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Read the events of a run, earliest first; truncated lines are skipped."""
+    """Read the events of a run, earliest first; truncated and damaged lines are skipped."""
     path = folder / FILE
     events = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
-            events.append(json.loads(line))
+            event = json.loads(line)
         except ValueError:
             continue
+        if isinstance(event, dict) and event.keys() >= {"time", "event"}:
+            events.append(event)
     return events

@@ -55,7 +55,8 @@ def change(folder: Path, slide: str, content: bytes) -> None:
     ----------
     content
         ``{"add": [features], "remove": [ids]}``. A feature that is added replaces the one with its
-        id; ids that are unknown are ignored, since another page may have removed them.
+        id, and a point those at its place, where another page may have marked the same nucleus;
+        ids that are unknown are ignored, since another page may have removed them.
 
     Raises
     ------
@@ -72,7 +73,13 @@ def change(folder: Path, slide: str, content: bytes) -> None:
         raise OutputError("These are no marks: points and polygons with a class each.") from error
     path = folder / FILE
     with _changing:
-        kept = [each for each in _features(path) if each["id"] not in removed | added.keys()]
+        gone = removed | added.keys()
+        points = [each["geometry"] for each in added.values() if [*points_of(each)]]
+        kept = [
+            each
+            for each in _features(path)
+            if each["id"] not in gone and each.get("geometry") not in points
+        ]
         try:
             with replacing(path) as partial:
                 partial.write_bytes(_content([*kept, *added.values()], slide))
@@ -102,7 +109,7 @@ def _single(feature: dict[str, Any]) -> Iterator[dict[str, Any]]:
             point = {"type": "Point", "coordinates": place}
             yield feature | {"id": _named(f"{number} of {content}"), "geometry": point}
     else:
-        yield feature | {"id": feature.get("id") or _named(content)}
+        yield feature | {"id": str(feature.get("id") or _named(content))}
 
 
 def _named(content: str) -> str:

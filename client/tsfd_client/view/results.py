@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -26,11 +27,13 @@ from tsfd_client.files import PARQUET, RUN
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
-from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info
+from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info, reading
+from tsfd_client.pixels.annotations import read_annotations
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
 from tsfd_client.release import Release
+from tsfd_client.slides.events import FILE as EVENTS
 from tsfd_client.slides.status import DONE, Status, status_of
 from tsfd_client.view import kept, outlines, pixels, points
 from tsfd_client.view.images import Images
@@ -88,7 +91,10 @@ class Result:
             If it is done, also ``image``, ``nuclei``, ``mm2``, ``classes``, ``warnings``,
             ``release`` and ``compares``; otherwise a ``problem``.
         """
-        status = self._unfinished()
+        try:
+            status = self._unfinished()
+        except OutputError as error:
+            return self._damaged(error)
         if status:
             return {
                 "name": self.name,
@@ -113,7 +119,7 @@ class Result:
             if not isinstance(mm2, float):
                 mm2 = _mm2(info, self._tissue(info))
         except TsfdError as error:
-            return {"name": self.name, "state": "damaged", "problem": shown(str(error))}
+            return self._damaged(error)
         return {
             "name": self.name,
             "state": "done",
@@ -128,6 +134,9 @@ class Result:
             "release": info.release.name,
             "compares": self._comparison() is not None,
         }
+
+    def _damaged(self, error: TsfdError) -> dict[str, Any]:
+        return {"name": self.name, "state": "damaged", "problem": shown(str(error))}
 
     def _counted(self, release: Release) -> dict[str, int]:
         names = release.class_names
@@ -212,11 +221,7 @@ class Result:
                 {"id": number, **asdict(kind), "f1": known.get(kind.name)}
                 for number, kind in enumerate(release.classes, 1)
             ],
-            "tissue": [
-                ring
-                for feature in _read(self.folder / TISSUE).get("features", [])
-                for ring in feature["geometry"]["coordinates"]
-            ],
+            "tissue": [] if tissue is None else _outlines(self.folder / TISSUE),
             "release": release.name,
             "settings": release.settings.given(),
             "comparison": self._comparison(),
@@ -255,8 +260,11 @@ class Result:
         return self.folder / PARQUET
 
     def _unfinished(self) -> Status | None:
-        """State of the run, None if the result is complete."""
-        return None if self._is_complete() else status_of(self.folder)
+        """State of the run, None if the result is complete; OutputError if it cannot be read."""
+        if self._is_complete():
+            return None
+        with reading(self.folder):
+            return status_of(self.folder)
 
     def _is_complete(self) -> bool:
         # `tsfd_client.save` makes no run; it writes the summary last.
@@ -398,7 +406,9 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_result(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (PARQUET, "events.jsonl", DONE, COMPARISON))
+    # Unlike `Path.is_file`, this passes over folders that may not be looked into.
+    names = (PARQUET, EVENTS, DONE, COMPARISON)
+    return any(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -430,6 +440,12 @@ def _explained(name: str, status: Status) -> str:
         reason = f", {status.tiles_done} of {status.tiles} tiles are done"
     advice = " Run the same `tsfd segment` again: it goes on." if status.state == "stopped" else ""
     return f"{name} is not finished: it is {status.state}{reason}.{advice}"
+
+
+def _outlines(path: Path) -> list[list[list[float]]]:
+    """Closed rings of the polygons in a file that can be read."""
+    rings = (ring for polygon in read_annotations(path) for ring in polygon.rings)
+    return [np.vstack([ring, ring[:1]]).tolist() for ring in rings]
 
 
 def _time(path: Path) -> int:

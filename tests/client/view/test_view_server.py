@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -37,6 +40,7 @@ from tsfd_client.view.results import Result, Results, find
 
 SIDE = 320
 TOKEN = "sesame"
+BLOCK = '{"time": 1, "event": "block", "name": "0"}'
 
 
 @pytest.fixture
@@ -218,6 +222,32 @@ def test_a_run_in_progress_is_told(results: Path) -> None:
     told = "begun is not finished: it is running, 1 of 4 tiles are done."
     assert {"name": "begun", "state": "running", "problem": told} in listed
     assert view == (409, told.encode())
+
+
+def test_a_result_that_cannot_be_read_hides_no_other(results: Path) -> None:
+    """One in a folder that only another user may look into, and one whose log is damaged."""
+    for name, log in (("log", '{"event": "begun"}\n5\n{"time"'), ("block", BLOCK), ("closed", "")):
+        (results / name).mkdir()
+        (results / name / "events.jsonl").write_text(log)
+    (results / "closed").chmod(0)
+    program = (
+        "import sys; from pathlib import Path; from tsfd_client.view.results import find\n"
+        "print(*(f'{one.name} {one.entry()[\"state\"]}' "
+        "for one in find(Path(sys.argv[1]))), sep=',')"
+    )
+    libc = ctypes.CDLL(None)
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", program, results],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            # Take from a process that root may read everywhere.
+            preexec_fn=lambda: [libc.prctl(24, right) for right in (1, 2)],
+        ).stdout
+    finally:
+        (results / "closed").chmod(0o755)
+    assert said == "block damaged,known done,log stopped\n"
 
 
 def test_only_the_last_few_images_stay_open(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ export class Chosen {
     this.order = null; // made when it is needed
   }
 
-  // Choose a nucleus by its id, or none.
+  // Choose a nucleus by its id, or none: also if there is none of that id.
   choose(id) {
     const { map, nuclei, scale, overlay } = this.slide;
-    this.id = id && id <= nuclei.length ? id : null;
+    this.id = Number.isInteger(id) && id > 0 && id <= nuclei.length ? id : null;
     const at = this.id - 1;
     overlay.mark(this.id);
     map.getSource("place").setData(pointOf(this.id && [nuclei.x[at], nuclei.y[at]], scale));

@@ -1,12 +1,11 @@
 // A dot per nucleus, while outlines would be too small: a layer of the map that draws nuclei.bin as it is.
 
-const MOST_CLASSES = 31; // with the background
-
-const VERTEX = `#version 300 es
+// `colours` is their number: class ids begin with 1.
+const vertexOf = (colours) => `#version 300 es
 in float x, y, kind, prob;
 uniform mat4 matrix;
 uniform float world, diameter, least;
-uniform vec4 colours[${MOST_CLASSES}];
+uniform vec4 colours[${colours}];
 out vec4 colour;
 void main() {
   colour = colours[int(kind)];
@@ -27,7 +26,7 @@ void main() {
 export class Dots {
   constructor(nuclei, world) {
     Object.assign(this, { nuclei, world, id: "dots", type: "custom" });
-    this.colours = new Float32Array(4 * MOST_CLASSES);
+    this.colours = new Float32Array(4 * (1 + nuclei.classes));
     this.least = this.diameter = 0;
   }
 
@@ -42,7 +41,7 @@ export class Dots {
 
   onAdd(map, gl) {
     this.program = gl.createProgram();
-    for (const [type, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    for (const [type, text] of [[gl.VERTEX_SHADER, vertexOf(this.colours.length / 4)], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
       const shader = gl.createShader(type);
       gl.shaderSource(shader, text);
       gl.compileShader(shader);

@@ -7,6 +7,7 @@ maplibre.addProtocol("pmtiles", new pmtiles.Protocol().tile);
 
 // `here` is the absolute address of the result's files; densities are drawn below the zoom `near`.
 export function makeMap({ view, here, scale, near, overlay }) {
+  const [minZoom, maxZoom] = [Math.min(0, view.full - 6) - 1, view.full + 4];
   const map = new maplibre.Map({
     container: "map",
     style: styleOf(view, here, scale, near, overlay.density.picture),
@@ -16,10 +17,11 @@ export function makeMap({ view, here, scale, near, overlay }) {
     touchPitch: false,
     keyboard: false,
     doubleClickZoom: false,
-    minZoom: Math.min(0, view.full - 6) - 1,
-    maxZoom: view.full + 4,
+    minZoom,
+    maxZoom,
     fadeDuration: 0,
-    transformConstrain: (center, zoom) => ({ center, zoom }), // let the slide's edges reach the middle
+    // Let the slide's edges reach the middle.
+    transformConstrain: (center, zoom) => ({ center, zoom: Math.min(Math.max(zoom, minZoom), maxZoom) }),
   });
   map.getCanvas().setAttribute("aria-label", "Slide");
   return map;

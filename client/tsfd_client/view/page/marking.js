@@ -19,7 +19,7 @@ const NEAR = 40; // magnification at which a suggested nucleus is looked at
 
 export class Marking {
   constructor(slide, panel) {
-    Object.assign(this, { slide, panel, tool: null, suggestion: null, done: [], unsent: 0 });
+    Object.assign(this, { slide, panel, tool: null, suggestion: null, done: [], unsent: 0, lost: new Set() });
     this.kept = new KeptMarks(slide);
     this.kinds = new Kinds(slide.view);
     this.turn = Promise.resolve();
@@ -209,8 +209,11 @@ export class Marking {
       try {
         await this.kept.change(added.map(([feature]) => feature), removed.map(({ id }) => id));
       } catch (error) {
-        this.put(removed.map((mark) => [mark.feature, mark.nucleus]), added.map(([{ id }]) => this.marks.byId.get(id)));
+        for (const [{ id }] of added) this.lost.add(id); // never kept: later changes do not bring them back
+        this.put(removed.filter(({ id }) => !this.lost.has(id)).map((mark) => [mark.feature, mark.nucleus]),
+          added.map(([{ id }]) => this.marks.byId.get(id)));
         this.done = [];
+        this.kept.version = null; // it may have been kept all the same: read again
         this.shown.say(`Not saved: ${error.message}`);
       } finally {
         this.unsent -= 1;

@@ -1,7 +1,7 @@
 // What is marked: points on nuclei, places where one is missing, and regions whose nuclei all are of
 // a class. They are features of GeoJSON as QuPath reads and writes them.
 
-import { isWithin } from "./polygon.js";
+import { boxOf, isWithin } from "./polygon.js";
 
 export class Marks {
   constructor(nuclei, { width, height, mpp, marking }) {
@@ -95,8 +95,7 @@ export class Marks {
 
   rowsIn(rings) {
     const { x, y, length } = this.nuclei;
-    const xs = rings.flat().map(([at]) => at), ys = rings.flat().map(([, at]) => at);
-    const [x0, x1] = [Math.min(...xs), Math.max(...xs)], [y0, y1] = [Math.min(...ys), Math.max(...ys)];
+    const [x0, y0, x1, y1] = boxOf(rings.flat());
     const rows = [];
     for (let i = 0; i < length; i++) {
       if (x[i] < x0 || x[i] > x1 || y[i] < y0 || y[i] > y1) continue;
@@ -111,19 +110,29 @@ function isInside(x, y, rings) {
   return rings.reduce((times, ring) => times + isWithin(x, y, ring), 0) % 2 === 1;
 }
 
-// A mark; null for a feature that is none.
+// A mark; null for a feature that is none, which other programs may have written.
 function markOf(feature) {
   const { id, geometry, properties } = feature;
   const said = properties?.classification;
-  const label = said?.name ?? said?.names?.join(": ");
+  const label = labelOf(said);
   const { type, coordinates } = geometry ?? {};
   if (!label || !coordinates?.length) return null;
-  const mark = { id, label, key: keyOf(label), colour: said.color, feature };
+  if (!coordinates.flat(Infinity).every(Number.isFinite)) return null;
+  const mark = { id, label, key: keyOf(label), colour: isColour(said.color) ? said.color : undefined, feature };
   if (type === "Point") return { ...mark, point: coordinates.slice(0, 2) };
   if (type === "Polygon") return { ...mark, rings: coordinates };
   if (type === "MultiPolygon") return { ...mark, rings: coordinates.flat() };
   return null;
 }
+
+// As tsfd_client.pixels.annotations.class_of reads it.
+function labelOf(said) {
+  const label = said && typeof said === "object" ? said.name || [said.names ?? []].flat().join(": ") : said;
+  return label ? String(label) : null;
+}
+
+const isColour = (said) => Array.isArray(said) && said.length === 3
+  && said.every((value) => Number.isInteger(value) && value >= 0 && value < 256);
 
 // What labels of one class have in common.
 export const keyOf = (label) => label.trim().replace(/\s+/g, " ").toLowerCase();

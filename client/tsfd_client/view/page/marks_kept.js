@@ -36,7 +36,12 @@ export class KeptMarks {
     }
     const before = JSON.parse(localStorage.getItem(this.key) ?? "null") ?? this.base;
     const gone = new Set([...remove, ...add.map(({ id }) => id)]);
-    const text = JSON.stringify([...before.filter(({ id }) => !gone.has(id)), ...add]);
+    const places = new Set(add.map(placeOf).filter(Boolean));
+    const rest = before.filter((each) => !gone.has(each.id) && !places.has(placeOf(each)));
+    const text = JSON.stringify([...rest, ...add]);
     localStorage.setItem(this.key, text);
   }
 }
+
+// Of a point, null for other features: a place has one mark, the later one.
+const placeOf = ({ geometry }) => (geometry?.type === "Point" ? geometry.coordinates.join() : null);

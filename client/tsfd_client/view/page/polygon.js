@@ -22,8 +22,14 @@ export function areaOf(ring) {
 }
 
 export function boxOf(ring) {
-  const xs = ring.map(([x]) => x), ys = ring.map(([, y]) => y);
-  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const [x, y] of ring) {
+    if (x < box[0]) box[0] = x;
+    if (y < box[1]) box[1] = y;
+    if (x > box[2]) box[2] = x;
+    if (y > box[3]) box[3] = y;
+  }
+  return box;
 }
 
 // Whether a ring is a box with upright sides, to a hundredth of a pixel.

@@ -42,6 +42,7 @@ export class Settings {
       const value = query.get(control.id) ?? firstOf(control);
       if (control.type === "checkbox") control.checked = value === "true";
       else control.value = value;
+      if (control.selectedIndex === -1) control.value = firstOf(control);
     }
     const hidden = (query.get("hidden") ?? "").split(",");
     for (const id of Object.keys(this.shown)) this.shown[id] = !hidden.includes(id);

@@ -21,6 +21,9 @@ import { Settings } from "./settings.js";
 import { Tissue } from "./tissue.js";
 
 const LATER = 100; // ms: what takes long waits until the view or the settings stay
+const FARTHEST = 1e7; // pixels of level 0: beyond any slide
+
+const within = (value, least, most) => Math.min(Math.max(value, least), most);
 
 export class Slide {
   constructor(view, folder) {
@@ -82,9 +85,11 @@ export class Slide {
 
   look([x, y, zoom, query]) {
     const place = [x, y, zoom].map(Number);
-    const bearing = Number(new URLSearchParams(query).get("turned")) || 0;
+    const bearing = Number(new URLSearchParams(query).get("turned")) % 360 || 0;
     if (x && place.every(Number.isFinite)) {
-      this.map.jumpTo({ center: this.scale.toMap(place[0], place[1]), zoom: place[2], bearing });
+      const { width, height } = this.view; // beyond the slide, but not so far that it is lost
+      const center = this.scale.toMap(within(place[0], -width, 2 * width), within(place[1], -height, 2 * height));
+      this.map.jumpTo({ center, zoom: place[2], bearing });
     } else {
       this.fit();
     }
@@ -94,7 +99,8 @@ export class Slide {
     const query = new URLSearchParams(text);
     this.settings.fromAddress(query);
     const ends = (query.get("ruler") ?? "").split(",").map(Number);
-    this.ruler.show(ends.length === 4 ? [ends.slice(0, 2), ends.slice(2)] : []);
+    const isRuler = ends.length === 4 && ends.every((end) => Math.abs(end) < FARTHEST);
+    this.ruler.show(isRuler ? [ends.slice(0, 2), ends.slice(2)] : []);
     this.redraw();
     this.chosen.choose(Number(query.get("nucleus")) || null);
   }
