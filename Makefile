@@ -28,8 +28,8 @@ OUT     ?= runs/$(NAMED)
 # Long tests that `make faults` runs in addition to the faults.
 LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
 
-.PHONY: help setup triton kernels ready tested export convert serve demo test test-fast faults loadtest soak bench bench-peers \
-	bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
+.PHONY: help setup triton kernels ready tested export convert serve demo adapt test test-fast faults loadtest soak bench \
+	bench-peers bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
 	calibrate evaluate evaluate-classes tune protocol lint dist sbom clean
 
 help:  ## list the commands
@@ -97,6 +97,10 @@ serve: ready  ## serve on this machine's CPU until Ctrl-C
 
 demo: ready  ## segment an image (IMAGE=path MPP=x for your own) and a synthetic field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
+
+adapt: $(VENV)/.serve  ## learn classes from the marks on RESULTS, by a running server; OUT=my-classes.npz
+	@$(VENV)/bin/tsfd adapt $(or $(RESULTS),$(error Name the results: make adapt RESULTS=folder)) \
+		$(if $(filter command,$(origin OUT)),--out "$(OUT)")
 
 test: tested  ## all but the longest tests, with the real server
 	@$(RUN) -m pytest $(WORKERS) -m "not long" \

@@ -18,7 +18,7 @@ from serving.server import TritonServer
 from tsfd_client import Client
 from tsfd_client.contract import OUTPUTS
 
-MODELS = ("nuclei_segmentation", "tsfd_net", "nuclei_postprocess")
+MODELS = ("nuclei_segmentation", "tsfd_net", "nuclei_postprocess", "nuclei_features", "nuclei_pool")
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 CLEAN = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "unreadable", "timeout"}
 OWN_WORDS = {
