@@ -64,7 +64,7 @@ def _normal(name: str) -> str:
     ids=["project", "client"],
 )
 def test_what_is_imported_is_declared(pyproject: Path, folders: list[Path]) -> None:
-    own = {path.name for path in ROOT.iterdir()} | {"instances", "host", "tsfd_client"}
+    own = {path.name for path in ROOT.iterdir()} | {"instances", "host", "pool", "tsfd_client"}
     declared = _declared(pyproject)
     distributions = packages_distributions()
 

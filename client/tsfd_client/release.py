@@ -38,6 +38,8 @@ class Release:
         The network, and its precision: ``"float"`` or ``"int8"``.
     network_classes
         Names of the network's own classes; others can be served in their place.
+    features
+        Number of features of a nucleus that the server gives; 0 for none.
     digests
         SHA-256 of weights, graph and post-processing.
     """
@@ -49,6 +51,7 @@ class Release:
     preset: str
     precision: str
     network_classes: tuple[str, ...] = ()
+    features: int = 0
     digests: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -93,6 +96,7 @@ class Release:
             preset=record["preset"],
             precision=record["precision"],
             network_classes=tuple(record.get("network_classes", ())),
+            features=int(record.get("features", 0)),
             digests={name: text for name, text in record.items() if name.endswith("_sha256")},
         )
 
@@ -106,5 +110,6 @@ class Release:
             "parameters": self.settings.given(),
             "precision": self.precision,
             "network_classes": [*self.network_classes],
+            "features": self.features,
             **self.digests,
         }

@@ -89,6 +89,7 @@ def test_serving(server: TritonServer, tmp_path: Path) -> None:
             "tritonserver",
             "tsfd_net",
             "nuclei_postprocess",
+            "nuclei_pool",
         }
     (turn,) = serving.compare(
         server, server.repository / ARTEFACT, {"grpc": 2}, rounds=1, seconds=1

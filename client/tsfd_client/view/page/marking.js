@@ -214,6 +214,7 @@ export class Marking {
           added.map(([{ id }]) => this.marks.byId.get(id)));
         this.done = [];
         this.kept.version = null; // it may have been kept all the same: read again
+        this.hasLost = true;
         this.shown.say(`Not saved: ${error.message}`);
       } finally {
         this.unsent -= 1;
@@ -236,8 +237,9 @@ export class Marking {
         const features = await this.kept.read();
         if (features && this.unsent) this.kept.version = null; // older than what is here: read again
         else if (features) this.receive(features);
+        this.hasLost = false;
       } catch (error) {
-        this.shown.say(error.message);
+        if (!this.hasLost) this.shown.say(error.message); // that marks are lost says more
       }
     });
   }

@@ -3,6 +3,7 @@
 
 import { keyOf } from "./marks.js";
 import { freeColour } from "./palette.js";
+import { stored } from "./stored.js";
 
 const TYPED = "classes typed"; // in this browser, for all results of this address
 
@@ -21,7 +22,8 @@ export class Kinds {
   get all() { return [...this.classes, this.none, this.missing]; }
 
   typed() {
-    return JSON.parse(localStorage.getItem(TYPED) ?? "[]");
+    const kept = stored(TYPED);
+    return Array.isArray(kept) ? kept : [];
   }
 
   find(name) {

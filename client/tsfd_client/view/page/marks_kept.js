@@ -2,6 +2,7 @@
 // may change them at the same time, so that only changes are sent, one mark or region at a time.
 
 import { request } from "./answer.js";
+import { stored } from "./stored.js";
 
 const UNCHANGED = 304; // HTTP: not modified
 
@@ -15,11 +16,12 @@ export class KeptMarks {
 
   // All features, or null if nothing has changed since they were last read.
   async read() {
-    const mine = this.isLocal ? localStorage.getItem(this.key) : null;
+    const mine = this.isLocal ? stored(this.key) : null;
     if (mine) {
-      if (mine === this.version) return null;
-      this.version = mine;
-      return JSON.parse(mine);
+      const text = localStorage.getItem(this.key);
+      if (text === this.version) return null;
+      this.version = text;
+      return mine;
     }
     if (this.isLocal && this.base) return null;
     const answer = await request(this.url, { headers: { "If-None-Match": this.version ?? "" } });
@@ -34,7 +36,7 @@ export class KeptMarks {
       await request(this.url, { method: "POST", body: JSON.stringify({ add, remove }) });
       return;
     }
-    const before = JSON.parse(localStorage.getItem(this.key) ?? "null") ?? this.base;
+    const before = stored(this.key) ?? this.base;
     const gone = new Set([...remove, ...add.map(({ id }) => id)]);
     const places = new Set(add.map(placeOf).filter(Boolean));
     const rest = before.filter((each) => !gone.has(each.id) && !places.has(placeOf(each)));

@@ -3,6 +3,7 @@
 
 import { request } from "./answer.js";
 import { featureOf, regionOf } from "./region.js";
+import { stored } from "./stored.js";
 
 const CHANGED = 412; // HTTP: precondition failed
 
@@ -15,13 +16,13 @@ export class Kept {
 
   // Features; the browser has changed what a folder has that cannot be written to.
   async read() {
-    const mine = this.isLocal ? localStorage.getItem(this.key) : null;
+    const mine = this.isLocal ? stored(this.key) : null;
+    if (this.isLocal) this.version = localStorage.getItem(this.key);
     if (mine) {
-      this.version = mine;
-      this.known = normal(JSON.parse(mine));
+      this.known = normal(mine);
     } else {
       const answer = await request(this.url);
-      this.version = this.isLocal ? null : answer.headers.get("ETag");
+      if (!this.isLocal) this.version = answer.headers.get("ETag");
       this.known = normal(await answer.json());
     }
     return this.known;
