@@ -101,7 +101,7 @@ def adapt(
     marks = _read(results, annotations)
     spelt = spellings((mark.label for mark in marks.marks), release.network_classes)
     taken = Taken(problems=list(marks.problems))
-    found: dict[str, MarkedNuclei] = {}
+    found: list[MarkedNuclei] = []
     around: list[Nuclei] = []
     labels: list[str] = []
     for name, folder in results.items():
@@ -114,7 +114,8 @@ def adapt(
         named = matched.labels + [NOT_A_NUCLEUS] * len(matched.not_nuclei)
         if named:
             rows = np.concatenate([matched.rows, matched.not_nuclei]).astype(np.int64)
-            found[name], others = _nuclei(folder, rows, name, client, release)
+            own_nuclei, others = _nuclei(folder, rows, name, client, release)
+            found.append(own_nuclei)
             around.append(others)
             labels += named
     if not labels:
@@ -123,7 +124,7 @@ def adapt(
             "--annotations."
         )
     said = ((spelt[key(mark.label)], mark.colour) for mark in marks.marks)
-    marked, others = _joined(list(found.values())), _all(around)
+    marked, others = _joined(found), _all(around)
     names = _names(labels, marked, taken, release.network_classes, without)
     classes = _classes(names, taken, colours(said, release.colours))
     examples = _examples(marked, others, taken.kept, release.network_classes)

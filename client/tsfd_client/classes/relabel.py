@@ -27,11 +27,10 @@ from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
 from tsfd_client.pixels.tissue import read_tissue
 from tsfd_client.release import NucleusClass, Release
-from tsfd_client.slides.events import Events
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.outputs import write_from_nuclei
 from tsfd_client.slides.run import Run
-from tsfd_client.slides.segment_image import unwritable
+from tsfd_client.slides.segment_image import recording, unwritable
 from tsfd_client.slides.status import DONE, LOCK
 
 _DIGITS = 6  # of a file's SHA-256 that tell it from others
@@ -216,30 +215,22 @@ def _relabel(
 ) -> None:
     tissue = _tissue(result, slide)
     area = float(tissue.mean()) * slide.area_mm2
-    with Events(run.folder) as events:
+    with recording(run.folder) as events:
         events.write("begun", mm2=round(area, 4))
-        try:
-            kept = _features(result, own, slide, run, lock, server, bar)
-            labels, probs = _labels(own, kept, count(result / PARQUET))
-            lock.check()
-            _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
-            if (result / TISSUE).is_file():
-                with replacing(run.folder / TISSUE) as partial:
-                    partial.write_bytes((result / TISSUE).read_bytes())
-            before = summary.read(result)
-            nuclei = write_from_nuclei(
-                *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
-                scale_assumed=before["scale_assumed"],
-                remarks=before.get("remarks", []),
-            )
-            events.write("done", nuclei=nuclei)
-        except (TsfdError, OSError) as error:
-            known = unwritable(run.folder, error) if isinstance(error, OSError) else error
-            events.write("failed", error=str(known))
-            raise known from error
-        except BaseException:  # Ctrl-C
-            events.write("stopped")
-            raise
+        kept = _features(result, own, slide, run, lock, server, bar)
+        labels, probs = _labels(own, kept, count(result / PARQUET))
+        lock.check()
+        _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
+        if (result / TISSUE).is_file():
+            with replacing(run.folder / TISSUE) as partial:
+                partial.write_bytes((result / TISSUE).read_bytes())
+        before = summary.read(result)
+        nuclei = write_from_nuclei(
+            *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
+            scale_assumed=before["scale_assumed"],
+            remarks=before.get("remarks", []),
+        )
+        events.write("done", nuclei=nuclei)
 
 
 def _features(

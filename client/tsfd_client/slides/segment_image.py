@@ -6,6 +6,8 @@ import asyncio
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -119,26 +121,39 @@ def _segment(
     report: Report | None,
     bar: bool | None,
 ) -> None:
-    with Events(run.folder) as events:
+    with recording(run.folder) as events:
+        thumbnail = slide.thumbnail(TISSUE_MPP)
+        tissue = options.tissue_of(slide, thumbnail)
+        whole = options.take_whole(slide)
+        scaled = slide.at(release.mpp)
+        plan = make_plan(*scaled.grid.shape, None if whole else tissue)
+        area = float(tissue.mean()) * slide.area_mm2
+        with Progress(shown(slide.path.name), plan, run, area, events, report, bar) as progress:
+            limit = Limit(client.max_in_flight, progress.limit)
+            pipeline = Pipeline(
+                *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
+            )
+            loop.run(pipeline.segment())
+        lock.check()
+        events.write("joining")
+        nuclei = write_outputs(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
+        events.write("done", nuclei=nuclei)
+
+
+@contextmanager
+def recording(folder: Path) -> Iterator[Events]:
+    """Write the events of a run: how it fails or is stopped, too.
+
+    Raises
+    ------
+    OutputError
+        Instead of an OSError.
+    """
+    with Events(folder) as events:
         try:
-            thumbnail = slide.thumbnail(TISSUE_MPP)
-            tissue = options.tissue_of(slide, thumbnail)
-            whole = options.take_whole(slide)
-            scaled = slide.at(release.mpp)
-            plan = make_plan(*scaled.grid.shape, None if whole else tissue)
-            area = float(tissue.mean()) * slide.area_mm2
-            with Progress(shown(slide.path.name), plan, run, area, events, report, bar) as progress:
-                limit = Limit(client.max_in_flight, progress.limit)
-                pipeline = Pipeline(
-                    *(scaled, plan, run, lock, client, limit, release, progress), everywhere=whole
-                )
-                loop.run(pipeline.segment())
-            lock.check()
-            events.write("joining")
-            nuclei = write_outputs(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
-            events.write("done", nuclei=nuclei)
+            yield events
         except (TsfdError, OSError) as error:
-            known = unwritable(run.folder, error) if isinstance(error, OSError) else error
+            known = unwritable(folder, error) if isinstance(error, OSError) else error
             events.write("failed", error=str(known))
             raise known from error
         except BaseException:  # Ctrl-C, or an error raised by the callback

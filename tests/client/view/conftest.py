@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from tsfd_client.pixels.origin import Origin
 
 SQUARES = 36
 SIDE = SQUARES * made.PITCH // 2  # of a 20x slide: 720 pixels of level 0
+DROP, OVERRIDE = 24, 1  # of prctl: take from a process that root may write everywhere
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 FLAGS += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
 
@@ -61,3 +66,31 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=need("chromium"), args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def read_only(shown: Path) -> Iterator[Path]:
+    """The results, in folders without permission to write."""
+    folders = [shown, *(path for path in shown.rglob("*") if path.is_dir())]
+    modes = [path.stat().st_mode for path in folders]
+    for path in folders:
+        path.chmod(0o555)
+    yield shown
+    for path, mode in zip(folders, modes, strict=True):
+        path.chmod(mode)
+
+
+@pytest.fixture
+def read_only_address(read_only: Path, tmp_path: Path) -> Iterator[str]:
+    """Address of a server of the page that cannot write to the results, with a cache of its own."""
+    libc = ctypes.CDLL(None)
+    command = [sys.executable, "-m", "tsfd_client.cli", "view", read_only, "--port=0"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        preexec_fn=lambda: libc.prctl(DROP, OVERRIDE),
+    ) as process:
+        yield process.stdout.readline().split()[-1]
+        process.terminate()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,6 @@ from shapely import Polygon, contains_xy
 
 from tests.client.export.run_folder import BLOCKS, finished
 from tests.client.view.pages import NAME, drawn, go
-from tests.client.view.test_read_only import DROP, OVERRIDE, read_only  # noqa: F401
 from tests.client.view.test_regions import CORNERS, picture, place
 from tests.client.view.test_view_server import TOKEN, get, put, serving
 from training.target import CLASSES
@@ -418,44 +413,30 @@ def test_a_mark_that_cannot_be_kept_is_not_shown(
 
 
 def test_marks_of_read_only_results_are_kept_in_the_browser(
-    context: BrowserContext,
-    read_only: Path,  # noqa: F811
-    nuclei: pd.DataFrame,
-    tmp_path: Path,
+    context: BrowserContext, read_only_address: str, nuclei: pd.DataFrame
 ) -> None:
-    libc = ctypes.CDLL(None)
-    command = [sys.executable, "-m", "tsfd_client.cli", "view", read_only, "--port=0"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
-        preexec_fn=lambda: libc.prctl(DROP, OVERRIDE),
-    ) as process:
-        url, _, _ = process.stdout.readline().split()[-1].partition("/?token=")
-        page = context.new_page()
-        page.goto(f"{url}/?token={_}")
-        page.click(f"text={NAME}")
-        drawn(page)
-        go(page, 300, 300, 1)
-        page.click("#marking summary")
-        assert page.inner_text("#marks-kept") == (
-            "Marks are kept in this browser and for this address alone: export them to keep them."
-        )
-        page.keyboard.press("Shift+1")
-        click(page, near(nuclei).iloc[0])
-        click(page, near(nuclei).iloc[9])
-        says(page, {"neoplastic": 2})
-        page.keyboard.press("Control+z")
-        page.reload()
-        drawn(page)
-        says(page, {"neoplastic": 1})
-        # What other programs have damaged counts as nothing.
-        page.evaluate("for (const key of Object.keys(localStorage)) localStorage[key] = '{'")
-        page.reload()
-        drawn(page)
-        left, problem = counts(page), page.is_visible("#problem")
-        process.terminate()
+    page = context.new_page()
+    page.goto(read_only_address)
+    page.click(f"text={NAME}")
+    drawn(page)
+    go(page, 300, 300, 1)
+    page.click("#marking summary")
+    assert page.inner_text("#marks-kept") == (
+        "Marks are kept in this browser and for this address alone: export them to keep them."
+    )
+    page.keyboard.press("Shift+1")
+    click(page, near(nuclei).iloc[0])
+    click(page, near(nuclei).iloc[9])
+    says(page, {"neoplastic": 2})
+    page.keyboard.press("Control+z")
+    page.reload()
+    drawn(page)
+    says(page, {"neoplastic": 1})
+    # What other programs have damaged counts as nothing.
+    page.evaluate("for (const key of Object.keys(localStorage)) localStorage[key] = '{'")
+    page.reload()
+    drawn(page)
+    left, problem = counts(page), page.is_visible("#problem")
     assert (left, problem) == ({}, False)
 
 
