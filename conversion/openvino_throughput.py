@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from conversion.runtimes import served_on_cpus
 from samples.patches import patches
 
 _WAYS = (("LATENCY", 4), ("THROUGHPUT", 4), ("THROUGHPUT", 1))
@@ -43,7 +44,7 @@ def rate(
     import openvino
 
     tiles = patches()
-    network = openvino.Core().read_model(model)
+    network = served_on_cpus(model)
     network.reshape({"image": [batch, *tiles.shape[1:]]})
     batch = 4 if batch == -1 else batch
     settings = {"PERFORMANCE_HINT": hint}

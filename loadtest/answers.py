@@ -20,6 +20,7 @@ import numpy as np
 
 from conversion.agreement import ENOUGH, Agreement
 from conversion.release import release_file
+from conversion.runtimes import served_on_cpus
 from samples.patches import patches
 from samples.synthetic import generate
 from serving.environment import ROOT
@@ -117,7 +118,7 @@ def compute(repository: Path = ROOT / "model_repository", *, exact: bool = True)
     """
     import openvino  # here, as the other processes of the load test do not need it
 
-    network = openvino.Core().read_model(repository / ARTEFACT)
+    network = served_on_cpus(repository / ARTEFACT)
     network.reshape({"image": [1, TILE, TILE, 3]})
     settings = {"PERFORMANCE_HINT": "THROUGHPUT"}
     if not exact:

@@ -13,6 +13,7 @@ import pytest
 import tritonclient.grpc as triton
 from inference import ENSEMBLE, NUCLEI, infer, refusal
 
+from conversion.runtimes import served_on_cpus
 from serving.server import TritonServer
 from training.target import CLASSES
 
@@ -57,7 +58,7 @@ def test_served_equals_in_process(
     assert served["class_probs"].shape == (batch, 256, 256, 6)
     assert_same_nuclei(served, served["class_probs"], served["boundary_prob"], defaults)
 
-    network = openvino.Core().read_model(repository / "tsfd_net/1/model.onnx")
+    network = served_on_cpus(repository / "tsfd_net/1/model.onnx")
     network.reshape({"image": [1, 256, 256, 3]})
     settings = {"PERFORMANCE_HINT": "THROUGHPUT"}  # as the server: roundings depend on the threads
     compiled = openvino.compile_model(network, "CPU", settings)

@@ -20,9 +20,9 @@ import openvino
 import pytest
 from fields import write_manifest
 
-from conversion.model_io import OUTPUTS
 from conversion.parity import HALF
 from conversion.release import release_file
+from conversion.runtimes import served_on_cpus
 from metrics.panoptic_quality import panoptic_quality
 from serving.environment import ROOT
 from serving.server import ARTEFACT, TritonServer
@@ -167,7 +167,7 @@ def test_process_and_server_agree(
     manifest: Path, network: keras.Model, repository: Path, server: TritonServer
 ) -> None:
     data = read_manifest(manifest, "test")
-    form = openvino.Core().read_model(repository / ARTEFACT)
+    form = served_on_cpus(repository / ARTEFACT)
     form.reshape({"image": [1, 256, 256, 3]})
     settings = {"PERFORMANCE_HINT": "THROUGHPUT"}  # as the server: roundings depend on the threads
     compiled = openvino.compile_model(form, "CPU", settings)
@@ -175,7 +175,7 @@ def test_process_and_server_agree(
 
     def ask(tiles: list[Tile]) -> list[dict[str, np.ndarray]]:
         found = [compiled({"image": tile.image[None]}) for tile in tiles]
-        return [{name: one[name][0].copy() for name in OUTPUTS} for one in found]
+        return [{port.any_name: one[port][0].copy() for port in compiled.outputs} for one in found]
 
     def in_the_served_precision(images: Iterable[np.ndarray]) -> Iterator[Nuclei]:
         for image in images:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page
+from programs import until
 
 from tests.client.view.pages import NAME, drawn, go, press, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
@@ -63,12 +64,16 @@ def test_counts_are_those_of_the_table(page: Page, nuclei: pd.DataFrame) -> None
 
 def test_toggles_change_what_is_drawn(page: Page) -> None:
     go(page, 300, 300, 1)
-    with_all = page.locator("#map canvas").screenshot()
+
+    def drawing() -> bytes:
+        return page.locator("#map canvas").screenshot()
+
+    with_all = drawing()
     press(page, "1")
     assert not page.is_checked("#class-1")
-    without = page.locator("#map canvas").screenshot()
+    assert drawing() != with_all
     press(page, "1")
-    assert page.locator("#map canvas").screenshot() == with_all != without
+    until(lambda: drawing() == with_all, 10)
 
 
 def test_a_deep_link_restores_the_view(page: Page) -> None:
