@@ -14,6 +14,8 @@ from typing import Final
 RUN: Final = "run.json"
 PARQUET: Final = "nuclei.parquet"
 """Either of the two makes a folder a result."""
+REGIONS: Final = "regions.geojson"
+"""Regions drawn on the page."""
 _UNABLE: Final = (
     *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS),
     *(errno.EPERM, errno.EACCES, errno.EBADF),

@@ -1,6 +1,7 @@
 """Marks made on the page: ``annotations.geojson`` beside a result, changed a mark at a time.
 
-Several pages change the file at once: each change is applied to what the file holds at that moment.
+Several pages change the file at once, also of several `tsfd view`: each change is applied to what
+the file holds at that moment.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 from tsfd_client.classes.marks import FILE
 from tsfd_client.errors import ImageError, OutputError
 from tsfd_client.files import replacing
 from tsfd_client.pixels.annotations import class_of, features_of, load, points_of, polygons_of
+from tsfd_client.view.alone import alone
 
 MOST: Final = 4_000_000
 """Bytes of the largest change that is accepted."""
 _WRONG: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-_changing: Final = Lock()
 
 
 def version(folder: Path) -> str:
@@ -29,7 +29,7 @@ def version(folder: Path) -> str:
         known = (folder / FILE).stat()
     except OSError:
         return '"none"'
-    return f'"{known.st_mtime_ns:x}-{known.st_size:x}"'
+    return f'"{known.st_mtime_ns:x}-{known.st_size:x}-{known.st_ino:x}"'
 
 
 def read(folder: Path, slide: str) -> bytes:
@@ -72,7 +72,7 @@ def change(folder: Path, slide: str, content: bytes) -> None:
     except _WRONG as error:
         raise OutputError("These are no marks: points and polygons with a class each.") from error
     path = folder / FILE
-    with _changing:
+    with alone(path):
         gone = removed | added.keys()
         points = [each["geometry"] for each in added.values() if [*points_of(each)]]
         kept = [

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 from tsfd_client.errors import ImageError, OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import REGIONS, replacing
 from tsfd_client.pixels.annotations import read_annotations
+from tsfd_client.view.alone import alone
 
-FILE: Final = "regions.geojson"
 MOST: Final = 16_000_000
 """Bytes of the largest file that is accepted."""
-_writing: Final = Lock()
 _NONE: Final = b'{"type": "FeatureCollection", "features": []}'
 
 
@@ -27,7 +25,7 @@ def read(folder: Path) -> bytes:
     OutputError
         If they cannot be read or are damaged.
     """
-    path = folder / FILE
+    path = folder / REGIONS
     if not path.exists():
         return _NONE
     try:
@@ -62,9 +60,9 @@ def write(folder: Path, content: bytes, known: str | None = None) -> str | None:
     """
     if len(content) > MOST:
         raise OutputError(f"The regions are larger than {MOST // 1_000_000} MB.")
-    path = folder / FILE
+    path = folder / REGIONS
     try:
-        with _writing:
+        with alone(path):
             if known not in (None, version(read(folder))):
                 return None
             with replacing(path) as partial:
