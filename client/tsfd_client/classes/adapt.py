@@ -21,12 +21,19 @@ from tsfd_client.classes.labels import (
     spellings,
 )
 from tsfd_client.classes.marked import MarkedNuclei, Nuclei
-from tsfd_client.classes.marks import FILE, Marks, read_marks
-from tsfd_client.classes.matching import Marked, match
+from tsfd_client.classes.marks import FILE, Mark, Marks, read_marks
+from tsfd_client.classes.matching import (
+    Marked,
+    centroids_of,
+    distinct,
+    match,
+    said_by_people,
+)
 from tsfd_client.errors import TsfdError
 from tsfd_client.files import PARQUET
-from tsfd_client.nuclei.table import read_batches, read_info
+from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_image_of
+from tsfd_client.pixels.origin import Origin
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 
@@ -42,7 +49,9 @@ class Taken:
     Attributes
     ----------
     marked
-        The marked nuclei by the result's name.
+        The marked nuclei by the result's name; of results of one image, all by one name.
+    together
+        Names of results of one image, whose marks are taken as those of one.
     problems
         For each mark that cannot be used, a sentence that names it.
     kept
@@ -52,6 +61,7 @@ class Taken:
     """
 
     marked: dict[str, Marked] = field(default_factory=dict)
+    together: list[list[str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     parents: dict[str, str | None] = field(default_factory=dict)
@@ -98,18 +108,24 @@ def adapt(
     release = client.check().release
     client.check_features()
     _check_names(without, release)
-    marks = _read(results, annotations)
+    images = _by_image(results)
+    marks = _read(results, images, annotations)
     spelt = spellings((mark.label for mark in marks.marks), release.network_classes)
     taken = Taken(problems=list(marks.problems))
     found: list[MarkedNuclei] = []
     around: list[Nuclei] = []
     labels: list[str] = []
-    for name, folder in results.items():
-        own = [mark for mark in marks.marks if mark.slide == name]
+    for names in images:
+        own = _marks_of(names, marks, results)
         if not own:
             continue
+        # Relabelling leaves nuclei out, never adds any.
+        name = max(names, key=lambda name: count(results[name] / PARQUET))
+        folder = results[name]
         matched = match(own, folder / PARQUET, spelt)
         taken.marked[name] = matched
+        if len(names) > 1:
+            taken.together.append(names)
         taken.problems += matched.problems
         named = matched.labels + [NOT_A_NUCLEUS] * len(matched.not_nuclei)
         if named:
@@ -146,15 +162,38 @@ def _check_names(without: Sequence[str], release: Release) -> None:
         )
 
 
-def _read(results: Mapping[str, Path], annotations: Sequence[Path]) -> Marks:
-    images = {name: read_info(folder / PARQUET).slide for name, folder in results.items()}
+def _by_image(results: Mapping[str, Path]) -> list[list[str]]:
+    """Names of the results of each image: marks are places on it, not of one of them."""
+    found: dict[str, list[str]] = {}
+    for name, folder in results.items():
+        origin = Origin.read(folder)
+        found.setdefault(origin.fingerprint if origin else name, []).append(name)
+    return list(found.values())
+
+
+def _read(
+    results: Mapping[str, Path], images: Sequence[Sequence[str]], annotations: Sequence[Path]
+) -> Marks:
+    slides: dict[str, str | None] = {}
+    for first, *others in images:
+        slides[first] = read_info(results[first] / PARQUET).slide
+        slides |= dict.fromkeys(others)
     marks = Marks()
     for name, folder in results.items():
         if (folder / FILE).is_file():
-            marks += read_marks(folder / FILE, {name: images[name]})
+            marks += read_marks(folder / FILE, {name: slides[name]})
     for path in annotations:
-        marks += read_marks(path, images)
+        marks += read_marks(path, slides)
     return marks
+
+
+def _marks_of(names: Sequence[str], marks: Marks, results: Mapping[str, Path]) -> list[Mark]:
+    """Marks on an image, each once."""
+    found: list[Mark] = []
+    for name in names:
+        own = [mark for mark in marks.marks if mark.slide == name]
+        found += said_by_people(own, results[name] / PARQUET)
+    return distinct(found)
 
 
 def _nuclei(
@@ -174,14 +213,9 @@ def _nuclei(
         nuclei.shares[chosen],
         np.zeros(len(rows), np.int64),
         np.full(len(rows), name),
-        _centroids(folder)[rows] * info.mpp,
+        centroids_of(folder / PARQUET)[rows] * info.mpp,
     )
     return marked, nuclei
-
-
-def _centroids(folder: Path) -> np.ndarray:
-    tables = read_batches(folder / PARQUET, ["centroid_x", "centroid_y"])
-    return np.concatenate([np.column_stack([t.column(0), t.column(1)]) for t in tables])
 
 
 def _names(

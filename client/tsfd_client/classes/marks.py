@@ -94,7 +94,7 @@ class Marks:
         return self
 
 
-def read_marks(path: Path, slides: Mapping[str, str]) -> Marks:
+def read_marks(path: Path, slides: Mapping[str, str | None]) -> Marks:
     """Read the marks of a file: a table if it ends in ``.csv``, ``.tsv`` or ``.txt``, else GeoJSON.
 
     Parameters
@@ -102,7 +102,8 @@ def read_marks(path: Path, slides: Mapping[str, str]) -> Marks:
     slides
         The results that may be marked: the file name of the image by the result's name. A table
         says which one each row is of, by either of the two. GeoJSON is of the one that its
-        ``slide`` says, that its own name or folder has, or the only one.
+        ``slide`` says, that its own name or folder has, or the only one. None instead of a file
+        name: the image is another result's, too, which it stands for.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def read_marks(path: Path, slides: Mapping[str, str]) -> Marks:
     return _read_geojson(path, slides)
 
 
-def _read_table(path: Path, slides: Mapping[str, str]) -> Marks:
+def _read_table(path: Path, slides: Mapping[str, str | None]) -> Marks:
     read = Marks()
     for line, cells in read_lines(path, ("slide", "x", "y", "label")):
         try:
@@ -130,7 +131,7 @@ def _read_table(path: Path, slides: Mapping[str, str]) -> Marks:
     return read
 
 
-def find_slide(text: str, slides: Mapping[str, str]) -> str:
+def find_slide(text: str, slides: Mapping[str, str | None]) -> str:
     """The result that is meant: by its name, or by its image's file name with or without suffix.
 
     Raises
@@ -140,7 +141,8 @@ def find_slide(text: str, slides: Mapping[str, str]) -> str:
     """
     if text in slides:
         return text
-    found = [name for name, image in slides.items() if text in (image, Path(image).stem)]
+    images = {name: image for name, image in slides.items() if image}
+    found = [name for name, image in images.items() if text in (image, Path(image).stem)]
     if len(found) > 1:
         raise TsfdError(f"{text!r} is the image of {' and '.join(found)}: name the result instead.")
     if not found:
@@ -158,7 +160,7 @@ def _pixels(name: str, text: str) -> float:
     return value
 
 
-def _read_geojson(path: Path, slides: Mapping[str, str]) -> Marks:
+def _read_geojson(path: Path, slides: Mapping[str, str | None]) -> Marks:
     read, unclassified = Marks(), 0
     try:
         content = load(path)
@@ -179,7 +181,7 @@ def _read_geojson(path: Path, slides: Mapping[str, str]) -> Marks:
     return read
 
 
-def _slide_of(path: Path, content: Any, slides: Mapping[str, str]) -> str:
+def _slide_of(path: Path, content: Any, slides: Mapping[str, str | None]) -> str:
     said = content.get("slide") if isinstance(content, dict) else None
     names = [said, path.name.partition(".geojson")[0], path.stem, path.absolute().parent.name]
     for name in filter(None, names):

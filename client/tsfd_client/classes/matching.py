@@ -3,10 +3,10 @@
 - A point or a detection belongs to the nucleus whose outline contains it; otherwise to the nucleus
   with the nearest centroid within 6 µm, unless another mark is in that nucleus or nearer to it. A
   mark with no nucleus is a miss.
+- "Not a nucleus" is of what is outlined at its place alone: beside an outline, it must be at the
+  centroid. Where nothing is found any more, no neighbour takes its place.
 - A region belongs to all nuclei whose centroids it contains. What a point says of a nucleus goes
   before what the region around it says.
-- A detection that has the class which the network gave it says nothing: programs export all
-  detections, of which people have changed a few.
 - Nuclei of which marks disagree get no label.
 """
 
@@ -26,6 +26,8 @@ from tsfd_client.nuclei.table import Info, boxes_of, read_batches, read_info, ri
 
 REACH_UM: Final = 6.0
 """Farthest centroid to which a mark outside of all nuclei belongs."""
+AT_UM: Final = 1.0
+"""As far as that, a mark is at a centroid, which may be outside of its nucleus."""
 _CELL_UM: Final = 16.0
 
 
@@ -45,8 +47,6 @@ class Marked:
         Marks of nuclei that were overlooked.
     misses
         Marks with a class that are on no nucleus.
-    unchanged
-        Number of detections that have the network's class.
     repeated
         Number of points and detections on a nucleus that another one has given the same label.
     problems
@@ -58,7 +58,6 @@ class Marked:
     not_nuclei: np.ndarray
     missing: list[Mark]
     misses: list[Mark]
-    unchanged: int
     repeated: int
     problems: list[str]
 
@@ -81,14 +80,12 @@ def match(marks: Iterable[Mark], parquet: Path, spellings: dict[str, str]) -> Ma
         If the table is damaged.
     """
     info, problems = read_info(parquet), list[str]()
-    centroids, network = _centroids(parquet)
+    centroids = centroids_of(parquet)
     inside = [mark for mark in marks if _is_in_image(mark, info, problems)]
     points = [mark for mark in inside if mark.kind != "region"]
-    places = np.array([(mark.x, mark.y) for mark in points], np.float64).reshape(-1, 2)
-    on = _containing(places, parquet, _CELL_UM / info.mpp)
-    nearest = _nearest(places, on, centroids, REACH_UM / info.mpp)
+    on, nearest = _rows(points, parquet, info, centroids)
 
-    claims, missing, misses, unchanged = list[tuple[Mark, list[int]]](), [], [], 0
+    claims, missing, misses = list[tuple[Mark, list[int]]](), [], []
     for mark, contains, near in zip(points, on.tolist(), nearest.tolist(), strict=True):
         label, row = key(mark.label), contains if contains >= 0 else near
         if label == key(MISSING_NUCLEUS):
@@ -98,8 +95,6 @@ def match(marks: Iterable[Mark], parquet: Path, spellings: dict[str, str]) -> Ma
                 missing.append(mark)
         elif row < 0:
             misses.append(mark)
-        elif mark.kind == "detection" and label == key(network[row]):
-            unchanged += 1
         else:
             claims.append((mark, [row]))
     said, repeated = _settle(claims, problems)
@@ -114,20 +109,62 @@ def match(marks: Iterable[Mark], parquet: Path, spellings: dict[str, str]) -> Ma
         not_nuclei=np.array([row for row in labels if labels[row] == NOT_A_NUCLEUS], np.int64),
         missing=missing,
         misses=misses,
-        unchanged=unchanged,
         repeated=repeated,
         problems=problems,
     )
 
 
-def _centroids(parquet: Path) -> tuple[np.ndarray, list[str]]:
-    """Centroids of all nuclei, float64 [n, 2], and their classes."""
-    places, classes = [np.empty((0, 2))], list[str]()
-    for table in read_batches(parquet, ["class", "centroid_x", "centroid_y"]):
-        sides = [table[name].to_numpy() for name in ("centroid_x", "centroid_y")]
-        places.append(np.stack(sides, axis=1))
-        classes += table["class"].to_pylist()
-    return np.concatenate(places), classes
+def said_by_people(marks: Sequence[Mark], parquet: Path) -> list[Mark]:
+    """Leave out detections with the class that they have in the table: they say nothing.
+
+    Programs export all detections, of which people have changed a few.
+
+    Raises
+    ------
+    OutputError
+        If the table is damaged.
+    """
+    info = read_info(parquet)
+    found = [mark for mark in marks if mark.kind == "detection" and _is_in_image(mark, info, [])]
+    if not found:
+        return list(marks)
+    tables = read_batches(parquet, ["class"])
+    classes = [name for table in tables for name in table["class"].to_pylist()]
+    on, nearest = _rows(found, parquet, info, centroids_of(parquet))
+    rows = np.where(on >= 0, on, nearest).tolist()
+    unchanged = {
+        mark
+        for mark, row in zip(found, rows, strict=True)
+        if row >= 0 and key(mark.label) == key(classes[row])
+    }
+    return [mark for mark in marks if mark not in unchanged]
+
+
+def distinct(marks: Iterable[Mark]) -> list[Mark]:
+    """The first of all marks that give one place the same label, as copies of a file do."""
+    first: dict[object, Mark] = {}
+    for mark in marks:
+        rings = tuple(ring.tobytes() for ring in mark.rings)
+        first.setdefault((key(mark.label), mark.kind, rings or (mark.x, mark.y)), mark)
+    return list(first.values())
+
+
+def centroids_of(parquet: Path) -> np.ndarray:
+    """Read the centroids of all nuclei, float64 [n, 2]."""
+    tables = read_batches(parquet, ["centroid_x", "centroid_y"])
+    places = (np.column_stack([t["centroid_x"], t["centroid_y"]]) for t in tables)
+    return np.concatenate([np.empty((0, 2)), *places])
+
+
+def _rows(
+    points: Sequence[Mark], parquet: Path, info: Info, centroids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nucleus that contains each point, and otherwise the nearest; int64 [n], -1 for none."""
+    places = np.array([(mark.x, mark.y) for mark in points], np.float64).reshape(-1, 2)
+    on = _containing(places, parquet, _CELL_UM / info.mpp)
+    is_none = np.array([key(mark.label) == NOT_A_NUCLEUS for mark in points], bool)
+    reach = np.where(is_none, AT_UM, REACH_UM) / info.mpp
+    return on, _nearest(places, on, centroids, reach)
 
 
 def _is_in_image(mark: Mark, info: Info, problems: list[str]) -> bool:
@@ -225,21 +262,23 @@ def _contain(
     return contain
 
 
-def _nearest(places: np.ndarray, on: np.ndarray, centroids: np.ndarray, reach: float) -> np.ndarray:
+def _nearest(
+    places: np.ndarray, on: np.ndarray, centroids: np.ndarray, reach: np.ndarray
+) -> np.ndarray:
     """The nearest nucleus within reach of each place that is on none, int64 [n]; -1 for none.
 
     Nuclei on which there is a place are taken; each other one goes to the place nearest to it.
     """
     rows = np.full(len(places), -1)
-    free = np.flatnonzero(on < 0)
-    nucleus, place = _Grid(places[free], 2 * reach).pairs(
-        np.hstack([centroids - reach, centroids + reach])
+    free, farthest = np.flatnonzero(on < 0), reach.max(initial=1)
+    nucleus, place = _Grid(places[free], 2 * farthest).pairs(
+        np.hstack([centroids - farthest, centroids + farthest])
     )
     place = free[place]
     distance = np.hypot(*(centroids[nucleus] - places[place]).T)
     taken = set(on.tolist())
     for i in np.argsort(distance, kind="stable").tolist():
-        if distance[i] <= reach and rows[place[i]] < 0 and nucleus[i] not in taken:
+        if distance[i] <= reach[place[i]] and rows[place[i]] < 0 and nucleus[i] not in taken:
             rows[place[i]] = nucleus[i]
             taken.add(int(nucleus[i]))
     return rows

@@ -16,8 +16,9 @@ from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
 from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
+from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import PARQUET, RUN, replacing
+from tsfd_client.files import PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
 from tsfd_client.pixels.opening import open_image_of
@@ -126,7 +127,7 @@ def relabel(
     own
         The classes; nuclei of those that are excluded are left out.
     folder
-        Receives a result with the same files.
+        Receives a result with the same files, and the marks and regions that the old one has now.
     server, bar
         See `tsfd_client.classes.keep.keep_features`.
 
@@ -221,14 +222,13 @@ def _relabel(
         labels, probs = _labels(own, kept, count(result / PARQUET))
         lock.check()
         _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
-        if (result / TISSUE).is_file():
-            with replacing(run.folder / TISSUE) as partial:
-                partial.write_bytes((result / TISSUE).read_bytes())
+        for name in (TISSUE, MARKS, REGIONS):  # places on the slide, whatever is found there
+            _copy(result / name, run.folder / name)
         before = summary.read(result)
         nuclei = write_from_nuclei(
             *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
-            scale_assumed=before["scale_assumed"],
-            remarks=before.get("remarks", []),
+            scale_assumed=before.get("scale_assumed") is True,
+            remarks=summary.remarks_of(before),
         )
         events.write("done", nuclei=nuclei)
 
@@ -252,6 +252,13 @@ def _features(
         wanted = Wanted(str(own.path), head.base, head.weights_sha256)
         ask(asked, result, slide, wanted, lock, server, bar=bar)
     return asked
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a file, if there is one; what is there already stays."""
+    if path.is_file() and not to.exists():
+        with replacing(to) as partial:
+            partial.write_bytes(path.read_bytes())
 
 
 def _tissue(result: Path, slide: Slide) -> np.ndarray:

@@ -73,10 +73,12 @@ def _say_what_was_taken(taken: Taken) -> None:
         print(f"tsfd: {shown(problem)}", file=sys.stderr)
     if taken.problems:
         print(f"tsfd: {len(taken.problems)} marks are left out.", file=sys.stderr)
+    for names in taken.together:
+        print(f"{shown(' and '.join(names))} are of one image: their marks are taken together.")
     slides = sum(bool(len(m.rows) + len(m.not_nuclei)) for m in taken.marked.values())
     nuclei = sum(len(m.rows) + len(m.not_nuclei) for m in taken.marked.values())
     print(
-        f"{nuclei:,} marked nuclei on {slides} {'result' if slides == 1 else 'results'}; "
+        f"{nuclei:,} marked nuclei on {slides} {'image' if slides == 1 else 'images'}; "
         f"{taken.misses} marks on no nucleus, {taken.missing} nuclei marked as missing."
     )
     for name, parent in taken.parents.items():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -63,7 +64,7 @@ def test_classes_that_the_network_confuses_are_put_right(
     wrong = {row: SWAPPED[name] for row, name in nuclei["class"].items() if name in SWAPPED}
     assert adapt(wrong, nuclei) == 0
     said, _ = capsys.readouterr()
-    assert said.startswith(f"{len(wrong)} marked nuclei on 1 result; 0 marks on no nucleus")
+    assert said.startswith(f"{len(wrong)} marked nuclei on 1 image; 0 marks on no nucleus")
     assert "connective: no marks, kept as the network finds it (or --without it)\n" in said
     assert said.splitlines()[-2].startswith("Better than the network on regions left out: mean F1 ")
     assert "`make convert WEIGHTS=" in said.splitlines()[-1]
@@ -126,7 +127,66 @@ def test_marks_beside_the_result_count(
         assert adapt({}, nuclei) == 0
     finally:
         marks.unlink()
-    assert capsys.readouterr().out.startswith(f"{len(nuclei)} marked nuclei on 1 result")
+    assert capsys.readouterr().out.startswith(f"{len(nuclei)} marked nuclei on 1 image")
+
+
+def test_results_of_one_image_have_their_marks_together(
+    server: TritonServer,
+    result: Path,
+    nuclei: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same mark counts once; a contradiction is listed, and says nothing."""
+    old, new = tmp_path / "results/old", tmp_path / "results/new"
+    shutil.copytree(result, old)
+    shutil.copytree(result, new)
+    # As relabelling leaves out what is no nucleus, and gives others other classes.
+    fewer = pq.read_table(new / "nuclei.parquet").slice(5)
+    classes = pa.array(["dead"] * len(fewer), fewer.schema.field("class").type)
+    fewer = fewer.set_column(fewer.column_names.index("class"), "class", classes)
+    pq.write_table(fewer, new / "nuclei.parquet")
+    wrong = {row: SWAPPED[name] for row, name in nuclei["class"].items() if name in SWAPPED}
+    rows = [*wrong]
+
+    def marks(labels: dict[int, str], **said: object) -> str:
+        features = [
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "Point",
+                    "coordinates": nuclei.loc[row, ["centroid_x", "centroid_y"]].tolist(),
+                },
+                "properties": {"classification": {"name": label}},
+            }
+            for row, label in labels.items()
+        ]
+        return json.dumps({"type": "FeatureCollection", **said, "features": features})
+
+    (old / "annotations.geojson").write_text(marks({row: wrong[row] for row in rows[:-9]}))
+    more = {row: wrong[row].upper() for row in rows[:-4]} | {rows[0]: "plasma"}
+    (new / "annotations.geojson").write_text(marks(more))
+    # Beside a comparison, marks are of the image.
+    beside = tmp_path / "changed.geojson"
+    beside.write_text(marks({row: wrong[row] for row in rows[1:]}, slide=histology.path().name))
+    # All nuclei as a program exports them, of which two have been given another class.
+    exported = tmp_path / "new.geojson"
+    assert main(["export", str(new), "--to=geojson", f"--out={exported}"]) == 0
+    capsys.readouterr()
+
+    command = ["adapt", str(old.parent), f"--annotations={beside}", f"--annotations={exported}"]
+    out = f"--out={tmp_path / 'my.npz'}"
+    assert main([*command, out, f"--server={server.grpc_url}"]) == 0
+    said, errors = capsys.readouterr()
+    assert said.startswith(
+        "new and old are of one image: their marks are taken together.\n"
+        f"{len(rows) - 1} marked nuclei on 1 image; 0 marks on no nucleus, "
+    )
+    assert errors.splitlines() == [
+        f"tsfd: {old}/annotations.geojson, feature 1: {wrong[rows[0]]!r} of the same nucleus that "
+        f"{new}/annotations.geojson, feature 1 calls 'plasma'.",
+        "tsfd: 1 marks are left out.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.client import made
 from training.target import CLASSES
 from tsfd_client.classes.labels import spellings
 from tsfd_client.classes.marks import Mark
-from tsfd_client.classes.matching import Marked, match
+from tsfd_client.classes.matching import REACH_UM, Marked, distinct, match, said_by_people
 from tsfd_client.nuclei.table import read_info
 
 SQUARES = 12
@@ -155,13 +155,45 @@ def test_only_detections_of_another_class_say_something(
 ) -> None:
     said = [name.capitalize() for name in table["class"]]
     said[4] = said[7] = "Plasma cell"
-    found = matched(
-        parquet,
-        points(*zip(table["centroid_x"], table["centroid_y"], said, strict=True), kind="detection"),
-    )
-    assert found.rows.tolist() == [4, 7]
-    assert found.labels == ["Plasma cell"] * 2
-    assert found.unchanged == len(said) - 2
+    places = zip(table["centroid_x"], table["centroid_y"], said, strict=True)
+    marks = [
+        *points(*places, kind="detection"),
+        *points((-5, 5, said[0]), (1e300, 5, said[0]), kind="detection"),
+        *points((table["centroid_x"][0], table["centroid_y"][0], said[0])),
+        region(said[0], 0, 0, 9, 9),
+    ]
+    changed = [marks[4], marks[7], *marks[-4:]]
+    assert said_by_people(marks, parquet) == changed
+    assert said_by_people(marks[-2:], parquet) == marks[-2:]
+
+
+def test_beside_a_nucleus_no_neighbour_is_taken_for_none(
+    parquet: Path, table: dict[str, np.ndarray]
+) -> None:
+    """As where a nucleus was marked that has been left out since; its centroid may be outside."""
+    outlines = shapely.from_wkb(table["geometry"])
+    x, y = shapely.bounds(outlines)[:, 2] + 0.5, table["centroid_y"]
+    is_on = shapely.contains(outlines[:, None], shapely.points(x, y)).any(axis=0)
+    row = int(np.flatnonzero(~is_on)[0])
+    mpp = 0.25 * SIDE / width_of(parquet)
+    assert x[row] - table["centroid_x"][row] < REACH_UM / mpp
+    assert matched(parquet, points((x[row], y[row], "tumour"))).rows.tolist() == [row]
+    found = matched(parquet, points((x[row], y[row], "Not a nucleus")))
+    assert (len(found.not_nuclei), len(found.misses)) == (0, 1)
+
+
+def test_copies_count_once(parquet: Path, table: dict[str, np.ndarray]) -> None:
+    x, y = table["centroid_x"][:2], table["centroid_y"][:2]
+    marks = [
+        *points((x[0], y[0], "tumour"), (x[1], y[1], "tumour"), (x[0], y[0], "Stroma")),
+        region("tumour", 0, 0, 9, 9),
+        region("tumour", 0, 0, 9, 8),
+    ]
+    copies = [
+        *points((x[0], y[0], "Tumour"), (x[1], y[1], " tumour")),
+        region("tumour", 0, 0, 9, 9, line=7),
+    ]
+    assert distinct([*marks, *copies]) == marks
 
 
 def test_no_marks(parquet: Path) -> None:

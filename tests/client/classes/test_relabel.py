@@ -194,6 +194,24 @@ def test_kept_features_give_the_same_and_need_no_server(
     assert again == parts
 
 
+def test_marks_and_regions_come_along(
+    server: TritonServer, folder: Path, classes: Path, tmp_path: Path
+) -> None:
+    """As places on the slide; what the new result has already stays."""
+    old = Path(shutil.copytree(folder / "results/picture", tmp_path / "results/picture"))
+    said = {"annotations.geojson": b'{"features": []}', "regions.geojson": b"even damaged"}
+    for name, content in said.items():
+        (old / name).write_bytes(content)
+    new = tmp_path / "new/picture"
+    assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
+    assert {name: (new / name).read_bytes() for name in said} == said
+
+    (new / "DONE").unlink()
+    (new / "annotations.geojson").write_bytes(b"marked since")
+    assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
+    assert (new / "annotations.geojson").read_bytes() == b"marked since"
+
+
 def test_features_are_exported(server: TritonServer, folder: Path, tmp_path: Path) -> None:
     result = segment_image(
         *(folder / "picture.png", tmp_path, server.grpc_url), mpp=0.25, keep_features=True
