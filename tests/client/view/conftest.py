@@ -17,9 +17,11 @@ from programs import need
 
 from samples.synthetic import generate
 from tests.client import made
+from tests.client.export.run_folder import finished
 from tests.client.slide_files import write_tiff
 from tests.client.view.pages import NAME
 from tests.client.view.test_view_server import serving
+from tests.client.view.two_results import altered
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 
@@ -66,6 +68,16 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=need("chromium"), args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def two_results(tmp_path: Path) -> tuple[Path, Path]:
+    """``first`` and ``second``, of one image."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    nuclei = altered()
+    return finished(first, 1.0), finished(second, 1.0, [nuclei[:20], nuclei[20:]])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,64 +11,28 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.client.export.run_folder import NUCLEI, SIDE, finished, label_image
+from tests.client.export.run_folder import NUCLEI, SIDE, finished
 from tests.client.view.pages import drawn
 from tests.client.view.test_view_server import TOKEN, serving
+from tests.client.view.two_results import altered, expected
 from training.target import CLASSES
 from tsfd_client.cli import main
 from tsfd_client.pixels.origin import Origin
-from tsfd_client.stitching.join import Nucleus
 from tsfd_client.view.compare import match
 from tsfd_client.view.results import Result
 
 
-def altered() -> list[Nucleus]:
-    """The nuclei once more: moved a little, some of another class, some missing."""
-    rng = np.random.default_rng(5)
-    moved = [
-        replace(n, x=n.x + int(rng.integers(-2, 3)), y=n.y + int(rng.integers(-2, 3)))
-        for n in NUCLEI
-        if rng.random() < 0.9
-    ]
-    return [
-        replace(n, nucleus_class=n.nucleus_class % 5 + 1) if rng.random() < 0.2 else n
-        for n in sorted(moved, key=lambda n: n.place)
-    ]
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> tuple[Path, Path]:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        Origin("slide.svs", "its content", 0.25).write(tmp_path / name)
-    nuclei = altered()
-    finished(tmp_path / "first", 1.0)
-    return tmp_path / "first", finished(tmp_path / "second", 1.0, [nuclei[:20], nuclei[20:]])
-
-
-def expected() -> dict[int, int]:
-    """By pixels of whole label images: of the first's nuclei each partner in the second."""
-    a, b = label_image(), label_image(altered())
-    areas = np.bincount(b.ravel())
-    partners = {}
-    for number in range(1, len(NUCLEI) + 1):
-        for other, common in enumerate(np.bincount(b[a == number])):
-            if other and common > 0.5 * ((a == number).sum() + areas[other] - common):
-                partners[number] = other
-    return partners
-
-
-def test_what_matches(results: tuple[Path, Path]) -> None:
+def test_what_matches(two_results: tuple[Path, Path]) -> None:
     partners = expected()
     assert 20 < len(partners) < len(altered()) < len(NUCLEI)
-    a, b = results
+    a, b = two_results
     assert dict(match(a / "nuclei.parquet", b / "nuclei.parquet").tolist()) == partners
 
 
-def test_the_table(results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", *map(str, results)]) == 0
+def test_the_table(two_results: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *map(str, two_results)]) == 0
     a, b, _, head, *rows, _, changed = capsys.readouterr().out.splitlines()
-    assert (a, b) == (f"A: {results[0]}", f"B: {results[1]}")
+    assert (a, b) == (f"A: {two_results[0]}", f"B: {two_results[1]}")
     assert head.split() == ["class", "A", "B", "both", "only", "A", "only", "B"]
     partners, nuclei = expected(), altered()
     pairs = [
@@ -90,10 +53,10 @@ def test_the_table(results: tuple[Path, Path], capsys: pytest.CaptureFixture[str
     assert f"{pairs.count((was, now))} {CLASSES[was]} -> {CLASSES[now]}" in changed
 
 
-def test_a_result_of_what_differs(results: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_result_of_what_differs(two_results: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "differs"
     for _ in range(2):  # what is there may be replaced
-        assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+        assert main(["compare", *map(str, two_results), "--out", str(out)]) == 0
     partners, nuclei = expected(), altered()
     named = pq.read_table(out / "nuclei.parquet")["class"].to_pylist()
     assert named.count("only in A") == len(NUCLEI) - len(partners)
@@ -125,26 +88,26 @@ def changes() -> list[str]:
 
 
 def test_densities_are_per_mm2_of_the_tissue_of_both(
-    results: tuple[Path, Path], tmp_path: Path
+    two_results: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "differs"
     half = [[0, 0], [SIDE / 2, 0], [SIDE / 2, SIDE], [0, SIDE], [0, 0]]
     tissue = json.dumps({"type": "Polygon", "coordinates": [half]})
     shares = []
     for texts in ((tissue, tissue), (tissue, tissue.replace("0.0", "9.0")), (tissue, None)):
-        for folder, text in zip(results, texts, strict=True):
+        for folder, text in zip(two_results, texts, strict=True):
             (folder / "tissue.geojson").unlink(missing_ok=True)
             if text:
                 (folder / "tissue.geojson").write_text(text)
-        assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+        assert main(["compare", *map(str, two_results), "--out", str(out)]) == 0
         shares.append(Result(out).view()["mm2"] / (SIDE * 0.25e-3) ** 2)
     assert shares == pytest.approx([0.6, 1, 1])  # 6 of the mask's 10 columns are touched
 
 
 def test_what_cannot_be_compared(
-    results: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_results: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b = map(str, results)
+    a, b = map(str, two_results)
     differs = str(tmp_path / "differs")
     assert main(["compare", a, b, "--out", differs]) == 0
     (tmp_path / "empty").mkdir()
@@ -169,17 +132,17 @@ def test_what_cannot_be_compared(
 
 
 def test_the_page_steps_from_difference_to_difference(
-    browser: Browser, results: tuple[Path, Path], tmp_path: Path
+    browser: Browser, two_results: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "differs"
-    assert main(["compare", *map(str, results), "--out", str(out)]) == 0
+    assert main(["compare", *map(str, two_results), "--out", str(out)]) == 0
     nuclei = pq.read_table(out / "nuclei.parquet").to_pandas()
     page = browser.new_page(viewport={"width": 1040, "height": 700})
     with serving(out) as url:
         page.goto(f"{url}/?token={TOKEN}#differs")
         drawn(page)
         expect(page.locator("#of")).to_have_text(str(len(nuclei)))
-        assert f"A: {results[0]}" in page.inner_text("#comparison")
+        assert f"A: {two_results[0]}" in page.inner_text("#comparison")
         table = json.loads((out / "comparison.json").read_text())["changes"]
         for number, name in enumerate(CLASSES[1:], 1):
             row = page.locator("#compared tbody tr").nth(number - 1).locator("th, td")

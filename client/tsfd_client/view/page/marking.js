@@ -1,6 +1,7 @@
 // Mark nuclei with a class: by clicks, by regions, and one suggested nucleus after the other. Each mark
 // is kept at once.
 
+import { request } from "./answer.js";
 import { changeOf } from "./comparison.js";
 import { download, element } from "./elements.js";
 import { Kinds } from "./marking_kinds.js";
@@ -282,15 +283,25 @@ export class Marking {
     if (!this.isReady) return;
     if (!this.suggestion) {
       this.take(null);
-      this.suggestions ??= new Suggestions(this.slide.nuclei, this.slide.view);
-      this.suggestions.learn(this.marks.marked());
+      this.suggestions ??= this.beginSuggestions();
     }
+    this.suggestions.learn(this.marks.marked()); // also of other pages
     const next = this.suggestions.next();
     if (next) this.lookAt(next);
     else {
       this.take(null);
       this.shown.say("All nuclei are marked.");
     }
+  }
+
+  beginSuggestions() {
+    const { nuclei, view, folder } = this.slide;
+    const suggestions = new Suggestions(nuclei, view);
+    if (view.other) { // which may take a while the first time: until then, there are others
+      request(`${folder}/differing.json`).then((answer) => answer.json())
+        .then((differing) => suggestions.differ(differing), () => {});
+    }
+    return suggestions;
   }
 
   lookAt({ row, why }) {

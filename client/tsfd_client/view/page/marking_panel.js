@@ -91,6 +91,7 @@ export class MarkingPanel {
     this.agree.replaceChildren(`Agree: ${suggestion?.says} `, make("kbd", {}, "y"));
     this.why.textContent = suggestion
       ? `Nucleus ${number(suggestion.id)}: ${suggestion.why}. Choose its class above or by its key.`
-      : "Shows one nucleus after the other: the least sure, and those unlike what is marked.";
+      : "Shows one nucleus after the other: hardly sure ones, those unlike what is marked, and those of "
+        + "another class in another result of this slide.";
   }
 }

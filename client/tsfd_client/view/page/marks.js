@@ -5,8 +5,9 @@ import { boxOf, isWithin } from "./polygon.js";
 
 export class Marks {
   constructor(nuclei, { width, height, mpp, marking }) {
-    Object.assign(this, { nuclei, width, height, reach: marking.reach_um / mpp });
+    Object.assign(this, { nuclei, width, height, reach: marking.reach_um / mpp, atCentroid: marking.at_um / mpp });
     this.missing = keyOf(marking.missing_nucleus.name);
+    this.none = keyOf(marking.not_a_nucleus.name);
     this.byId = new Map();
     this.ofNucleus = new Map(); // by the index of the nucleus
   }
@@ -62,8 +63,9 @@ export class Marks {
     return points[0]?.[1] ?? around[0] ?? null;
   }
 
-  // Find the nuclei of points that came from elsewhere: the nearest centroid within reach. One look
-  // at each of a million nuclei, most of which are in squares without a point.
+  // Find the nuclei of points that came from elsewhere: the nearest centroid within reach; of those that
+  // say "not a nucleus", the one that was marked. One look at each of a million nuclei, most of which
+  // are in squares without a point.
   find(marks) {
     for (const mark of marks) mark.nucleus = -1;
     const points = marks.filter(({ key }) => key !== this.missing);
@@ -74,7 +76,7 @@ export class Marks {
     const around = [-1, 0, 1].flatMap((down) => [-1, 0, 1].map((across) => down * columns + across));
     const squares = new Map();
     for (const mark of points) {
-      mark.distance = reach;
+      mark.distance = mark.key === this.none ? this.atCentroid : reach;
       for (const step of around) {
         const square = squareOf(...mark.point) + step;
         if (!squares.has(square)) squares.set(square, []);
