@@ -98,3 +98,9 @@ def read(folder: Path) -> dict[str, Any]:
         summary = dict(json.loads((folder / FILE).read_text()))
         {kind["nuclei"] for kind in summary["classes"].values()}  # fails here, not in a caller
         return summary
+
+
+def remarks_of(summary: dict[str, Any]) -> list[str]:
+    """Remarks in a ``summary.json``, without what damage has made of others."""
+    remarks = summary.get("remarks")
+    return [text for text in remarks if isinstance(text, str)] if isinstance(remarks, list) else []

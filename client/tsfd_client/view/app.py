@@ -29,8 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
+from tsfd_client.files import REGIONS
 from tsfd_client.names import shown
 from tsfd_client.view import marks, regions
+from tsfd_client.view.differing import differing, other_of
 from tsfd_client.view.results import FILES, Result, Results
 from tsfd_client.view.site import PAGE
 
@@ -74,7 +76,16 @@ def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
         return JSONResponse({"results": entries, "use": USE, "changes": True})
 
     def view(request: Request) -> Response:
-        return JSONResponse(chosen(request).view())
+        result = chosen(request)
+        other = other_of(result, results)
+        return JSONResponse(result.view() | {"other": other and other.name})
+
+    def differences(request: Request) -> Response:
+        result = chosen(request)
+        other = other_of(result, results)
+        if other is None:
+            raise HTTPException(404, "There is no other result of this image.")
+        return Response(differing(result, other), media_type="application/json", headers=_FRESH)
 
     def thumbnail(request: Request) -> Response:
         return Response(chosen(request).thumbnail(), media_type="image/jpeg")
@@ -126,10 +137,11 @@ def application(results: Results, token: str, hosts: set[str]) -> ASGIApp:
             Route("/data/{name}/view.json", view),
             Route("/data/{name}/thumbnail.jpg", thumbnail),
             Route("/data/{name}/tiles/{z:int}/{x:int}/{y:int}.jpg", tile),
-            Route(f"/data/{{name}}/{regions.FILE}", drawn),
-            Route(f"/data/{{name}}/{regions.FILE}", draw, methods=["PUT"]),
+            Route(f"/data/{{name}}/{REGIONS}", drawn),
+            Route(f"/data/{{name}}/{REGIONS}", draw, methods=["PUT"]),
             Route(f"/data/{{name}}/{MARKS}", marked),
             Route(f"/data/{{name}}/{MARKS}", mark, methods=["POST"]),
+            Route("/data/{name}/differing.json", differences),
             Route("/data/{name}/{file}", made),
         ],
         exception_handlers={TsfdError: _explain, HTTPException: _refuse},
@@ -194,7 +206,10 @@ class _Guard:
         ]
         if any(secrets.compare_digest(self._token.encode(), text.encode()) for text in shown):
             return None
-        return PlainTextResponse("Open the address that `tsfd view` printed.", 403)
+        return PlainTextResponse(
+            "Open the address that `tsfd view` printed; pages that are open already go on then.",
+            403,
+        )
 
     def _welcome(self, request: Request) -> Response | None:
         """Move the token into a cookie, so that it is not in an address that users share."""

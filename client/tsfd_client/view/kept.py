@@ -25,8 +25,12 @@ MOST: Final = 5_000_000_000
 
 def cache_of(folder: Path) -> Path:
     """Folder of the user's cache for a result's folder."""
-    digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()
-    return user_cache_path("tsfd", appauthor=False) / digest[:16]
+    return user_cache_path("tsfd", appauthor=False) / digits_of(folder)
+
+
+def digits_of(folder: Path) -> str:
+    """Digits that tell a folder from others."""
+    return hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def is_writable(folder: Path) -> bool:
@@ -38,8 +42,8 @@ def is_writable(folder: Path) -> bool:
         return False
 
 
-def fresh(folder: Path, name: str, since: int) -> Path | None:
-    """Path of a file kept for a result, None if there is none or it is out of date.
+def fresh(folder: Path, name: str, since: int, is_whole: Callable[[Path], bool]) -> Path | None:
+    """Path of a file kept for a result, None if there is none, or it is out of date or damaged.
 
     Parameters
     ----------
@@ -47,10 +51,12 @@ def fresh(folder: Path, name: str, since: int) -> Path | None:
         Of the result.
     since
         Time of its nuclei, in nanoseconds; files older than that are out of date.
+    is_whole
+        Whether a file is undamaged.
     """
     for place in (folder / WEB, cache_of(folder)):
         path = place / name
-        if path.is_file() and path.stat().st_mtime_ns >= since:
+        if path.is_file() and path.stat().st_mtime_ns >= since and is_whole(path):
             if place.name != WEB:
                 os.utime(place)  # it was used
             return path

@@ -9,13 +9,21 @@ centroids.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from pmtiles.tile import Compression, TileType, zxy_to_tileid
+from pmtiles.tile import (
+    Compression,
+    MagicNumberNotFound,
+    SpecVersionUnsupported,
+    TileType,
+    deserialize_header,
+    zxy_to_tileid,
+)
 from pmtiles.writer import Writer
 
 from tsfd_client.nuclei.table import (
@@ -34,6 +42,11 @@ _EXTENT: Final = 4096  # units per tile
 _SPARED: Final = 0.13  # square micrometres: corners with a smaller triangle are left out
 _ROUNDS: Final = 2  # each leaves out at most every second corner
 _LEVEL: Final = 4  # of compression
+_HEAD, _ROOT = 127, 16_257  # bytes of a PMTiles header, and at most of its root directory
+_DAMAGE: Final = (
+    *(MagicNumberNotFound, SpecVersionUnsupported, ValueError, IndexError),
+    *(OSError, EOFError, zlib.error),  # of gzip
+)
 
 
 def write(parquet: Path, path: Path) -> None:
@@ -49,6 +62,18 @@ def write(parquet: Path, path: Path) -> None:
         for tile, content in _tiles(parquet, info, zooms):
             archive.write_tile(zxy_to_tileid(*tile), gzip.compress(content, _LEVEL, mtime=0))
         archive.finalize(*_header(zooms))
+
+
+def is_whole(parquet: Path, path: Path) -> bool:
+    """Whether a file of outlines has its directory, and its end where that says."""
+    with path.open("rb") as file:
+        try:
+            header = deserialize_header(file.read(_HEAD))
+            gzip.decompress(file.read(min(header["root_length"], _ROOT)))
+        except _DAMAGE:
+            return False
+    end: int = header["tile_data_offset"] + header["tile_data_length"]
+    return end == path.stat().st_size
 
 
 def _tiles(parquet: Path, info: Info, zooms: Zooms) -> Iterator[tuple[tuple[int, int, int], bytes]]:

@@ -23,6 +23,12 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file is a JPEG from its beginning to its end."""
+    content = path.read_bytes()
+    return content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")
+
+
 def tile(slide: Slide, zoom: int, x: int, y: int) -> np.ndarray | None:
     """Read a tile of the map, uint8 [512, 512, 3], white beyond the slide; None outside of it.
 

@@ -37,3 +37,9 @@ def write(parquet: Path, path: Path) -> None:
     with path.open("wb") as file:
         for column in columns.values():
             file.write(column.tobytes())
+
+
+def is_whole(parquet: Path, path: Path) -> bool:
+    """Whether a file of centroids holds those of all nuclei."""
+    row = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
+    return path.stat().st_size == row * count(parquet)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +21,14 @@ from tsfd_client.classes.labels import (
     PALETTE,
     RESERVED_COLOURS,
 )
-from tsfd_client.classes.matching import REACH_UM
+from tsfd_client.classes.matching import AT_UM, REACH_UM
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
 from tsfd_client.files import PARQUET, RUN
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
+from tsfd_client.nuclei.summary import remarks_of
 from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info, reading
 from tsfd_client.pixels.annotations import read_annotations
 from tsfd_client.pixels.slide import Slide
@@ -47,9 +49,9 @@ _THUMBNAIL: Final = 440  # pixels of its longer side
 _LISTED: Final = (PARQUET, SUMMARY, COMPARISON, TISSUE, DONE)
 """Files that decide a result's entry in the list."""
 
-_MADE: Final[dict[str, Callable[[Path, Path], None]]] = {
-    "nuclei.pmtiles": outlines.write,
-    "nuclei.bin": points.write,
+_MADE: Final[dict[str, tuple[Callable[[Path, Path], None], Callable[[Path, Path], bool]]]] = {
+    "nuclei.pmtiles": (outlines.write, outlines.is_whole),
+    "nuclei.bin": (points.write, points.is_whole),
 }
 FILES: Final = tuple(_MADE)
 """Files that are made from the nuclei for the page."""
@@ -73,8 +75,8 @@ class Result:
     _listed: dict[tuple[int, ...], dict[str, Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    # The first of several requests makes a file; the others wait for it.
-    _making: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
+    # The first of several requests makes a file; the others wait for it. A lock for each name.
+    _making: dict[str, Lock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ class Result:
                 "problem": _explained(self.name, status),
             }
         # Reading a thousand results takes seconds, looking for changes does not.
-        times = tuple(map(_time, (self.folder / name for name in _LISTED)))
+        times = tuple(map(time_of, (self.folder / name for name in _LISTED)))
         entry = self._listed.get(times)
         if entry is None:
             entry = self._entry()
@@ -116,7 +118,7 @@ class Result:
             summary = _read(self.folder / SUMMARY)
             counts = _counts(summary) or self._counted(info.release)
             mm2 = summary.get("segmented_mm2")
-            if not isinstance(mm2, float):
+            if not (isinstance(mm2, float) and 0 < mm2 < inf):
                 mm2 = _mm2(info, self._tissue(info))
         except TsfdError as error:
             return self._damaged(error)
@@ -178,13 +180,9 @@ class Result:
     def _warnings(self, mpp: float) -> list[str]:
         """Warnings from when the image was segmented."""
         summary = _read(self.folder / SUMMARY)
-        assumed = summary.get("scale_assumed") and assumption_warning("The image", mpp)
-        remarks = summary.get("remarks")
-        warnings = (
-            *(remarks if isinstance(remarks, list) else []),
-            *(assumed, summary.get("scale_warning")),
-        )
-        return [str(warning) for warning in warnings if warning]
+        assumed = summary.get("scale_assumed") is True and assumption_warning("The image", mpp)
+        warnings = (*remarks_of(summary), assumed, summary.get("scale_warning"))
+        return [warning for warning in warnings if isinstance(warning, str) and warning]
 
     def _comparison(self) -> dict[str, Any] | None:
         """What was compared, and the numbers; None if this is no comparison."""
@@ -236,6 +234,7 @@ class Result:
                 },
                 "palette": PALETTE,
                 "reach_um": REACH_UM,
+                "at_um": AT_UM,
             },
             "use": USE,
         }
@@ -261,12 +260,14 @@ class Result:
 
     def _unfinished(self) -> Status | None:
         """State of the run, None if the result is complete; OutputError if it cannot be read."""
-        if self._is_complete():
+        if self.is_complete:
             return None
         with reading(self.folder):
             return status_of(self.folder)
 
-    def _is_complete(self) -> bool:
+    @property
+    def is_complete(self) -> bool:
+        """Whether the image has been segmented to its end."""
         # `tsfd_client.save` makes no run; it writes the summary last.
         saved = (self.folder / SUMMARY).is_file() and not (self.folder / RUN).is_file()
         return saved or any((self.folder / name).is_file() for name in (DONE, COMPARISON))
@@ -279,12 +280,39 @@ class Result:
         OutputError
             If the file cannot be written.
         """
-        return self._kept(name, lambda path: self.write(name, path))
+        _, is_whole = _MADE[name]
+        return self.keep(
+            name, lambda path: self.write(name, path), lambda path: is_whole(self.nuclei, path)
+        )
 
-    def _kept(self, name: str, write: Callable[[Path], None]) -> Path:
-        with self._making:
-            since = _time(self.nuclei)
-            return kept.fresh(self.folder, name, since) or kept.keep(self.folder, name, write)
+    def keep(
+        self,
+        name: str,
+        write: Callable[[Path], None],
+        is_whole: Callable[[Path], bool],
+        *,
+        since: int = 0,
+    ) -> Path:
+        """Return the path of a file for the page, making it if there is none that can be used.
+
+        Parameters
+        ----------
+        write
+            Writes the file.
+        is_whole
+            Whether a file that was written earlier is undamaged.
+        since
+            Time in nanoseconds; older files are out of date, as are those older than the nuclei.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        with self._making.setdefault(name, Lock()):
+            since = max(since, time_of(self.nuclei))
+            found = kept.fresh(self.folder, name, since, is_whole)
+            return found or kept.keep(self.folder, name, write)
 
     def write(self, name: str, path: Path) -> None:
         """Write one of `FILES`.
@@ -294,7 +322,8 @@ class Result:
         OSError
             If the file cannot be written.
         """
-        _MADE[name](self.nuclei, path)
+        make, _ = _MADE[name]
+        make(self.nuclei, path)
 
     def image(self) -> AbstractContextManager[Slide]:
         """Lend the image, open.
@@ -330,7 +359,7 @@ class Result:
         TsfdError
             If the result is not finished, or the image cannot be read.
         """
-        return self._kept("thumbnail.jpg", self._draw).read_bytes()
+        return self.keep("thumbnail.jpg", self._draw, pixels.is_whole).read_bytes()
 
     def _draw(self, path: Path) -> None:
         with self.image() as slide:
@@ -424,7 +453,7 @@ def _counts(summary: dict[str, Any]) -> dict[str, int]:
     """Nuclei by class as in ``summary.json``; empty if it does not say."""
     try:
         return {name: int(kind["nuclei"]) for name, kind in summary["classes"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return {}
 
 
@@ -448,8 +477,8 @@ def _outlines(path: Path) -> list[list[list[float]]]:
     return [np.vstack([ring, ring[:1]]).tolist() for ring in rings]
 
 
-def _time(path: Path) -> int:
-    """Time of the last change, in nanoseconds; 0 if there is no such file."""
+def time_of(path: Path) -> int:
+    """Return the time of the last change, in nanoseconds; 0 if there is no such file."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

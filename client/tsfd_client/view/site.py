@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.files import REGIONS
 from tsfd_client.view import marks, pixels, regions
 from tsfd_client.view.results import FILES, Result, find
 
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 def write(folder: Path, site: Path) -> list[str]:
     """Write the results in a folder, which may be a result itself, with their pixels.
+
+    Of this machine's files, a site has the names alone, no folders.
 
     Returns
     -------
@@ -68,14 +71,17 @@ def _write(result: Result, folder: Path) -> None:
     drawn = regions.read(result.folder)
     marked = marks.read(result.folder, result.image_name)
     folder.mkdir(parents=True)
+    if view["comparison"]:
+        view["comparison"] |= {side: PurePath(view["comparison"][side]).name for side in "ab"}
     if view["problem"]:
         _log.warning("%s is shown without its image. %s", result.name, view["problem"])
+        view["problem"] = f"This site was written without the image, {result.image_name}."
     else:
         view["pixels"] = "pmtiles"
         with result.image() as slide:
             pixels.write(slide, folder / "slide.pmtiles")
         (folder / "thumbnail.jpg").write_bytes(result.thumbnail())
-    (folder / regions.FILE).write_bytes(drawn)
+    (folder / REGIONS).write_bytes(drawn)
     (folder / MARKS).write_bytes(marked)
     (folder / "view.json").write_text(json.dumps(view))
     for name in FILES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import time
@@ -15,9 +16,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 from programs import free_port, need
 
+from tests.client.export.run_folder import finished
 from tests.client.view.pages import NAME, drawn, go, set_slider
 from tests.client.view.test_view_server import TOKEN, serving
 from tsfd_client.cli import main
+from tsfd_client.pixels.origin import Origin
 
 NGINX = """
 daemon off;
@@ -115,3 +118,23 @@ def test_what_is_in_a_site(shown: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "mine exists already: remove it" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "mine"), "--to", "site"]) == 1
     assert "There is no finished result in" in capsys.readouterr().err
+
+
+def test_a_site_names_no_folders(tmp_path: Path) -> None:
+    """Neither of an image that has been moved nor of results that were compared."""
+    results = tmp_path / "secret/first", tmp_path / "secret/second"
+    for folder in results:
+        folder.mkdir(parents=True)
+        finished(folder, 1.0)
+        Origin(str(tmp_path / "secret/slide.svs"), "its content", 0.25).write(folder)
+    differs = str(tmp_path / "secret/differs")
+    assert main(["compare", *map(str, results), "--out", differs]) == 0
+    command = ["export", str(tmp_path / "secret"), "--to", "site"]
+    assert main([*command, "--out", str(tmp_path / "site")]) == 0
+    texts = [path.read_text() for path in (tmp_path / "site/data").rglob("*json")]
+    assert len(texts) == 1 + 3 * 3
+    assert not any("secret" in text or str(tmp_path) in text for text in texts)
+    view = json.loads((tmp_path / "site/data/first/view.json").read_text())
+    assert view["problem"] == "This site was written without the image, made.svs."
+    view = json.loads((tmp_path / "site/data/differs/view.json").read_text())
+    assert (view["comparison"]["a"], view["comparison"]["b"]) == ("first", "second")

@@ -98,3 +98,19 @@ def test_taps_draw_a_region(page: Page, shown: Path, ends: str) -> None:
     ring = np.array(feature["geometry"]["coordinates"][0])
     assert ring.shape == (len(CORNERS) + 1, 2)
     assert np.abs(ring[:-1] - CORNERS).max() < 2
+
+
+def test_a_phone_has_room_for_the_map(browser: Browser, url: str) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 667}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{url}/?token={TOKEN}")
+    page.tap(f"text={NAME}")
+    drawn(page)
+    box = page.locator("#map").bounding_box()
+    covered = 0.0
+    for name in ("#tools > div", "#overview", "#legend", "#foot > *"):
+        for part in page.locator(name).all():
+            size = part.bounding_box() or {"width": 0, "height": 0}
+            covered += size["width"] * size["height"]
+    context.close()
+    assert covered < 0.4 * box["width"] * box["height"]

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -78,24 +78,38 @@ def serving(folder: Path) -> Iterator[str]:
             results.close()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a server answers; the names of headers are in lower case."""
+
+    status: int
+    content: bytes
+    headers: dict[str, str]
+
+
 def get(url: str, **headers: str) -> tuple[int, bytes]:
-    return _ask(urllib.request.Request(url), headers)
+    answer = ask(url, **headers)
+    return answer.status, answer.content
 
 
 def put(url: str, content: bytes, method: str = "PUT", **headers: str) -> tuple[int, bytes]:
-    return _ask(urllib.request.Request(url, content, method=method), headers)
+    answer = ask(url, content, method, **headers)
+    return answer.status, answer.content
 
 
-def _ask(request: urllib.request.Request, headers: dict[str, str]) -> tuple[int, bytes]:
+def ask(url: str, content: bytes | None = None, method: str = "GET", **headers: str) -> Answer:
+    """Send a request, with the cookie of `serving` unless told otherwise."""
+    request = urllib.request.Request(url, content, method=method)
     request.add_header("Cookie", f"tsfd-{request.host.split(':')[1]}={TOKEN}")
     for name, value in headers.items():
         request.add_header(name, value)
     try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read()
+        answer = urllib.request.urlopen(request)
     except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
+        answer = error
+    with answer:
+        known = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status, answer.read(), known)
 
 
 def test_the_list_the_page_and_a_result(results: Path) -> None:
@@ -248,6 +262,60 @@ def test_a_result_that_cannot_be_read_hides_no_other(results: Path) -> None:
     finally:
         (results / "closed").chmod(0o755)
     assert said == "block damaged,known done,log stopped\n"
+
+
+DAMAGED = {
+    "cut off": lambda content: content[:-100],
+    "empty": lambda content: b"",
+    "another": lambda content: b"<html>503</html>",
+    "zeros": lambda content: content[:140] + bytes(20) + content[160:],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("nuclei.pmtiles", damage) for damage in DAMAGED),
+        *(("nuclei.bin", damage) for damage in ("cut off", "empty", "another")),
+        *(("thumbnail.jpg", damage) for damage in ("cut off", "empty", "another")),
+    ],
+)
+def test_what_is_damaged_is_made_again(results: Path, name: str, damage: str) -> None:
+    path = results / "known/web" / name
+    with serving(results) as url:
+        whole = get(f"{url}/data/known/{name}")
+        content = path.read_bytes()
+        assert whole == (200, content)
+        path.write_bytes(DAMAGED[damage](content))
+        assert get(f"{url}/data/known/{name}") == whole
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("summary", "warnings"),
+    [
+        *(({"remarks": odd}, []) for odd in ({"a": 1}, 5, "text", None, [1, {}], float("nan"))),
+        *(({"scale_warning": odd}, []) for odd in ({"a": 1}, 5, ["text"], True)),
+        *(({"scale_assumed": odd}, []) for odd in ({"a": 1}, 5, "text")),
+        *(({"segmented_mm2": odd}, []) for odd in (float("nan"), float("inf"), -1.0, "5")),
+        ({"classes": {"neoplastic": {"nuclei": float("inf")}}}, []),
+        (
+            {"remarks": [5, "It is blurred."], "scale_warning": "Small."},
+            ["It is blurred.", "Small."],
+        ),
+    ],
+)
+def test_what_makes_no_sense_in_a_summary_counts_as_not_there(
+    results: Path, summary: dict[str, object], warnings: list[str]
+) -> None:
+    (results / "known/summary.json").write_text(json.dumps(summary))
+    with serving(results) as url:
+        (entry,) = json.loads(get(f"{url}/data/results.json")[1])["results"]
+        view = json.loads(get(f"{url}/data/known/view.json")[1])
+    assert entry["warnings"] == warnings
+    assert view["warning"] == (" ".join(warnings) or None)
+    assert entry["mm2"] == view["mm2"]
+    assert entry["classes"][0]["nuclei"] == sum(n.nucleus_class == 1 for n in NUCLEI)
 
 
 def test_only_the_last_few_images_stay_open(tmp_path: Path) -> None:
