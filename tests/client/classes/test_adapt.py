@@ -17,6 +17,7 @@ from samples import histology
 from serving.server import TritonServer
 from tsfd_client.classes.head import load
 from tsfd_client.cli import main
+from tsfd_client.nuclei.table import Writer, read_info
 
 Adapt = Callable[..., int]
 SWAPPED = {"neoplastic": "inflammatory", "inflammatory": "neoplastic"}
@@ -142,10 +143,10 @@ def test_results_of_one_image_have_their_marks_together(
     shutil.copytree(result, old)
     shutil.copytree(result, new)
     # As relabelling leaves out what is no nucleus, and gives others other classes.
-    fewer = pq.read_table(new / "nuclei.parquet").slice(5)
-    classes = pa.array(["dead"] * len(fewer), fewer.schema.field("class").type)
-    fewer = fewer.set_column(fewer.column_names.index("class"), "class", classes)
-    pq.write_table(fewer, new / "nuclei.parquet")
+    info, fewer = read_info(new / "nuclei.parquet"), pq.read_table(new / "nuclei.parquet").slice(5)
+    with Writer(new / "nuclei.parquet", info) as writer:
+        dead = pa.array(["dead"] * len(fewer))
+        writer.write(fewer.set_column(1, fewer.schema.field("class"), dead))
     wrong = {row: SWAPPED[name] for row, name in nuclei["class"].items() if name in SWAPPED}
     rows = [*wrong]
 
