@@ -174,10 +174,12 @@ def write(comparison: Comparison, folder: Path) -> None:
     kinds_a = np.where(comparison.classes_in_b() != comparison.classes_a, _OTHER, 0)
     kinds_a[comparison.partners_a < 0] = _ONLY_A
     kinds_b = np.where(comparison.partners_b < 0, _ONLY_B, 0)
+    colours = read_info(b.nuclei).release.colours | read_info(a.nuclei).release.colours
     facts: dict[str, Any] = {
         "a": shown(a.folder),
         "b": shown(b.folder),
         "classes": comparison.classes,
+        "colours": [colours.get(name) for name in comparison.classes],
         "changes": comparison.changes().tolist(),
         # Of each nucleus that differs, in the table's order; 0 where it is missing.
         "classes_a": [

@@ -188,7 +188,9 @@ class Result:
         """What was compared, and the numbers; None if this is no comparison."""
         known = _read(self.folder / COMPARISON)
         names = ("a", "b", "classes", "changes", "classes_a", "classes_b")
-        return {name: known[name] for name in names} if known.keys() >= {*names} else None
+        if not known.keys() >= {*names}:
+            return None
+        return {name: known.get(name) for name in (*names, "colours")}
 
     def _facts(self) -> dict[str, Any]:
         info, nuclei = read_info(self.nuclei), count(self.nuclei)

@@ -15,7 +15,7 @@ from tests.client.export.run_folder import NUCLEI, SIDE, finished
 from tests.client.view.pages import drawn
 from tests.client.view.test_view_server import TOKEN, serving
 from tests.client.view.two_results import altered, expected
-from training.target import CLASSES
+from training.target import CLASSES, PANNUKE
 from tsfd_client.cli import main
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.view.compare import match
@@ -72,6 +72,12 @@ def test_a_result_of_what_differs(two_results: tuple[Path, Path], tmp_path: Path
     assert np.bincount(numbers).tolist() == [0, *map(named.count, kinds)]
     table = np.array(json.loads((out / "comparison.json").read_text())["changes"])
     assert table[1:].sum() == len(NUCLEI)
+    colours = {kind.name: [*kind.colour] for kind in PANNUKE.classes}
+    compared = view["comparison"]
+    assert dict(zip(compared["classes"], compared["colours"], strict=True)) == {
+        "background": None,
+        **colours,
+    }
 
 
 def changes() -> list[str]:

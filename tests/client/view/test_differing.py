@@ -89,7 +89,7 @@ def test_it_is_suggested(browser: Browser, two_results: tuple[Path, Path], tmp_p
         differ = [(row, text) for row, text in told if "in second" in text]
         for row, text in differ:
             there = next(there for (_, there), rows in changes().items() if row in rows)
-            assert f": {classes[row]} here, {there or 'no nucleus'} in second. " in text
+            assert f": {classes[row]} here, {there or 'no nucleus'} in second." in text
         kinds = [kind for row, _ in differ for kind, rows in changes().items() if row in rows]
         assert len(kinds) >= len(changes()) - 1
         assert len({row for row, _ in told}) == len(told)

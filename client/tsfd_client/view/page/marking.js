@@ -15,7 +15,8 @@ import { Suggestions } from "./suggestions.js";
 const OPEN = "marking is open"; // from slide to slide
 const OFTEN = 2000; // ms: how often to look for what other pages have marked
 const REACH = 12; // pixels of the screen from a mark that still hit it
-const HINT = "Its class marks it, or x. j goes on, Esc ends.";
+const HINT = "Its class marks it, or x; y agrees, j goes on, Esc ends.";
+const HINT_OF_DIFFERENCES = "Its class marks it, or x; j goes on, Esc ends.";
 const NEAR = 40; // magnification at which a suggested nucleus is looked at
 
 export class Marking {
@@ -317,7 +318,7 @@ export class Marking {
     chosen.choose(row + 1);
     element("panel").scrollTop = scrollTop; // classes rather than the nucleus' figures stay in sight
     this.shown.suggested(this.suggestion);
-    this.shown.say(HINT);
+    this.shown.say(says ? HINT : HINT_OF_DIFFERENCES);
   }
 
   endSuggestion() {

@@ -13,7 +13,7 @@ export class Kinds {
     this.none = { ...marking.not_a_nucleus, isNone: true };
     this.missing = { ...marking.missing_nucleus, isMissing: true };
     this.classes = [];
-    if (comparison) for (const name of comparison.classes.slice(1)) this.know(name);
+    if (comparison) comparison.classes.forEach((name, i) => i && this.know(name, comparison.colours?.[i]));
     else this.classes = classes.map(({ name, colour }) => ({ name, colour }));
     this.own = new Set(this.classes.map(({ name }) => keyOf(name))); // of the release
     for (const { name, colour } of this.typed()) this.know(name, colour);

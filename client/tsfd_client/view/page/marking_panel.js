@@ -4,6 +4,9 @@ import { make, number } from "./elements.js";
 import { keyOf } from "./marks.js";
 import { fromHex, hexOf } from "./palette.js";
 
+const SUGGESTS = "Shows one nucleus after the other: hardly sure ones, those unlike what is marked, and those of "
+  + "another class in another result of this slide.";
+
 export class MarkingPanel {
   // `actions`: choose(kind), remove(), type(name, colour), forget(kind), region(), undo(), export(),
   // suggest(), agree().
@@ -28,11 +31,11 @@ export class MarkingPanel {
       this.undo, this.save);
     this.next = button("suggest", "", "a nucleus worth marking: key j", actions.suggest);
     this.agree = button("agree", "", "it is of the class that the network says: key y", actions.agree);
-    this.why = make("p", { id: "suggested", className: "quiet" });
+    this.why = make("p", { id: "suggested" }); // above the classes, of which one is to be chosen
     this.why.setAttribute("role", "status");
-    panel.replaceChildren(make("summary", { id: "marking-title" }, "Mark nuclei ", this.sum), this.told,
+    panel.replaceChildren(make("summary", { id: "marking-title" }, "Mark nuclei ", this.sum), this.why, this.told,
       this.list, add, tools, make("h3", {}, "What next"),
-      make("div", { className: "buttons" }, this.next, " ", this.agree), this.why,
+      make("div", { className: "buttons" }, this.next, " ", this.agree), make("p", { className: "quiet" }, SUGGESTS),
       make("p", { className: "quiet", id: "marks-kept" }, keptText));
     this.offerColour();
     this.say("");
@@ -89,9 +92,6 @@ export class MarkingPanel {
     this.next.replaceChildren(suggestion ? "Next " : "Suggest ", make("kbd", {}, "j"));
     this.agree.hidden = !suggestion?.says;
     this.agree.replaceChildren(`Agree: ${suggestion?.says} `, make("kbd", {}, "y"));
-    this.why.textContent = suggestion
-      ? `Nucleus ${number(suggestion.id)}: ${suggestion.why}. Choose its class above or by its key.`
-      : "Shows one nucleus after the other: hardly sure ones, those unlike what is marked, and those of "
-        + "another class in another result of this slide.";
+    this.why.textContent = suggestion ? `Nucleus ${number(suggestion.id)}: ${suggestion.why}.` : "";
   }
 }
