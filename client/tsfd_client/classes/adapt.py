@@ -33,7 +33,7 @@ from tsfd_client.errors import TsfdError
 from tsfd_client.files import PARQUET
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_image_of
-from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.origin import image_of
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 
@@ -166,8 +166,7 @@ def _by_image(results: Mapping[str, Path]) -> list[list[str]]:
     """Names of the results of each image: marks are places on it, not of one of them."""
     found: dict[str, list[str]] = {}
     for name, folder in results.items():
-        origin = Origin.read(folder)
-        found.setdefault(origin.fingerprint if origin else name, []).append(name)
+        found.setdefault(image_of(folder) or name, []).append(name)
     return list(found.values())
 
 

@@ -22,7 +22,7 @@ from tsfd_client.files import PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
 from tsfd_client.pixels.opening import open_image_of
-from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.origin import Origin, image_of
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
@@ -127,7 +127,8 @@ def relabel(
     own
         The classes; nuclei of those that are excluded are left out.
     folder
-        Receives a result with the same files, and the marks and regions that the old one has now.
+        Receives a result with the same files, and with the marks and regions that were made last
+        on a result of this image in the same folder.
     server, bar
         See `tsfd_client.classes.keep.keep_features`.
 
@@ -222,8 +223,9 @@ def _relabel(
         labels, probs = _labels(own, kept, count(result / PARQUET))
         lock.check()
         _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
-        for name in (TISSUE, MARKS, REGIONS):  # places on the slide, whatever is found there
-            _copy(result / name, run.folder / name)
+        _copy(result / TISSUE, run.folder / TISSUE)
+        for name in (MARKS, REGIONS):  # places on the slide, whatever is found there
+            _copy(_latest(result, name), run.folder / name)
         before = summary.read(result)
         nuclei = write_from_nuclei(
             *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
@@ -252,6 +254,14 @@ def _features(
         wanted = Wanted(str(own.path), head.base, head.weights_sha256)
         ask(asked, result, slide, wanted, lock, server, bar=bar)
     return asked
+
+
+def _latest(result: Path, name: str) -> Path:
+    """The file that was changed last, of those beside a result and others of its image."""
+    image = image_of(result)
+    beside = (path for path in result.parent.glob(f"*/{name}") if (path.parent / DONE).is_file())
+    others = [path for path in beside if image_of(path.parent) == image]
+    return max(others, key=lambda path: path.stat().st_mtime_ns, default=result / name)
 
 
 def _copy(path: Path, to: Path) -> None:

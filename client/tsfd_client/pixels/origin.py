@@ -48,3 +48,9 @@ class Origin:
         """
         with replacing(folder / FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def image_of(result: Path) -> str | None:
+    """Fingerprint of the image that a result is of; None if the result does not say."""
+    origin = Origin.read(result)
+    return origin.fingerprint if origin else None

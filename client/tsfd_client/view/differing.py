@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from tsfd_client.files import PARQUET
-from tsfd_client.pixels.origin import Origin
+from tsfd_client.pixels.origin import image_of
 from tsfd_client.view.compare import compare
 from tsfd_client.view.kept import digits_of
 from tsfd_client.view.results import COMPARISON, Result, Results, time_of
@@ -20,8 +20,8 @@ MOST: Final = 200
 
 def other_of(result: Result, results: Results) -> Result | None:
     """The newest other result of the same image among those shown; None if there is none."""
-    mine = Origin.read(result.folder)
-    if mine is None or (result.folder / COMPARISON).is_file():
+    image = image_of(result.folder)
+    if image is None or (result.folder / COMPARISON).is_file():
         return None
     found = [
         other
@@ -29,14 +29,9 @@ def other_of(result: Result, results: Results) -> Result | None:
         if other.folder != result.folder
         and other.is_complete
         and not (other.folder / COMPARISON).is_file()
-        and _fingerprint(other) == mine.fingerprint
+        and image_of(other.folder) == image
     ]
     return max(found, key=lambda other: time_of(other.folder / PARQUET), default=None)
-
-
-def _fingerprint(result: Result) -> str | None:
-    origin = Origin.read(result.folder)
-    return origin.fingerprint if origin else None
 
 
 def differing(result: Result, other: Result) -> bytes:

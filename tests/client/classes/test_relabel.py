@@ -211,6 +211,14 @@ def test_marks_and_regions_come_along(
     assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
     assert (new / "annotations.geojson").read_bytes() == b"marked since"
 
+    # Whoever has gone on with an earlier result finds what was marked there last.
+    shutil.copytree(new, old.with_name("earlier"))
+    shutil.copytree(folder / "results/slide", old.with_name("slide"))
+    (old.parent / "slide/annotations.geojson").write_bytes(b"of another image")
+    last = tmp_path / "last/picture"
+    assert _relabel(old, classes, last.parent, f"--server={server.grpc_url}") == 0
+    assert (last / "annotations.geojson").read_bytes() == b"marked since"
+
 
 def test_features_are_exported(server: TritonServer, folder: Path, tmp_path: Path) -> None:
     result = segment_image(
