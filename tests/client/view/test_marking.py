@@ -218,6 +218,15 @@ def test_a_class_of_ones_own(page: Page, shown: Path, nuclei: pd.DataFrame) -> N
     page.reload()
     drawn(page)
     says(page, {"Plasma cell": 1, "eosinophil": 1})
+    page.evaluate("localStorage.clear()")  # as for another user, who finds them in the marks alone
+    page.reload()
+    drawn(page)
+    says(page, {"Plasma cell": 1, "eosinophil": 1})
+    colours = page.locator("#kinds .swatch").evaluate_all(
+        "all => all.map((one) => one.style.getPropertyValue('--colour'))"
+    )
+    offered = ",".join(str(byte) for byte in bytes.fromhex(page.input_value("#new-colour")[1:]))
+    assert f"rgb({offered})" not in colours
     said = [feature["properties"]["classification"] for feature in features(shown, 2, page)]
     assert {"name": "Plasma cell", "color": [0x88, 0x44, 0xEE]} in said
     assert sorted(matched(shown).labels) == ["Plasma cell", "eosinophil"]

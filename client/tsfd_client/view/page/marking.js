@@ -251,6 +251,7 @@ export class Marking {
     this.marks.replace(features);
     const labels = new Map(this.marks.all.map((mark) => [mark.key, mark]));
     for (const { label, colour } of labels.values()) this.kinds.know(label, colour);
+    this.shown.offerColour();
     this.draw();
   }
 

@@ -46,8 +46,9 @@ export class MarkingPanel {
     this.told.textContent = sentence || "Choose a class, then click its nuclei.";
   }
 
+  // A colour that no class has, unless a class is being typed, whose colour may have been chosen.
   offerColour() {
-    this.colour.value = hexOf(this.kinds.freeColour());
+    if (!this.name.value) this.colour.value = hexOf(this.kinds.freeColour());
   }
 
   add(event) {
