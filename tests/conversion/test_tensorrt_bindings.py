@@ -54,14 +54,11 @@ def run(tmp_path: Path) -> Run:
             if file.parts[0] == package.name and len(file.parts) == 2:
                 content = file.locate().read_bytes()
                 for name in (_ONLY_TENSORRTS, *(() if starts else _FACTORIES)):
-                    content = content.replace(
-                        name + b"\0", _NOTHING.ljust(len(name) + 1, b"\0")
-                    )
+                    content = content.replace(name + b"\0", _NOTHING.ljust(len(name) + 1, b"\0"))
                 (package / file.name).write_bytes(content)
         result = subprocess.run(
             [sys.executable, "-c", _PROGRAM + text],
-            env=os.environ
-            | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+            env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
             capture_output=True,
             text=True,
             check=False,
@@ -115,9 +112,7 @@ def test_a_graph_that_is_refused(run: Run) -> None:
 
 @pytest.mark.parametrize("call", ["build(trt, b'')", "load(trt, b'')"])
 def test_where_cuda_does_not_start(run: Run, call: str) -> None:
-    said = run(
-        f"try: tensorrt_engine.{call}\nexcept ConversionError as e: print(e)", starts=False
-    )
+    said = run(f"try: tensorrt_engine.{call}\nexcept ConversionError as e: print(e)", starts=False)
 
     assert said == "TensorRT 11.1.0.106 does not start: no reason given\n"
 

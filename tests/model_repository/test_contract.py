@@ -156,7 +156,9 @@ def test_every_batch_finds_a_captured_graph() -> None:
             if all(
                 low <= value <= high
                 for low, value, high in zip(
-                    key(spec, spec.graph_lower_bound if spec.HasField("graph_lower_bound") else spec),
+                    key(
+                        spec, spec.graph_lower_bound if spec.HasField("graph_lower_bound") else spec
+                    ),
                     wanted,
                     key(spec, spec),
                     strict=True,
