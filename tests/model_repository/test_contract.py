@@ -143,26 +143,19 @@ def test_every_batch_finds_a_captured_graph() -> None:
     production = read(CONFIGS["tsfd_net"])
     shape = [*production.input[0].dims]
 
-    def key(spec: object, bound: object) -> list[int]:
+    def limits(spec: object) -> tuple[list[int], list[int]]:
+        least = spec.graph_lower_bound if spec.HasField("graph_lower_bound") else spec
         # Without a shape the lower bound is the graph's own shape.
-        dims = [bound.batch_size, *bound.input["image"].dim] if bound.input else []
-        return [bound.batch_size, *(dims or [spec.batch_size, *shape])]
+        dims = least.batch_size if "image" in least.input else spec.batch_size
+        return [least.batch_size, dims, *shape], [spec.batch_size, spec.batch_size, *shape]
 
     for size in range(1, production.max_batch_size + 1):
-        wanted = [size, size, *shape]
         taken = next(
             spec.batch_size
             for spec in production.optimization.cuda.graph_spec
             if all(
                 low <= value <= high
-                for low, value, high in zip(
-                    key(
-                        spec, spec.graph_lower_bound if spec.HasField("graph_lower_bound") else spec
-                    ),
-                    wanted,
-                    key(spec, spec),
-                    strict=True,
-                )
+                for low, high, value in zip(*limits(spec), [size, size, *shape], strict=True)
             )
         )
         assert taken <= 1.5 * size

@@ -204,9 +204,13 @@ def _flood_rims(labels, strengths, links, first, last, highest, stride):
                     reached = max(level, -1 - other)
                     highest = max(highest, reached)
                     _append(q, reached, wave, links, first, last)
-                elif other > 0 and other != label and links[q, 1] == wave:
-                    if strengths[label] > strengths[other]:
-                        labels[q] = label
+                elif (
+                    other > 0
+                    and other != label
+                    and links[q, 1] == wave
+                    and strengths[label] > strengths[other]
+                ):
+                    labels[q] = label
             p = links[p, 0]
         first[level] = -1
         level += 1
