@@ -148,7 +148,7 @@ build/%-env/.ready:
 	@build/$*-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-gpu-check: ready $(VENV)/.load  ## run all checks of a GPU host and write a report; PROFILE=cpu MINUTES=5
+gpu-check: ready $(VENV)/.load  ## run all checks of a GPU host and write a report; PROFILE=image|cpu MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 image: $(VENV)/.serve  ## build the images for CPUs with buildah: localhost/tsfd-triton:cpu, localhost/tsfd-release:cpu

@@ -20,6 +20,7 @@ from conversion.model_io import PLAN
 
 _ROOM = 8  # space needed for an engine, the patches and its answers, in sizes of the ONNX file
 _LEAST = 32 << 20
+_TIMINGS = "timing-*.cache"  # which `conversion.tensorrt_engine` reads and writes beside a plan
 
 
 def key(onnx_sha256: str, host: Host) -> str:
@@ -64,8 +65,9 @@ def locked(engines: Path, key: str, waits: Callable[[], None]) -> Iterator[Path]
 def scratch(plan: Path, size: int) -> Iterator[Path]:
     """A folder to build an engine in, next to its place; removed afterwards.
 
-    Remains of killed processes that were building the same engine are removed, too. The caller must
-    hold the engine's lock.
+    It holds the kernel timings that former builds have kept with `keep_timings`. Remains of killed
+    processes that were building the same engine are removed. The caller must hold the engine's
+    lock.
 
     Parameters
     ----------
@@ -93,9 +95,17 @@ def scratch(plan: Path, size: int) -> Iterator[Path]:
     except OSError as error:
         raise ConversionError(_unwritable(engines, error)) from error
     try:
+        for timings in engines.glob(_TIMINGS):
+            shutil.copy(timings, folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_timings(folder: Path) -> None:
+    """Move the kernel timings in a scratch folder to where the next build finds them."""
+    for timings in folder.glob(_TIMINGS):
+        timings.replace(folder.parent / timings.name)
 
 
 def keep(folder: Path, plan: Path) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from conversion.errors import ConversionError
 from conversion.nvidia import Driver
 
 
@@ -45,7 +46,9 @@ def on_gpu(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
             driver("cuMemcpyDtoH_v2", pointer, ctypes.c_uint64(address), size)
     finally:
         for address in addresses:
-            driver("cuMemFree_v2", ctypes.c_uint64(address))
+            # After an error the driver refuses everything, which must not hide what came first.
+            with suppress(ConversionError):
+                driver("cuMemFree_v2", ctypes.c_uint64(address))
 
 
 def _memory(array: np.ndarray) -> tuple[ctypes.c_void_p, ctypes.c_size_t]:

@@ -19,7 +19,7 @@ import numpy as np
 from conversion.errors import ConversionError
 from conversion.host_support import Host
 from conversion.model_io import COMPARED, has_shape
-from conversion.runtimes import Outputs
+from conversion.runtimes import ENGINE_BATCHES, Outputs
 from conversion.sidecar import Gpu, Sidecar, misfit, sidecar_file
 
 THIS_PYTHON = (sys.executable, "-m", "conversion.tensorrt_engine")
@@ -57,9 +57,14 @@ def build(command: Sequence[str], model: Path, plan: Path) -> Sidecar:
 
 
 def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -> Outputs:
-    """Run an engine on uint8 images [N, 256, 256, 3] by `command`; returns its outputs.
+    """Run an engine on uint8 images [N, 256, 256, 3] by `command`, in batches of every kind.
 
     Files are exchanged with the command in the folder `scratch`.
+
+    Returns
+    -------
+    dict
+        The engine's outputs for the images, which were repeated to fill `ENGINE_BATCHES`.
 
     Raises
     ------
@@ -68,7 +73,8 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -
         contract.
     """
     inputs, results = scratch / "engine-images.npy", scratch / "engine-outputs.npz"
-    np.save(inputs, images)
+    number = sum(ENGINE_BATCHES)
+    np.save(inputs, np.resize(images, (number, *images.shape[1:])))
     results.unlink(missing_ok=True)
     _call(command, "run", plan, inputs, results)
     try:
@@ -83,7 +89,7 @@ def run(command: Sequence[str], plan: Path, images: np.ndarray, scratch: Path) -
         ) from error
     _refuse(misfit(plan, version=version, device=device))
     for name, (dtype, shape) in COMPARED.items():
-        wanted, found_shape = (len(images), *shape), outputs[name].shape
+        wanted, found_shape = (number, *shape), outputs[name].shape
         if outputs[name].dtype != dtype or not has_shape(found_shape, wanted):
             _refuse(
                 f"{plan} gives {name} as {outputs[name].dtype} {list(found_shape)}, not "

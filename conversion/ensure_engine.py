@@ -113,6 +113,7 @@ def _build(judge: Judge, command: Sequence[str], place: Path) -> tuple[Parity, f
     with cache.scratch(place, judge.source.stat().st_size) as scratch:
         built = scratch / PLAN
         engine_command.build(command, judge.source, built)
+        cache.keep_timings(scratch)
         seconds = round(time.monotonic() - start, 1)
         say(f"built in {seconds} s")
         try:

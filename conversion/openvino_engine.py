@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 
 from conversion.host_support import Host
-from conversion.runtimes import Outputs, infer
+from conversion.runtimes import ENGINE_BATCHES, Outputs, infer
 from conversion.sidecar import Gpu, Sidecar, sidecar_file
 from conversion.tensorrt_engine import COMMANDS
 
@@ -70,7 +70,7 @@ def run(plan: Path, images: Path, outputs: Path) -> None:
     here = host()
     np.savez(
         outputs,
-        **infer(engine, np.load(images)),
+        **infer(engine, np.load(images), batches=ENGINE_BATCHES),
         tensorrt=here.version,
         gpu=here.gpu.name,
         compute_capability=here.gpu.compute_capability,

@@ -195,12 +195,16 @@ def compare(
     form
         Name of what is compared.
     reference, found
-        As `conversion.runtimes.infer` returns them.
+        As `conversion.runtimes.infer` returns them; `found` may answer the tiles several times.
     tolerance
         What is allowed.
     served
         How the answers become nuclei.
     """
+    reference = {
+        name: np.resize(values, (len(found[name]), *values.shape[1:]))
+        for name, values in reference.items()
+    }
     differences = {name: _difference(reference[name], found[name]) for name in _PROBABILITIES}
     features = _feature_difference(reference["features"], found["features"])
     largest = {name: float(np.max(values)) for name, values in differences.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conversion.model_io import INPUT, OUTPUTS, THINNING
+from conversion.model_io import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, OUTPUTS, THINNING
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -17,16 +18,24 @@ Outputs = dict[str, np.ndarray]
 Runner = Callable[[np.ndarray], Outputs]
 """Function from uint8 [N, 256, 256, 3] to the contract's outputs."""
 
+ENGINE_BATCHES = (BATCH_MIN, 3, BATCH_BEST, BATCH_MAX)
+"""Batches in which an engine must answer rightly, as it may compute each in another way."""
 
-def infer(run: Runner, images: np.ndarray, *, at_a_time: int = 2) -> Outputs:
-    """Run a form of the network on `images`, a few at a time to save memory.
+
+def infer(run: Runner, images: np.ndarray, *, batches: Sequence[int] = (2,)) -> Outputs:
+    """Run a form of the network on `images`, in batches of these sizes in turn.
 
     Returns
     -------
     dict
         `conversion.model_io.COMPARED`.
     """
-    parts = [_thinned(run(images[i : i + at_a_time])) for i in range(0, len(images), at_a_time)]
+    parts, first = [], 0
+    for size in cycle(batches):
+        parts.append(_thinned(run(images[first : first + size])))
+        first += size
+        if first >= len(images):
+            break
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
 
 

@@ -29,7 +29,7 @@ from conversion import cuda, nvidia
 from conversion.errors import ConversionError
 from conversion.host_support import Host
 from conversion.model_io import BATCH_BEST, BATCH_MAX, BATCH_MIN, INPUT, INPUT_SHAPE, OUTPUTS
-from conversion.runtimes import Outputs, Runner, infer
+from conversion.runtimes import ENGINE_BATCHES, Outputs, Runner, infer
 from conversion.sidecar import Gpu, Sidecar, sidecar_file
 
 INSTALL_CHECK = (
@@ -106,10 +106,10 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
     Raises
     ------
     ConversionError
-        If the parser refuses a node, which is named, or the builder fails.
+        If TensorRT does not start, the parser refuses a node, which is named, or the builder fails.
     """
     log = _collector(trt)
-    builder = trt.Builder(log)
+    builder = _started(trt, log, trt.Builder)
     # TensorRT 11 has no other kind of network, and perhaps no flag for it.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
@@ -125,14 +125,14 @@ def build(trt: ModuleType, onnx_model: bytes, *, timing_cache: Path | None = Non
     profile.set_shape(INPUT, *shapes)
     config.add_optimization_profile(profile)
     if timing_cache is not None:
-        known = timing_cache.read_bytes() if timing_cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+        _use_timings(config, timing_cache)
 
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ConversionError(f"{_title(trt)} cannot build an engine: {_reason(log)}")
-    if timing_cache is not None:
-        timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+    timings = config.get_timing_cache() if timing_cache is not None else None
+    if timings is not None:
+        timing_cache.write_bytes(bytes(timings.serialize()))
     return bytes(engine)
 
 
@@ -145,11 +145,13 @@ def load(trt: ModuleType, engine: bytes) -> Runner:
         If TensorRT refuses the engine; raised by the runner if the GPU fails.
     """
     log = _collector(trt)
-    runtime = trt.Runtime(log)
+    runtime = _started(trt, log, trt.Runtime)
     loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
         raise ConversionError(f"{_title(trt)} cannot load the engine: {_reason(log)}")
     context = loaded.create_execution_context()
+    if context is None:
+        raise ConversionError(f"{_title(trt)} cannot prepare the engine: {_reason(log)}")
     order = [loaded.get_tensor_name(number) for number in range(loaded.num_io_tensors)]
 
     def run(images: np.ndarray, _keep: object = (runtime, loaded)) -> Outputs:
@@ -176,6 +178,22 @@ def _imported(name: str) -> ModuleType | None:
 
 def _title(trt: ModuleType) -> str:
     return f"TensorRT{'-RTX' if 'rtx' in trt.__name__ else ''} {trt.__version__}"
+
+
+def _started(trt: ModuleType, log: object, kind: type) -> object:
+    """Make a builder or runtime, whose constructor raises TypeError where CUDA does not start."""
+    try:
+        return kind(log)
+    except TypeError as error:
+        raise ConversionError(f"{_title(trt)} does not start: {_reason(log)}") from error
+
+
+def _use_timings(config: object, file: Path) -> None:
+    """Begin with the timings of former builds; those that do not fit count as none."""
+    for known in (file.read_bytes() if file.is_file() else b"", b""):
+        timings = config.create_timing_cache(known)
+        if timings is not None and config.set_timing_cache(timings, ignore_mismatch=False):
+            return
 
 
 def _collector(trt: ModuleType) -> object:
@@ -252,7 +270,7 @@ def _run(trt: ModuleType, device: Gpu, plan: Path, images: Path, outputs: Path) 
     engine = load(trt, plan.read_bytes())
     np.savez(
         outputs,
-        **infer(engine, np.load(images), at_a_time=BATCH_BEST),
+        **infer(engine, np.load(images), batches=ENGINE_BATCHES),
         tensorrt=trt.__version__,
         gpu=device.name,
         compute_capability=device.compute_capability,

@@ -2,9 +2,10 @@
 
 Builds the image, finds or builds the engine for the GPU and checks it, starts the server, times
 batches of 1 to 32 patches, and sustains a load for some minutes. Every step is reported as it ends;
-the first failure ends the check. Writes ``report.json`` and ``report.md``, to be sent back. With
-``--profile cpu`` all steps run on a machine without a GPU: a network compiled by OpenVINO takes the
-place of the engine, and the embedded server serves its CPU profile.
+the first failure ends the check. Writes ``report.json`` and ``report.md``, to be sent back. On a
+machine without a GPU, a network compiled by OpenVINO takes the place of the engine, and the CPU
+profile is served: with ``--profile image`` by the image for CPUs, with ``--profile cpu`` by the
+embedded server.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tritonclient.grpc as triton
 
 from bench import gpu as sweep
 from bench.machine import machine
+from deploy.image.build import IMAGE as CPU_IMAGE
 from loadtest import profiles
 from loadtest.load_test import REPOSITORY, prepared
 from loadtest.profiles import Load, ProfileError
@@ -37,6 +39,7 @@ from serving.server import ServerError
 from tsfd_client import TsfdError
 
 _IMAGE = "tsfd-triton"
+_ENGINES = "tsfd-gpu-check"  # a volume: the image's user cannot write to a folder of this user
 _SERVER = "tritonserver"
 _SAMPLES = 60  # samples of the processes' resources over the soak, enough to show a trend
 
@@ -65,22 +68,34 @@ class Place:
     environment: dict[str, str]
 
 
-def in_container(engines: Path) -> Place:
+def on_gpu(out: Path) -> Place:
     """Serve in NVIDIA's container on this GPU host."""
-    run = ["docker", "run", "--rm", "--gpus=all", "--shm-size=2g", "--read-only", "--tmpfs=/tmp"]
-    run += [f"--volume={REPOSITORY}:/models:ro", f"--volume={engines}:/engines"]
-    command = ["python3", "-m", "conversion.ensure_engine"]
-    command += ["--repository=/models", "--engines=/engines"]
-    return Place(
-        prepare=["docker", "build", "--file=deploy/Dockerfile", f"--tag={_IMAGE}", "."],
-        ensure_engine=[*run, _IMAGE, *command],
-        serve=[*run, "--publish=127.0.0.1:8001:8001", _IMAGE],
-        environment=dict(os.environ),
-    )
+    build = ["docker", "build", "--file=deploy/Dockerfile", f"--tag={_IMAGE}", "."]
+    return _in_container(build, ["docker", "run", "--gpus=all"], _IMAGE, [], [])
 
 
-def embedded(engines: Path) -> Place:
-    """Serve with the embedded server on this machine's processor.
+def in_image(out: Path) -> Place:
+    """Serve in the image for CPUs, by Podman."""
+    build = [sys.executable, "-m", "deploy.image.build"]
+    # Limits that are granted where Podman itself runs in a container, too.
+    run = ["podman", "run", "--runtime=runc", "--read-only-tmpfs=false"]
+    run += ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+    return _in_container(build, run, CPU_IMAGE, ["--builder=openvino"], ["--rehearse"])
+
+
+def _in_container(
+    build: list[str], run: list[str], image: str, builder: list[str], rehearse: list[str]
+) -> Place:
+    run = [*run, "--rm", "--shm-size=2g", "--read-only", "--tmpfs=/tmp"]
+    run += [f"--volume={REPOSITORY}:/models:ro", f"--volume={_ENGINES}:/engines"]
+    options = ["--repository=/models", "--engines=/engines"]
+    ensure = ["--entrypoint=python3", image, "-m", "conversion.ensure_engine", *builder, *options]
+    serve = ["--publish=127.0.0.1:8001:8001", image, *options, "--host=0.0.0.0", *rehearse]
+    return Place(build, [*run, *ensure], [*run, *serve], dict(os.environ))
+
+
+def embedded(out: Path) -> Place:
+    """Serve with the embedded server on this machine's processor; engines are kept in `out`.
 
     Raises
     ------
@@ -91,7 +106,7 @@ def embedded(engines: Path) -> Place:
     if found is None:
         raise CheckError("The Triton server's environment is missing: run `make setup`.")
     command = [found.python, "-m", "conversion.ensure_engine", "--builder=openvino"]
-    options = [f"--repository={REPOSITORY}", f"--engines={engines}"]
+    options = [f"--repository={REPOSITORY}", f"--engines={(out / 'engines').resolve()}"]
     ports = [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
     return Place(
         prepare=None,
@@ -101,7 +116,11 @@ def embedded(engines: Path) -> Place:
     )
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"gpu": in_container, "cpu": embedded}
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "gpu": on_gpu,
+    "image": in_image,
+    "cpu": embedded,
+}
 
 
 @dataclass
@@ -213,7 +232,7 @@ def check(
     Parameters
     ----------
     out
-        Folder for the cache of engines and the files of the soak.
+        Folder for the files of the soak.
     load
         The load; its profiles ``steps`` and ``soak`` are run.
     batches, seconds
@@ -226,9 +245,8 @@ def check(
     CheckError, OSError, LoadError, ServerError, TsfdError
         The error that ended the first step that failed.
     """
-    engines = (out / "engines").resolve()
-    engines.mkdir(parents=True, exist_ok=True)
-    place = PLACES[report.profile](engines)
+    out.mkdir(parents=True, exist_ok=True)
+    place = PLACES[report.profile](out)
     if place.prepare:
         with report.step("build the image"):
             _run(place.prepare, dict(os.environ))

@@ -19,7 +19,7 @@ from typing import Final
 from conversion import nvidia
 from serving import installation
 from serving.environment import ROOT
-from serving.first_start import fitted
+from serving.first_start import fitted, prove
 from serving.health import HealthEndpoint
 from serving.server import BUCKET, ServerError, TritonServer, is_loopback
 from serving.supervisor import Supervisor
@@ -97,7 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
                     logging.warning(
                         "The embedded server does not use the GPU: see deploy/README.md"
                     )
-            if found and engines and (found.has_gpu or rehearse):
+            ensures = found and engines and (found.has_gpu or rehearse)
+            if ensures:
                 if options["repository"].startswith(BUCKET):
                     raise ServerError(_NOT_FROM_BUCKET)
                 repository = fitted(Path(options["repository"]), engines, found, rehearse=rehearse)
@@ -106,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
             server = supervisor.server
             endpoint = stack.enter_context(HealthEndpoint(server.host, health_port, supervisor))
             stack.enter_context(server)
+            if ensures:
+                prove(server.repository, server.http_url, found)
             if found.is_embedded:  # a container has a /dev/shm of its own
                 logging.warning(_READABLE)
             print(

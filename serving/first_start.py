@@ -1,7 +1,7 @@
 """Find or build the plan for this host's GPU: from the repository, from a cache, or built anew.
 
 `conversion.ensure_engine` does so in a process of its own, so that the supervisor needs neither
-numpy nor TensorRT and holds no GPU memory.
+numpy nor TensorRT and holds no GPU memory. `conversion.prove_served` then proves what is served.
 """
 
 from __future__ import annotations
@@ -60,11 +60,37 @@ def fitted(
         yield Path(folder)
 
 
+def prove(repository: Path, http_url: str, installation: Installation) -> None:
+    """Send the recorded patches through a running server, which must find the proven nuclei.
+
+    Parameters
+    ----------
+    repository
+        The repository that is served.
+    http_url
+        Address of Triton's HTTP endpoint.
+
+    Raises
+    ------
+    ServerError
+        If it does not, with the reason in one line.
+    """
+    arguments = ["--repository", str(repository), "--url", http_url]
+    _run(installation, "prove_served", arguments)
+
+
 def _find(repository: Path, engines: Path, installation: Installation, builder: str) -> Path:
-    command = [installation.python, "-m", "conversion.ensure_engine", "--builder", builder]
-    command += ["--repository", str(repository), "--engines", str(engines)]
-    search = subprocess.Popen(
-        command,
+    arguments = ["--builder", builder, "--repository", str(repository), "--engines", str(engines)]
+    try:
+        return Path(json.loads(_run(installation, "ensure_engine", arguments))["plan"])
+    except ServerError as error:
+        raise ServerError(f"There is no engine to serve: {error}") from error
+
+
+def _run(installation: Installation, module: str, arguments: list[str]) -> str:
+    """Run a module of `conversion`, logging its steps; return what it prints."""
+    process = subprocess.Popen(
+        [installation.python, "-m", f"conversion.{module}", *arguments],
         env=installation.environment | {"PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -73,21 +99,21 @@ def _find(repository: Path, engines: Path, installation: Installation, builder: 
         text=True,
         start_new_session=True,
     )
-    with search:
+    with process:
         try:
             reason = "no reason given."
-            for line in map(str.strip, search.stderr):
+            for line in map(str.strip, process.stderr):
                 if line.startswith(_STEP):
                     logger.warning(line)
                 else:
-                    reason = line.removeprefix("ensure_engine: ")
-            found = search.stdout.read()
+                    reason = line.removeprefix(f"{module}: ")
+            printed = process.stdout.read()
         except BaseException:
-            os.killpg(search.pid, signal.SIGKILL)  # including processes that build for it
+            os.killpg(process.pid, signal.SIGKILL)  # including processes that build for it
             raise
-    if search.returncode:
-        raise ServerError(f"There is no engine to serve: {reason}")
-    return Path(json.loads(found)["plan"])
+    if process.returncode:
+        raise ServerError(reason)
+    return printed
 
 
 def _link(repository: Path, plan: Path, folder: Path) -> None:

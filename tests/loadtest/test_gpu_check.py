@@ -61,6 +61,29 @@ def test_every_step_passes_on_a_processor(repository: Path, tmp_path: Path) -> N
     assert "requests, 0 failed, " in page
 
 
+@pytest.mark.long
+def test_every_step_passes_in_the_image(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own entry point and user, as on a GPU host; needs podman, runc and buildah."""
+    monkeypatch.setattr(gpu_check, "REPOSITORY", repository)
+    config = tmp_path / "load.toml"
+    config.write_text(SHORT)
+    report = Report("image")
+
+    check(report, tmp_path, profiles.read(config), batches=(1, 2), seconds=0.3, minutes=0.05)
+
+    assert [*report.steps] == [
+        "build the image",
+        "find or build the engine, and check it",
+        "start the server",
+        "time the batches",
+        "sustain the load",
+    ]
+    assert report.engine["plan"].startswith("/engines/")
+    assert report.soak["broken"] == []
+
+
 def test_the_step_that_fails_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

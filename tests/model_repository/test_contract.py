@@ -138,6 +138,29 @@ def test_a_graph_is_captured_for_every_size_that_occurs() -> None:
     assert production.optimization.cuda.graphs
 
 
+def test_every_batch_finds_a_captured_graph() -> None:
+    """By the rule of Triton's TensorRT backend, which compares batch size and shape."""
+    production = read(CONFIGS["tsfd_net"])
+    shape = [*production.input[0].dims]
+
+    def limits(spec: object) -> tuple[list[int], list[int]]:
+        least = spec.graph_lower_bound if spec.HasField("graph_lower_bound") else spec
+        # Without a shape the lower bound is the graph's own shape.
+        dims = least.batch_size if "image" in least.input else spec.batch_size
+        return [least.batch_size, dims, *shape], [spec.batch_size, spec.batch_size, *shape]
+
+    for size in range(1, production.max_batch_size + 1):
+        taken = next(
+            spec.batch_size
+            for spec in production.optimization.cuda.graph_spec
+            if all(
+                low <= value <= high
+                for low, high, value in zip(*limits(spec), [size, size, *shape], strict=True)
+            )
+        )
+        assert taken <= 1.5 * size
+
+
 @pytest.mark.slow
 def test_triton_reads_the_production_profile(tmp_path: Path) -> None:
     """As far as a server without the TensorRT backend can."""

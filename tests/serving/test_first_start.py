@@ -254,6 +254,17 @@ def test_a_plan_that_fails_where_it_was_built_is_not_kept(small: Path, engines: 
     assert kept(engines) == []
 
 
+def test_the_next_build_begins_with_the_timings_of_the_last(engines: Path) -> None:
+    kernels = "timing-11.1.0.106-9.0.cache"
+    for key, known in (("one", []), ("other", [kernels])):
+        with cache.locked(engines, key, lambda: None) as plan, cache.scratch(plan, 0) as folder:
+            assert [file.name for file in folder.iterdir()] == known
+            (folder / kernels).write_text(key)
+            cache.keep_timings(folder)
+
+    assert (engines / kernels).read_text() == "other"
+
+
 @pytest.mark.long
 def test_two_at_once_build_one(small: Path, engines: Path) -> None:
     name = key(small)
@@ -409,7 +420,16 @@ def complete(repository: Path, small: Path, tmp_path: Path) -> Path:
         (network / name).symlink_to(models / "tsfd_net" / name)
     (network / "1/model.py").symlink_to(Path(__file__).with_name("plan_model.py"))
     (network / "1/model.onnx").touch()  # which that one does not read
+    release = json.loads((models / "nuclei_postprocess/1/release.json").read_text())
+    expect(network / "1" / PARITY_DATA, **release["parameters"])
     return repository
+
+
+def expect(file: Path, **parameters: float) -> None:
+    """Record other thresholds with the answers that are expected."""
+    expected = ParityData.read(file)
+    served = replace(expected.served, parameters=Parameters(**parameters))
+    file.write_bytes(replace(expected, served=served).to_bytes())
 
 
 @pytest.mark.slow
@@ -443,7 +463,9 @@ def test_the_server_serves_the_plan_that_was_built(
     assert not parity.compare("served", expected.outputs, served, *exactly).failures
     assert (probabilities.as_numpy("class_probs") == served["class_probs"]).all()
     assert len(kept(engines)) == 1
-    assert [line.partition(" ")[0] for line in log.splitlines()][:5] == ["engine:"] * 5
+    steps = [line for line in log.splitlines() if line.startswith("engine: ")]
+    assert len(steps) == 6
+    assert re.fullmatch(r"engine: served: (\d+) nuclei against \1, PQ 1\.0000: ok", steps[-1])
     assert not [*scratch.glob("tsfd-repository-*")]
 
 
@@ -467,6 +489,25 @@ def test_a_plan_that_answers_wrongly_is_never_served(complete: Path, engines: Pa
         "There is no engine to serve: The plan built here cannot be served: class_probs "
     )
     assert kept(engines) == []
+
+
+@pytest.mark.long
+def test_a_server_that_finds_other_nuclei_is_never_ready(complete: Path, engines: Path) -> None:
+    """As if it served other thresholds than those that were proven."""
+    expect(complete / "tsfd_net/1" / PARITY_DATA, min_area=60_000)
+
+    result = subprocess.run(
+        [*SERVE, "--repository", str(complete), "--engines", str(engines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].startswith(
+        "What is served is not what was proven: instances agree to PQ 0.0000 "
+    )
 
 
 @pytest.mark.long

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from instances import COLUMNS, Instances, Parameters
 from instances.compile import kernel
-from instances.labels import BACKGROUND, FRAME, areas_of, flood
-from instances.measures import measure
+from instances.labels import BACKGROUND
+from instances.measures import choose, measure, tally
 
 
 def extract(
@@ -41,9 +41,13 @@ def extract(
         int(255 * parameters.boundary_threshold),
         parameters.min_area,
     )
-    areas = areas_of(labels, classes.size)
-    count = int(np.count_nonzero(areas))
-    instance_map, nuclei, starts = measure(class_probs, labels, areas, 1, count)
+    spans = _spans(labels)
+    tallies = tally(class_probs, labels, spans, classes.size - 1)
+    chosen = choose(tallies, 0.0, 1)
+    count = int(np.count_nonzero(chosen))
+    instance_map, nuclei, starts = measure(
+        tallies, chosen, labels, spans, spans[:0], *boundary_prob.shape
+    )
     own = classes[labels[starts]]
     inside = instance_map > 0
     ids, planes = instance_map[inside], class_probs[inside].T[1:]
@@ -79,9 +83,8 @@ def _label(
     class_map[components == 0] = 0
     class_map[_thin((boundary_prob > boundary_level).astype(np.uint8)) > 0] = 0
 
-    labels = np.full((class_map.shape[0] + 2, class_map.shape[1] + 2), FRAME, np.int32)
+    labels = np.full((class_map.shape[0] + 2, class_map.shape[1] + 2), BACKGROUND, np.int32)
     inner = labels[1:-1, 1:-1]
-    inner[:] = BACKGROUND
     classes = [np.zeros(1, np.int64)]
     count = 0
     for c in range(1, channels):
@@ -95,6 +98,12 @@ def _label(
     labels = labels.ravel()
     _keep_largest_pieces(labels, count, class_map.shape[1] + 2)
     return labels, np.concatenate(classes)
+
+
+def _spans(labels: np.ndarray) -> np.ndarray:
+    """Runs of labelled pixels, as in `instances.runs`."""
+    edges = 1 + np.flatnonzero(np.diff(labels > 0))
+    return np.column_stack([edges[::2], edges[1::2], edges[::2]]).astype(np.int32)
 
 
 def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
@@ -115,7 +124,7 @@ def _keep_largest_pieces(labels, count, stride):
     for p in range(stride, labels.size - stride):
         label = labels[p]
         if 0 < label <= count:
-            size = flood(labels, queue, p, count + len(origins), stride)
+            size = _flood(labels, queue, p, count + len(origins), stride)
             if size > largest[label]:
                 largest[label] = size
                 piece[label] = count + len(origins)
@@ -124,6 +133,24 @@ def _keep_largest_pieces(labels, count, stride):
         if labels[p] > 0:
             label = origins[labels[p] - count]
             labels[p] = label if piece[label] == labels[p] else BACKGROUND
+
+
+@kernel
+def _flood(labels, queue, start, label, stride):
+    """Give the 4-connected component of `start` a label; return its number of pixels."""
+    component = labels[start]
+    labels[start] = label
+    queue[0] = start
+    size, done = 1, 0
+    while done < size:
+        p = queue[done]
+        done += 1
+        for q in (p - stride, p - 1, p + 1, p + stride):
+            if labels[q] == component:
+                labels[q] = label
+                queue[size] = q
+                size += 1
+    return size
 
 
 @kernel

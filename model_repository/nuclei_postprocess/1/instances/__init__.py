@@ -6,8 +6,9 @@
     result.contours       int16 [m, 2], outer contours (x, y) of all nuclei one after another
 
 extract       all steps from probabilities to nuclei
-watershed     split touching nuclei
+watershed     split touching nuclei; holes: fill them
 measures      area, position and class; contours: outlines
+runs          stretches of pixels, which the steps work on instead of single ones
 parameters    thresholds and their ranges
 
 Needs only numpy and numba. Every kernel releases the interpreter lock, so a batch is processed by

@@ -7,9 +7,9 @@ from instances.compile import kernel
 
 @kernel
 def _trace(labels, start, stride, points, row):
-    """Follow one outer border clockwise; write (x, y) from ``points[row]`` on; return the length.
+    """Follow one outer border clockwise; return its length.
 
-    If ``points`` is empty, only the length is computed.
+    Its (x, y) are written from ``points[row]`` on, as far as there is room.
     """
     # Clockwise from east, with y pointing down.
     steps = (1, stride + 1, stride, stride - 1, -1, -stride - 1, -stride, -stride + 1)
@@ -26,7 +26,7 @@ def _trace(labels, start, stride, points, row):
                 break
         if p == start and direction == first_direction and length > 0:
             return length
-        if points.shape[0] > 0:
+        if row + length < len(points):
             points[row + length, 0] = p % stride - 1
             points[row + length, 1] = p // stride - 1
         length += 1
@@ -39,18 +39,18 @@ def _trace(labels, start, stride, points, row):
 
 
 @kernel
-def contour_lengths(labels, starts, stride):
-    nothing = np.zeros((0, 2), np.int16)
+def trace_contours(labels, starts, stride):
+    """Trace the outer borders that begin at `starts`; returns points [m, 2] and lengths [n]."""
+    points = np.empty((max(64 * starts.size, 1), 2), np.int16)
     lengths = np.zeros(starts.size, np.int64)
-    for i in range(starts.size):
-        lengths[i] = _trace(labels, starts[i], stride, nothing, 0)
-    return lengths
-
-
-@kernel
-def trace_contours(labels, starts, lengths, stride):
-    points = np.empty((lengths.sum(), 2), np.int16)
     row = 0
     for i in range(starts.size):
-        row += _trace(labels, starts[i], stride, points, row)
-    return points
+        length = _trace(labels, starts[i], stride, points, row)
+        if row + length > len(points):  # it was too long to be written whole
+            larger = np.empty((2 * (row + length), 2), np.int16)
+            larger[:row] = points[:row]
+            points = larger
+            _trace(labels, starts[i], stride, points, row)
+        lengths[i] = length
+        row += length
+    return points[:row].copy(), lengths

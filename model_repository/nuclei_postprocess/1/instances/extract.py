@@ -5,15 +5,17 @@ from typing import Final
 
 import numpy as np
 
-from instances.contours import contour_lengths, trace_contours
-from instances.labels import areas_of
-from instances.measures import COLUMNS, drop_faint, measure
+from instances.contours import trace_contours
+from instances.holes import fill_holes
+from instances.measures import COLUMNS, choose, measure, tally
 from instances.parameters import Parameters
+from instances.scratch import Scratch
 from instances.watershed import watershed
 
 _MAX_SIDE: Final = np.iinfo(np.int16).max
 _MAX_INSTANCES: Final = np.iinfo(np.uint16).max
 _DEFAULTS: Final = Parameters()
+_scratch = Scratch()
 _MAX_CONTOUR_POINTS: Final = 1 << 24  # contour_start is float32, which is exact up to here
 
 
@@ -72,36 +74,38 @@ def extract(
         the image has more than 65,535 nuclei.
     """
     class_probs, boundary_prob = _checked(class_probs, boundary_prob)
+    height, width = boundary_prob.shape
     foreground_level = int(255 * parameters.foreground_threshold)
     boundary_level = int(255 * parameters.boundary_threshold)
-    labels, found = watershed(class_probs, boundary_prob, foreground_level, boundary_level)
-    areas = areas_of(labels, found + 1)
-    drop_faint(class_probs, labels, areas, 255 * float(parameters.min_confidence))
-
-    # At least 1, because labels without pixels are not nuclei; at most just above the image's size,
-    # because the kernels' integers are limited to 64 bits.
-    min_area = min(max(int(parameters.min_area), 1), boundary_prob.size + 1)
-    count = int(np.count_nonzero(areas[1:] >= min_area))
+    scratch = _scratch.arrays(height, width)
+    levels = foreground_level, boundary_level
+    found, span_count = watershed(class_probs, boundary_prob, *levels, *scratch)
+    labels, *_, spans, gaps = scratch
+    spans = spans[:span_count]
+    tallies = tally(class_probs, labels, spans, found)
+    holes = fill_holes(class_probs, labels, tallies, spans, gaps)
+    # At most just above the image's size, because the kernels' integers are limited to 64 bits.
+    min_area = min(int(parameters.min_area), boundary_prob.size + 1)
+    chosen = choose(tallies, 255 * float(parameters.min_confidence), min_area)
+    count = int(np.count_nonzero(chosen))
     if count > _MAX_INSTANCES:
         raise ValueError(
             f"The image has {count:,} nuclei, more than the {_MAX_INSTANCES:,} an instance map can "
             "number: process it in tiles."
         )
-    instance_map, nuclei, starts = measure(class_probs, labels, areas, min_area, count)
+    instance_map, nuclei, starts = measure(tallies, chosen, labels, spans, holes, height, width)
     if not with_contours:
         return Instances(instance_map, nuclei, np.zeros((0, 2), np.int16))
 
-    stride = boundary_prob.shape[1] + 2
-    lengths = contour_lengths(labels, starts, stride)
-    ends = np.cumsum(lengths)
-    if count and ends[-1] > _MAX_CONTOUR_POINTS:
+    points, lengths = trace_contours(labels, starts, width + 2)
+    if len(points) > _MAX_CONTOUR_POINTS:
         raise ValueError(
-            f"The contours have {ends[-1]:,} points, more than the {_MAX_CONTOUR_POINTS:,} the "
+            f"The contours have {len(points):,} points, more than the {_MAX_CONTOUR_POINTS:,} the "
             "nuclei table can index: process the image in tiles."
         )
-    nuclei[:, COLUMNS.index("contour_start")] = ends - lengths
+    nuclei[:, COLUMNS.index("contour_start")] = np.cumsum(lengths) - lengths
     nuclei[:, COLUMNS.index("contour_length")] = lengths
-    return Instances(instance_map, nuclei, trace_contours(labels, starts, lengths, stride))
+    return Instances(instance_map, nuclei, points)
 
 
 def warm_up() -> None:

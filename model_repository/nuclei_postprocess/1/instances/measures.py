@@ -22,71 +22,101 @@ COLUMNS: Final = (
 """Columns of the nuclei table. Coordinates are in pixels, with pixel centres at integers; the box
 is half-open; ``class`` is 1..K; ``contour_start`` is a row index into the contours."""
 
+# Columns of the tallies of labels, before the sums of all channels: number of pixels, sums of their
+# x and y, and their box.
+AREA, _X, _Y, _X_MIN, _X_MAX, _Y_MIN, _Y_MAX, _SUMS = range(8)
+
 
 @kernel
-def drop_faint(class_probs, labels, areas, level):
-    """Set the area of labels to 0 if their mean foreground (0..255) is below the level."""
-    height, width = class_probs.shape[:2]
-    sums = np.zeros(areas.size, np.int64)
-    for y in range(height):
-        p = (y + 1) * (width + 2)
-        for x in range(width):
+def tally(class_probs, labels, spans, count):
+    """Add up the pixels of labels 1..n; int64 [n + 1, 7 + channels], columns as above."""
+    width, channels = class_probs.shape[1:]
+    tallies = np.zeros((count + 1, _SUMS + channels), np.int64)
+    tallies[:, _X_MIN] = width
+    for start, end, _ in spans:
+        add(tallies, class_probs, labels, start, end)
+    return tallies
+
+
+@kernel
+def add(tallies, class_probs, labels, start, end):
+    """Add the pixels of a run to the tallies of their labels."""
+    width, channels = class_probs.shape[1:]
+    y, x = start // (width + 2) - 1, start % (width + 2) - 1
+    p = start
+    while p < end:
+        label, first = labels[p], x
+        row = tallies[label]
+        while p < end and labels[p] == label:
             p += 1
-            if labels[p] > 0:
-                sums[labels[p]] += 255 - class_probs[y, x, 0]
-    for label in range(1, areas.size):
-        if sums[label] < level * areas[label]:
-            areas[label] = 0
+            x += 1
+        for c in range(channels):
+            total = 0
+            for column in range(first, x):
+                total += class_probs[y, column, c]
+            row[_SUMS + c] += total
+        if row[AREA] == 0:
+            row[_Y_MIN] = y
+        row[AREA] += x - first
+        row[_X] += (first + x - 1) * (x - first) // 2
+        row[_Y] += y * (x - first)
+        row[_X_MIN] = min(row[_X_MIN], first)
+        row[_X_MAX] = max(row[_X_MAX], x)
+        row[_Y_MAX] = max(row[_Y_MAX], y + 1)
 
 
 @kernel
-def measure(class_probs, labels, areas, min_area, count):
+def choose(tallies, faint, min_area):
+    """Choose the labels that are nuclei, bool [n + 1]: neither small nor faint.
+
+    Faint is what has a mean foreground (0..255) below that level.
+    """
+    chosen = np.zeros(len(tallies), np.bool_)
+    for label in range(1, len(tallies)):
+        area = tallies[label, AREA]
+        chosen[label] = area >= min_area and (255 * area - tallies[label, _SUMS] >= faint * area)
+    return chosen
+
+
+@kernel
+def measure(tallies, chosen, labels, spans, holes, height, width):
     """Return instance map, nuclei table (contour columns 0) and first pixels of the instances."""
-    height, width, channels = class_probs.shape
-    stride = width + 2
+    count = np.count_nonzero(chosen)
     instance_map = np.zeros((height, width), np.uint16)
     nuclei = np.zeros((count, 11), np.float32)
-    starts = np.zeros(count, np.int64)
-    ids = np.zeros(areas.size, np.int64)
-    sums = np.zeros((count, channels), np.int64)  # summed class probabilities
-    places = np.zeros((count, 2), np.int64)  # sums of x and y
-    box = np.zeros((count, 4), np.int64)
+    first_pixels = np.zeros(count, np.int64)
+    ids = np.zeros(len(tallies), np.uint16)
     found = 0
-    for y in range(height):
-        p = (y + 1) * stride
-        for x in range(width):
-            p += 1
-            label = labels[p]
-            if label <= 0 or areas[label] < min_area:
-                continue
-            if ids[label] == 0:
-                starts[found] = p
-                box[found] = (x, y, x, y)
-                found += 1
-                ids[label] = found
-            instance_map[y, x] = ids[label]
-            i = ids[label] - 1
-            for c in range(1, channels):
-                sums[i, c] += class_probs[y, x, c]
-            places[i, 0] += x
-            places[i, 1] += y
-            box[i, 0] = min(box[i, 0], x)
-            box[i, 2] = max(box[i, 2], x)
-            box[i, 3] = y
+    for start, end, _ in spans:
+        y, x = start // (width + 2) - 1, start % (width + 2) - 1
+        label, number = 0, 0
+        for p in range(start, end):
+            if labels[p] != label:
+                label = labels[p]
+                if chosen[label] and ids[label] == 0:
+                    first_pixels[found] = p
+                    found += 1
+                    ids[label] = found
+                number = ids[label]
+            instance_map[y, x] = number
+            x += 1
+    for start, end, label in holes:
+        y, x = start // (width + 2) - 1, start % (width + 2) - 1
+        instance_map[y, x : x + end - start] = ids[label]
 
-    for label in range(1, areas.size):
-        i = ids[label] - 1
-        if i < 0:
+    for label in range(1, len(tallies)):
+        if not chosen[label]:
             continue
-        nuclei[i, 0] = places[i, 0] / areas[label]
-        nuclei[i, 1] = places[i, 1] / areas[label]
-        nuclei[i, 2] = box[i, 0]
-        nuclei[i, 3] = box[i, 1]
-        nuclei[i, 4] = box[i, 2] + 1
-        nuclei[i, 5] = box[i, 3] + 1
-        nuclei[i, 6] = areas[label]
-        chosen = 1 + np.argmax(sums[i, 1:])
-        total = sums[i, 1:].sum()
-        nuclei[i, 7] = chosen
-        nuclei[i, 8] = sums[i, chosen] / total if total > 0 else 0.0
-    return instance_map, nuclei, starts
+        row, area = nuclei[ids[label] - 1], tallies[label, AREA]
+        row[0] = tallies[label, _X] / area
+        row[1] = tallies[label, _Y] / area
+        row[2] = tallies[label, _X_MIN]
+        row[3] = tallies[label, _Y_MIN]
+        row[4] = tallies[label, _X_MAX]
+        row[5] = tallies[label, _Y_MAX]
+        row[6] = area
+        sums = tallies[label, _SUMS + 1 :]
+        best, total = np.argmax(sums), sums.sum()
+        row[7] = 1 + best
+        row[8] = sums[best] / total if total > 0 else 0.0
+    return instance_map, nuclei, first_pixels
