@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ def read_lines(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number of each line that is not blank, and its cells by their columns.
 
+    Cells that a short line lacks are empty.
+
     Other columns than those named are reported on stderr.
 
     Parameters
@@ -38,10 +41,13 @@ def read_lines(
     """
     text = _text(path)
     header = next(line for line in text.splitlines() if line.strip(_BLANK))
-    columns, separator = max(
-        ((_columns(header, each), each) for each in _SEPARATORS),
-        key=lambda found: (needed[0] in found[0], len(found[0])),
-    )
+    try:
+        columns, separator = max(
+            ((_columns(header, each), each) for each in _SEPARATORS),
+            key=lambda found: (needed[0] in found[0], len(found[0])),
+        )
+    except csv.Error as error:
+        raise TsfdError(f"{path} is not CSV: its header has a {error}.") from error
     for name in needed:
         if name not in columns:
             raise TsfdError(f"{path} needs a column {name!r}; it has {', '.join(columns)}.")
@@ -60,7 +66,7 @@ def read_lines(
                 f"{path}, line {line} has {len(cells)} cells, the header {len(columns)}: put "
                 f"cells that contain {separator!r} in quotes."
             )
-        yield line, dict(zip(columns, cells, strict=False))
+        yield line, dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))
 
 
 def number(text: str) -> float:

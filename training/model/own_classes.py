@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +9,13 @@ import keras
 import numpy as np
 
 from training.exported import file_sha256
-from training.model.classes import Classes, replace_classes
+from training.model.classes import Classes, features, replace_classes
 from training.target import Target
 from tsfd_client.classes.head import Head, load
 from tsfd_client.errors import TsfdError
 from tsfd_client.release import NucleusClass
 
 _WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
-
-
-def is_own_classes(path: Path) -> bool:
-    """Whether a file holds classes of one's own instead of weights."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return "head.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def read(path: Path) -> tuple[Head, Path]:
@@ -54,8 +44,20 @@ def _weights_files(folder: Path) -> Iterator[Path]:
 
 
 def with_classes(network: keras.Model, head: Head) -> keras.Model:
-    """Give a network the classes of a head."""
+    """Give a network the classes of a head.
+
+    Raises
+    ------
+    TsfdError
+        If they were learned from other features.
+    """
     number = len(head.network_classes)
+    width = features(network).shape[-1] - number
+    if len(head.weights) != width:
+        raise TsfdError(
+            f"The classes were learned from {len(head.weights)} features, and the network has "
+            f"{width}: make them again with `tsfd adapt`."
+        )
     parents = np.zeros((number, len(head.classes)), np.float32)
     has_parent = head.parents >= 0
     parents[head.parents[has_parent], np.flatnonzero(has_parent)] = 1

@@ -24,7 +24,7 @@ import numpy as np
 from training.model import own_classes
 from training.model.network import build
 from training.target import PANNUKE, Target
-from tsfd_client.classes.head import Head
+from tsfd_client.classes.head import Head, is_own_classes
 from tsfd_client.errors import TsfdError
 
 _PRESET = "preset"
@@ -77,7 +77,7 @@ def load(path: Path) -> tuple[keras.Model, str]:
     WeightsError
         If the file is missing or damaged, or does not fit the network.
     """
-    if own_classes.is_own_classes(path):
+    if is_own_classes(path):
         head, base = _own_classes(path)
         network, preset = load(base)
         return own_classes.with_classes(network, head), preset
@@ -110,7 +110,7 @@ def parameters(path: Path) -> instances.Parameters:
     """
     with _opened(path) as file:
         text = str(file[_PARAMETERS]) if _PARAMETERS in file.files else None
-    if text is None and own_classes.is_own_classes(path):
+    if text is None and is_own_classes(path):
         return parameters(_own_classes(path)[1])
     try:
         values = json.loads(text or "{}")
@@ -129,7 +129,7 @@ def target(path: Path) -> Target:
     WeightsError
         If the file is missing or damaged, or its target is invalid.
     """
-    if own_classes.is_own_classes(path):
+    if is_own_classes(path):
         head, base = _own_classes(path)
         return own_classes.target(head, target(base))
     with _opened(path) as file:
@@ -169,7 +169,7 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
-    if own_classes.is_own_classes(path):
+    if is_own_classes(path):
         raise WeightsError(f"{path} holds classes of your own, which are calibrated as they are.")
     with _changed(path) as arrays:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))

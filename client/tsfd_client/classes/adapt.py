@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from tsfd_client.classes.examples import examples_of
 from tsfd_client.classes.features import features_of, scaled_for, split
-from tsfd_client.classes.fit import FEWEST_MARKS, Base, Lesson, learn
+from tsfd_client.classes.fit import Base, Lesson, learn
 from tsfd_client.classes.head import Head, OwnClass
 from tsfd_client.classes.labels import (
     NOT_A_NUCLEUS,
@@ -20,7 +21,7 @@ from tsfd_client.classes.labels import (
     key,
     spellings,
 )
-from tsfd_client.classes.marked import MarkedNuclei, Nuclei
+from tsfd_client.classes.marked import MarkedNuclei
 from tsfd_client.classes.marks import FILE, Mark, Marks, read_marks
 from tsfd_client.classes.matching import (
     Marked,
@@ -38,8 +39,7 @@ from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 
 _MOSTLY: Final = 0.5  # share of a new class's marks that the network gives one class
-_EXAMPLES: Final = 30  # nuclei that stand for a class of the network without marks
-_SURE: Final = 0.8
+_NAMED: Final = 3  # slides, or results, that a message names
 
 
 @dataclass
@@ -54,6 +54,8 @@ class Taken:
         Names of results of one image, whose marks are taken as those of one.
     problems
         For each mark that cannot be used, a sentence that names it.
+    strangers
+        Slides that marks name, and that are none of the results.
     kept
         Classes of the network that have no marks and stay.
     parents
@@ -63,8 +65,14 @@ class Taken:
     marked: dict[str, Marked] = field(default_factory=dict)
     together: list[list[str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     parents: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def nuclei(self) -> int:
+        """Number of marked nuclei."""
+        return sum(len(m.rows) + len(m.not_nuclei) for m in self.marked.values())
 
     @property
     def misses(self) -> int:
@@ -81,9 +89,10 @@ def adapt(
     results: Mapping[str, Path],
     annotations: Sequence[Path],
     client: Client,
+    taken: Taken,
     *,
     without: Sequence[str] = (),
-) -> tuple[Lesson, Taken]:
+) -> Lesson:
     """Learn classes from the marks on some results.
 
     Parameters
@@ -94,6 +103,8 @@ def adapt(
         More files of marks.
     client
         A server of the network that found the nuclei, or another one at the same scale.
+    taken
+        Receives what is made of the marks, also if nothing can be learned.
     without
         Classes of the network that are not kept if they have no marks.
 
@@ -111,9 +122,11 @@ def adapt(
     images = _by_image(results)
     marks = _read(results, images, annotations)
     spelt = spellings((mark.label for mark in marks.marks), release.network_classes)
-    taken = Taken(problems=list(marks.problems))
+    taken.problems += marks.problems
+    taken.strangers += marks.strangers
+    known: dict[str, Colour] = {}
     found: list[MarkedNuclei] = []
-    around: list[Nuclei] = []
+    chosen: list[np.ndarray] = []
     labels: list[str] = []
     for names in images:
         own = _marks_of(names, marks, results)
@@ -130,27 +143,65 @@ def adapt(
         named = matched.labels + [NOT_A_NUCLEUS] * len(matched.not_nuclei)
         if named:
             rows = np.concatenate([matched.rows, matched.not_nuclei]).astype(np.int64)
-            own_nuclei, others = _nuclei(folder, rows, name, client, release)
-            found.append(own_nuclei)
-            around.append(others)
+            nuclei, own_rows = _nuclei(folder, rows, name, client, release)
+            chosen.append(own_rows + sum(len(part) for part in found))
+            found.append(nuclei)
             labels += named
+            known |= read_info(folder / PARQUET).release.colours
     if not labels:
-        raise TsfdError(
-            "No mark is on a nucleus: mark nuclei in `tsfd view`, or name a file with "
-            "--annotations."
-        )
-    said = ((spelt[key(mark.label)], mark.colour) for mark in marks.marks)
-    marked, others = _joined(found), _all(around)
+        raise TsfdError(_why_nothing(marks, taken, results))
+    around, rows = _joined(found), np.concatenate(chosen)
+    marked, free = around[rows], np.setdiff1d(np.arange(len(around)), rows)
     names = _names(labels, marked, taken, release.network_classes, without)
-    classes = _classes(names, taken, colours(said, release.colours))
-    examples = _examples(marked, others, taken.kept, release.network_classes)
+    # A class of the network that is not served has the colour that it has in the results.
+    said = [(spelt[key(mark.label)], mark.colour) for mark in marks.marks]
+    said += [(name, None) for name in release.network_classes]
+    classes = _classes(names, taken, colours(said, known | release.colours))
+    examples = examples_of(around, free, taken.kept, release.network_classes)
     learned = tuple(kind for kind in classes if kind.name in {*labels, *examples})
     base = Base(release.served, release.digests["weights_sha256"], release.network_classes)
-    lesson = learn(_numbered(marked, labels, examples, learned), others, learned, base)
+    lesson = _of_marks_alone(
+        learn(_numbered(marked, labels, examples, learned), around, learned, base), examples
+    )
     if lesson.head is not None:
         head = replace(lesson.head, figures=_figures(lesson))
         lesson = replace(lesson, head=_completed(head, classes))
-    return lesson, taken
+    return lesson
+
+
+def _why_nothing(marks: Marks, taken: Taken, results: Mapping[str, Path]) -> str:
+    """A sentence that says why no mark is on a nucleus, and what to do."""
+    if taken.misses:
+        return (
+            f"No mark is on a nucleus, and {taken.misses} are beside all of them: their places "
+            "must be pixels of level 0."
+        )
+    if taken.missing:
+        return (
+            "All marks are of missing nuclei, from which no class can be learned: mark nuclei "
+            "that are outlined, too."
+        )
+    if marks.marks and not taken.marked:
+        return (
+            "All detections still have the class that they were found with, which says nothing: "
+            "give some of them another class, or confirm it with points."
+        )
+    if marks.marks:
+        return "No mark is on a nucleus: what is wrong with each is said above."
+    if marks.strangers:
+        return (
+            f"All marks are of slides that are none of these results: they name "
+            f"{_some(dict.fromkeys(marks.strangers))}, and the results are called "
+            f"{_some(results)}. Names are compared with their capitals, without folders."
+        )
+    if marks.problems:
+        return "None of the marks can be used: what is wrong with each is said above."
+    return "There are no marks: mark nuclei in `tsfd view`, or name a file with --annotations."
+
+
+def _some(names: Iterable[str]) -> str:
+    first, *more = map(repr, names)
+    return ", ".join([first, *more[: _NAMED - 1], *(["..."] if len(more) >= _NAMED else [])])
 
 
 def _check_names(without: Sequence[str], release: Release) -> None:
@@ -197,24 +248,23 @@ def _marks_of(names: Sequence[str], marks: Marks, results: Mapping[str, Path]) -
 
 def _nuclei(
     folder: Path, rows: np.ndarray, name: str, client: Client, release: Release
-) -> tuple[MarkedNuclei, Nuclei]:
-    """Features of marked nuclei in the order of `rows`, and of all nuclei in their tiles."""
-    info = read_info(folder / PARQUET)
+) -> tuple[MarkedNuclei, np.ndarray]:
+    """All nuclei in the tiles of marked ones, not numbered yet, and which of them `rows` are."""
+    parquet = folder / PARQUET
     with open_image_of(folder) as slide:
         parts = list(features_of(folder, scaled_for(folder, slide, client), client, rows + 1))
     ids = np.concatenate([part for part, _ in parts])
     nuclei = split(np.concatenate([values for _, values in parts]), len(release.network_classes))
     place = np.empty(ids.max() + 1, np.int64)
     place[ids] = np.arange(len(ids))
-    chosen = place[rows + 1]
-    marked = MarkedNuclei(
-        nuclei.features[chosen],
-        nuclei.shares[chosen],
-        np.zeros(len(rows), np.int64),
-        np.full(len(rows), name),
-        centroids_of(folder / PARQUET)[rows] * info.mpp,
+    around = MarkedNuclei(
+        nuclei.features,
+        nuclei.shares,
+        np.zeros(len(ids), np.int64),
+        np.full(len(ids), name),
+        centroids_of(parquet)[ids - 1] * read_info(parquet).mpp,
     )
-    return marked, nuclei
+    return around, place[rows + 1]
 
 
 def _names(
@@ -263,28 +313,6 @@ def _parent(
     return network[int(counts.argmax())] if counts.max() > _MOSTLY * len(own) else None
 
 
-def _examples(
-    marked: MarkedNuclei, around: Nuclei, kept: Sequence[str], network: Sequence[str]
-) -> dict[str, MarkedNuclei]:
-    """Nuclei of which the network is surest, for classes that stay without marks, if it has any."""
-    examples = {}
-    for name in kept:
-        share = around.shares[:, network.index(name)]
-        chosen = np.argsort(-share, kind="stable")[:_EXAMPLES]
-        chosen = chosen[share[chosen] >= _SURE]
-        if len(chosen) >= FEWEST_MARKS:
-            # Dealt to the places of the marks, so that none has examples alone.
-            beside = np.arange(len(chosen)) % len(marked)
-            examples[name] = MarkedNuclei(
-                around.features[chosen],
-                around.shares[chosen],
-                np.zeros(len(chosen), np.int64),
-                marked.slides[beside],
-                marked.places[beside],
-            )
-    return examples
-
-
 def _numbered(
     marked: MarkedNuclei,
     labels: Sequence[str],
@@ -296,6 +324,16 @@ def _numbered(
     labels = [*labels, *(name for name, some in examples.items() for _ in range(len(some)))]
     joined = _joined([marked, *examples.values()])
     return replace(joined, labels=np.array([numbers[label] for label in labels]))
+
+
+def _of_marks_alone(lesson: Lesson, examples: Mapping[str, MarkedNuclei]) -> Lesson:
+    """Examples are no marks: nobody has looked at them."""
+    is_example = np.array([kind.name in examples for kind in lesson.classes])
+    return replace(
+        lesson,
+        marks=np.where(is_example, 0, lesson.marks),
+        worth=np.where(is_example, np.nan, lesson.worth),
+    )
 
 
 def _figures(lesson: Lesson) -> dict[str, Any]:
@@ -336,7 +374,3 @@ def _completed(head: Head, classes: tuple[OwnClass, ...]) -> Head:
 def _joined(parts: Sequence[MarkedNuclei]) -> MarkedNuclei:
     names = ("features", "shares", "labels", "slides", "places")
     return MarkedNuclei(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
-
-
-def _all(parts: Sequence[Nuclei]) -> Nuclei:
-    return Nuclei(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("features", "shares")))

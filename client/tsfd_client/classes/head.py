@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tsfd_client.classes.labels import BACKGROUND, key
 from tsfd_client.errors import OutputError, TsfdError
 from tsfd_client.files import replacing
 
@@ -31,6 +32,8 @@ FLOOR: Final = 1e-3
 FEWEST, MOST = 2, 30
 """Numbers of classes that a head may have."""
 _FORMAT: Final = "tsfd classes 1"
+_LARGEST: Final = 65_504.0
+_BRIGHTEST: Final = 255
 _BROKEN: Final = (
     OSError,
     ValueError,
@@ -172,6 +175,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
+def is_own_classes(path: Path) -> bool:
+    """Whether a file holds classes of one's own, and not weights or anything else."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "head.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def save(head: Head, path: Path) -> None:
     """Write a head, replacing `path` only when complete.
 
@@ -246,6 +258,9 @@ def load(path: Path) -> Head:
 def _problem(head: Head) -> str | None:
     """What is wrong with a head, or None."""
     number = len(head.classes)
+    odd = [kind for kind in head.classes if not _is_class(kind)]
+    if odd:
+        return f"{odd[0]} is no class"
     if not FEWEST <= number <= MOST:
         return f"a head has {FEWEST} to {MOST} classes, not {number}"
     if len(set(head.names)) < number or not all(head.names):
@@ -258,6 +273,21 @@ def _problem(head: Head) -> str | None:
         ("mix", head.mix, (len(head.network_classes), number)),
         ("bias", head.bias, (number,)),
     ):
-        if values.dtype != np.float32 or values.shape != shape or not np.isfinite(values).all():
-            return f"{name} must be finite float32 {list(shape)}"
+        if values.dtype != np.float32 or values.shape != shape or not _is_small(values):
+            return f"{name} must be float32 {list(shape)} within {_LARGEST:g}"
     return None
+
+
+def _is_class(kind: OwnClass) -> bool:
+    return (
+        isinstance(kind.name, str)
+        and key(kind.name) != BACKGROUND
+        and len(kind.colour) == 3
+        and all(type(part) is int and 0 <= part <= _BRIGHTEST for part in kind.colour)
+        and isinstance(kind.excluded, bool)
+    )
+
+
+def _is_small(values: np.ndarray) -> bool:
+    """Whether all values are finite, and no larger than 16 bits can hold, with which some serve."""
+    return bool((np.abs(values) <= _LARGEST).all())

@@ -102,7 +102,8 @@ class KeptFeatures:
         """
         missing, width = np.ones(nuclei, bool), self.width
         for ids, features in self._read():
-            if ids.min() < 1 or ids.max() > nuclei or features.shape[1] != width:
+            is_known = (ids >= 1) & (ids <= nuclei)
+            if not is_known.all() or features.shape[1] != width or not np.isfinite(features).all():
                 raise self._damaged()
             missing[ids - 1] = False
             yield ids, features
@@ -113,6 +114,8 @@ class KeptFeatures:
         for path in self._parts():
             table = self._table(path, ["id", "features"])
             rows = table["features"].combine_chunks()
+            if not pa.types.is_fixed_size_list(rows.type) or rows.flatten().null_count:
+                raise self._damaged()
             features = rows.flatten().to_numpy().reshape(-1, rows.type.list_size)
             yield table["id"].to_numpy(), features
 
@@ -127,7 +130,7 @@ class KeptFeatures:
             info = dict(json.loads((self.folder / _INFO).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise self._damaged() from error
-        if not {"width", "weights_sha256"} <= info.keys():
+        if not (isinstance(info.get("width"), int) and "weights_sha256" in info):
             raise self._damaged()
         return info
 

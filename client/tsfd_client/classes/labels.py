@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from tsfd_client.errors import TsfdError
+
 Colour = tuple[int, int, int]
 """RGB."""
 
@@ -16,6 +18,8 @@ MISSING_NUCLEUS: Final = "missing nucleus"
 """Label of a place where a nucleus was overlooked."""
 RESERVED: Final = (NOT_A_NUCLEUS, MISSING_NUCLEUS)
 """Labels that are no class."""
+BACKGROUND: Final = "background"
+"""What releases call their class 0, and no class can be called."""
 RESERVED_COLOURS: Final[dict[str, Colour]] = {
     NOT_A_NUCLEUS: (150, 150, 150),
     MISSING_NUCLEUS: (255, 255, 255),
@@ -38,6 +42,15 @@ PALETTE: Final[tuple[Colour, ...]] = (
 def key(label: str) -> str:
     """What labels of one class have in common, however they are capitalised and spaced."""
     return " ".join(label.casefold().split())
+
+
+def check_label(label: str) -> None:
+    """Raise TsfdError if a label cannot be that of a class."""
+    if key(label) == BACKGROUND:
+        raise TsfdError(
+            f"{label!r} is what is around nuclei, no class of them: say {NOT_A_NUCLEUS!r}, or use "
+            "another name."
+        )
 
 
 def spellings(labels: Iterable[str], known: Iterable[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tsfd_client.classes.labels import Colour
+from tsfd_client.classes.labels import Colour, check_label
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.pixels.annotations import (
     class_of,
@@ -83,14 +83,18 @@ class Marks:
         In the order of the files.
     problems
         For each line or feature that is no mark, a sentence that names it.
+    strangers
+        The slides of lines that name none of the results.
     """
 
     marks: list[Mark] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: Marks) -> Marks:
         self.marks += other.marks
         self.problems += other.problems
+        self.strangers += other.strangers
         return self
 
 
@@ -120,10 +124,14 @@ def _read_table(path: Path, slides: Mapping[str, str | None]) -> Marks:
     for line, cells in read_lines(path, ("slide", "x", "y", "label")):
         try:
             slide = find_slide(cells["slide"], slides)
-            x, y = (_pixels(name, cells.get(name, "")) for name in ("x", "y"))
-            label = cells.get("label", "")
+            x, y = (_pixels(name, cells[name]) for name in ("x", "y"))
+            label = cells["label"]
             if not label:
                 raise TsfdError("the label is empty.")
+            check_label(label)
+        except UnknownSlideError as error:
+            read.problems.append(f"{_where(path, line)}: {error}")
+            read.strangers.append(cells["slide"])
         except TsfdError as error:
             read.problems.append(f"{_where(path, line)}: {error}")
         else:
@@ -131,14 +139,22 @@ def _read_table(path: Path, slides: Mapping[str, str | None]) -> Marks:
     return read
 
 
+class UnknownSlideError(TsfdError):
+    """A slide is named that is none of the results."""
+
+
 def find_slide(text: str, slides: Mapping[str, str | None]) -> str:
     """The result that is meant: by its name, or by its image's file name with or without suffix.
 
     Raises
     ------
+    UnknownSlideError
+        If there is none.
     TsfdError
-        If there is none or more than one.
+        If there is more than one, or no text.
     """
+    if not text:
+        raise TsfdError("the slide is empty.")
     if text in slides:
         return text
     images = {name: image for name, image in slides.items() if image}
@@ -146,7 +162,7 @@ def find_slide(text: str, slides: Mapping[str, str | None]) -> str:
     if len(found) > 1:
         raise TsfdError(f"{text!r} is the image of {' and '.join(found)}: name the result instead.")
     if not found:
-        raise TsfdError(f"there is no result {text!r}, and none of an image of that name.")
+        raise UnknownSlideError(f"there is no result {text!r}, and none of an image of that name.")
     return found[0]
 
 
@@ -166,14 +182,16 @@ def _read_geojson(path: Path, slides: Mapping[str, str | None]) -> Marks:
         content = load(path)
         slide = _slide_of(path, content, slides)
         for number, feature in enumerate(features_of(content), start=1):
-            label = class_of(feature)
-            if not label and _is_outlined(feature):
-                unclassified += 1
-                continue
             try:
+                label = class_of(feature)
+                if not label and _is_outlined(feature):
+                    unclassified += 1
+                    continue
                 read.marks += _marks_of(feature, label, slide, path, number)
             except TsfdError as error:
                 read.problems.append(f"{_where(path, number)}: {error}")
+            except _BROKEN:
+                read.problems.append(f"{_where(path, number)}: it is no feature of GeoJSON.")
     except (*_BROKEN, RecursionError) as error:
         raise ImageError(f"{path} is not GeoJSON.") from error
     if unclassified:
@@ -183,10 +201,17 @@ def _read_geojson(path: Path, slides: Mapping[str, str | None]) -> Marks:
 
 def _slide_of(path: Path, content: Any, slides: Mapping[str, str | None]) -> str:
     said = content.get("slide") if isinstance(content, dict) else None
-    names = [said, path.name.partition(".geojson")[0], path.stem, path.absolute().parent.name]
-    for name in filter(None, names):
+    folder = path.absolute().parent.name
+    if path.name == FILE and folder in slides:  # the page's own, whatever image it was made on
+        return folder
+    if said:
         try:
-            return find_slide(str(name), slides)
+            return find_slide(str(said), slides)
+        except TsfdError as error:
+            raise TsfdError(f"{path} says which slide it is of, but {error}") from error
+    for name in (path.name.partition(".geojson")[0], path.stem, folder):
+        try:
+            return find_slide(name, slides)
         except TsfdError:
             continue
     if len(slides) == 1:
@@ -203,6 +228,7 @@ def _marks_of(
     """Marks of one feature; TsfdError if it is none."""
     if not label:
         raise TsfdError("it has no class.")
+    check_label(label)
     try:
         colour = _colour_of(feature)
         points = list(points_of(feature))

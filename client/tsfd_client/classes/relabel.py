@@ -169,8 +169,17 @@ def _info(result: Path) -> Info:
     # `tsfd_client.save` makes no run; it writes the summary last.
     is_saved = (result / summary.FILE).is_file() and not (result / RUN).is_file()
     if not is_saved and not (result / DONE).is_file():
-        raise OutputError(f"{result} is not a finished result: run `tsfd segment` first, or again.")
+        raise OutputError(
+            f"{result} is not a finished result: run `tsfd {_command(result)}` first, or again."
+        )
     return read_info(result / PARQUET)
+
+
+def _command(result: Path) -> str:
+    try:
+        return "relabel" if _is_relabelled(result) else "segment"
+    except (OSError, ValueError):
+        return "segment"
 
 
 def _image(result: Path) -> Slide:
@@ -182,10 +191,16 @@ def _image(result: Path) -> Slide:
         ) from error
 
 
+def _is_relabelled(folder: Path) -> bool:
+    """Whether a folder was begun by `relabel`; OSError or ValueError if that cannot be read."""
+    facts = json.loads((folder / RUN).read_text())
+    return isinstance(facts, dict) and "relabels" in facts
+
+
 def _check(folder: Path) -> None:
     """Raise OutputError if a folder contains anything but nuclei that were relabelled."""
     try:
-        is_ours = "relabels" in json.loads((folder / RUN).read_text())
+        is_ours = _is_relabelled(folder)
     except FileNotFoundError:
         is_ours = not folder.exists() or {path.name for path in folder.iterdir()} <= {LOCK}
     except ValueError:

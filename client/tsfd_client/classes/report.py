@@ -9,15 +9,21 @@ from typing import Final
 
 import numpy as np
 
-from tsfd_client.classes.fit import MORE, Lesson, Point
+from tsfd_client.classes.fit import MORE, Lesson
 from tsfd_client.classes.scores import Estimate
 from tsfd_client.errors import OutputError
 from tsfd_client.files import replacing
 from tsfd_client.names import shown
 
+_WEAK: Final = 0.3  # F1 below which a class is not to be relied on
+_EXAMPLES: Final = (
+    "Classes without marks are judged on examples: nuclei of which the network is surest."
+)
 _HEADER: Final = ("class", "marks", "F1 before", "F1 after", f"{MORE} more marks")
 _WIDTH, _HEIGHT, _EDGE = 460, 220, 40  # of the learning curve, pixels
 _BAR: Final = 260  # width of an F1 of 1, pixels
+_TITLE: Final = "<title>Your classes</title>"
+_BEGIN: Final = 500  # bytes, of which the title is one of the first
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em;
   color: #222; }
@@ -28,6 +34,7 @@ th:first-child, td:first-child { text-align: left; }
 .swatch { display: inline-block; width: .8em; height: .8em; border: 1px solid #888;
   margin-right: .4em; }
 .verdict { font-size: 1.2em; }
+.weak { color: #a00; }
 svg { max-width: 100%; }
 text { font: 12px system-ui, sans-serif; fill: #222; }
 """
@@ -41,19 +48,27 @@ def text(lesson: Lesson) -> str:
         for name, row in zip(names, lesson.judgement.confusion.tolist(), strict=True)
     ]
     curve = [
-        (f"{int(point.marks.sum()):,}", f"{int(point.marks.min()):,}", f"{point.mean:.2f}")
-        for point in lesson.curve
+        (f"{int(marks.sum()):,}", f"{int(marks.min()):,}", f"{point.mean:.2f}")
+        for point, marks in zip(lesson.curve, _marks_of(lesson), strict=True)
     ]
-    needed = _most_needed(lesson)
     parts = [
         _aligned(_HEADER, list(_rows(lesson))),
         f"F1 is of {_how(lesson)}, with 95 % intervals.",
+        *([] if lesson.marks.all() else [_EXAMPLES]),
         "Marks (rows) and what the new classes make of them:\n" + _aligned(("", *names), confusion),
         "Learning curve:\n" + _aligned(("marks", "of the rarest class", "mean F1"), curve),
-        *([needed] if needed else []),
+        *filter(None, [_most_needed(lesson), _weak(lesson)]),
         lesson.verdict,
     ]
     return "\n\n".join(parts)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is such a page."""
+    try:
+        return _TITLE in path.read_bytes()[:_BEGIN].decode("utf-8", "replace")
+    except OSError:
+        return False
 
 
 def write_html(lesson: Lesson, path: Path) -> None:
@@ -90,7 +105,7 @@ def _rows(lesson: Lesson) -> Iterator[tuple[str, ...]]:
         strict=True,
     ):
         more = "-" if np.isnan(worth) else f"+{worth:.2f}"
-        yield shown(kind.name), f"{marks:,}", str(before), str(after), more
+        yield shown(kind.name), f"{marks:,}" if marks else "-", str(before), str(after), more
     total = f"{int(lesson.marks.sum()):,}"
     yield "mean", total, str(judged.before.mean), str(judged.after.mean), ""
 
@@ -103,6 +118,26 @@ def _most_needed(lesson: Lesson) -> str | None:
         f"Marks are needed most of {shown(lesson.classes[k].name)}: {MORE} more would raise its F1 "
         f"by about {lesson.worth[k]:.2f}."
     )
+
+
+def _weak(lesson: Lesson) -> str | None:
+    """A warning of classes that are learned but rarely right."""
+    named = [
+        f"{shown(kind.name)} ({f1.value:.2f})"
+        for kind, f1 in zip(lesson.classes, lesson.judgement.after.classes, strict=True)
+        if f1.value < _WEAK
+    ]
+    if lesson.head is None or not named:
+        return None
+    return (
+        f"Do not rely on classes whose F1 is below {_WEAK}: {', '.join(named)}. Mark more of them, "
+        "or join them with others."
+    )
+
+
+def _marks_of(lesson: Lesson) -> list[np.ndarray]:
+    """Numbers of marks at each point of the learning curve, of the classes that have any."""
+    return [point.marks[lesson.marks > 0] for point in lesson.curve]
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -123,7 +158,8 @@ def _html(lesson: Lesson) -> str:
         f'<span class="swatch" style="background:rgb{kind.colour}"></span>'
         for kind in lesson.classes
     ]
-    needed = _most_needed(lesson)
+    judged_on = "" if lesson.marks.all() else f" {_EXAMPLES}"
+    needed, weak = _most_needed(lesson), _weak(lesson)
     rows = [
         (swatch + escape(row[0]), *row[1:])
         for swatch, row in zip((*swatches, ""), _rows(lesson), strict=True)
@@ -132,12 +168,13 @@ def _html(lesson: Lesson) -> str:
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>Your classes</title>
+{_TITLE}
 <style>{_STYLE}</style>
 <h1>Your classes</h1>
 <p class="verdict">{escape(lesson.verdict)}</p>
+{f'<p class="weak">{escape(weak)}</p>' if weak else ""}
 {_table(_HEADER, rows)}
-<p>F1 is of {escape(_how(lesson))}, with 95 % intervals.</p>
+<p>F1 is of {escape(_how(lesson))}, with 95 % intervals.{judged_on}</p>
 <h2>F1 before (grey) and after</h2>
 {_bars(lesson, names)}
 <h2>What marked nuclei are taken for</h2>
@@ -145,7 +182,7 @@ def _html(lesson: Lesson) -> str:
 {_confusion(lesson.judgement.confusion, names)}
 <h2>More marks</h2>
 <p>{escape(needed) if needed else "There are too few marks to say what more would be worth."}</p>
-{_curve(lesson.curve)}
+{_curve(lesson)}
 </html>
 """
 
@@ -200,9 +237,9 @@ def _confusion(counts: np.ndarray, names: Sequence[str]) -> str:
     return f"<table>\n<tr><th></th>{head}</tr>\n{rows}</table>"
 
 
-def _curve(curve: Sequence[Point]) -> str:
+def _curve(lesson: Lesson) -> str:
     """Mean F1 by the number of marks, on a logarithmic scale."""
-    marks = np.array([point.marks.sum() for point in curve], float)
+    curve, marks = lesson.curve, np.array([each.sum() for each in _marks_of(lesson)], float)
     across = np.log(marks / marks[0]) / max(float(np.log(marks[-1] / marks[0])), 1e-9)
     places = [
         (_EDGE + (_WIDTH - 2 * _EDGE) * x, _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * point.mean)

@@ -16,6 +16,8 @@ from tsfd_client.names import shown
 from tsfd_client.nuclei.table import count
 from tsfd_client.slides.memory import give_back
 
+_STOPPED = "tsfd: stopped; what is kept stays. Run the same command again to go on."
+
 
 def relabel_all(arguments: argparse.Namespace) -> int:
     """Relabel the results on the command line; return the exit code."""
@@ -31,11 +33,11 @@ def relabel_all(arguments: argparse.Namespace) -> int:
             print(f"tsfd: {shown(str(error))}", file=sys.stderr, flush=True)
             failed += 1
             if isinstance(error, (ServerUnavailableError, DiskFullError)):
-                print(
-                    "tsfd: stopped; what is kept stays. Run the same command again to go on.",
-                    file=sys.stderr,
-                )
+                print(_STOPPED, file=sys.stderr)
                 return 1
+        except KeyboardInterrupt:
+            print(_STOPPED, file=sys.stderr)
+            return 130
         else:
             _say_what_was_found(result, folder, found, time.monotonic() - began)
     return 1 if failed else 0

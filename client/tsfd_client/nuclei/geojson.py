@@ -49,12 +49,12 @@ def lines_of(tables: Iterable[pa.Table], release: Release) -> Iterator[bytes]:
     surplus = 1  # every feature begins with a comma; drop that of the first
     for table in tables:
         if len(table):
-            yield _features(table, release.colours)[surplus:]
+            yield _features(table, release)[surplus:]
             surplus = 0
     yield b"\n]}\n"
 
 
-def _features(table: pa.Table, colours: Colours) -> bytes:
+def _features(table: pa.Table, release: Release) -> bytes:
     """``,\\n{feature}`` for every nucleus, concatenated."""
     offsets, points = rings_of(table)
     corners = pc.binary_join_element_wise(_number(points[:, 0], 2), _number(points[:, 1], 2), ",")
@@ -65,7 +65,7 @@ def _features(table: pa.Table, colours: Colours) -> bytes:
         '","geometry":{"type":"Polygon","coordinates":[[[',
         rings,
         ']]]},"properties":{"objectType":"detection","classification":',
-        _classification(table["class"], colours),
+        _classification(table["class"], release),
         ',"measurements":{"Area µm^2":',
         _number(table["area_um2"], 3),
         ',"Class probability":',
@@ -84,9 +84,10 @@ def _number(values: np.ndarray | pa.ChunkedArray, digits: int) -> pa.Array:
     return pc.cast(pc.round(pc.cast(values, pa.float64()), digits), pa.string())
 
 
-def _classification(names: pa.ChunkedArray, colours: Colours) -> pa.Array:
-    texts = [
-        json.dumps({"name": name.capitalize(), "color": list(colour)}, separators=(",", ":"))
-        for name, colour in colours.items()
-    ]
-    return pa.array(texts).take(pc.index_in(names, pa.array(list(colours))))
+def _classification(names: pa.ChunkedArray, release: Release) -> pa.Array:
+    """The network's classes as QuPath spells its own; others as whoever named them does."""
+    texts = []
+    for name, colour in release.colours.items():
+        spelt = name if name not in release.network_classes else name.capitalize()
+        texts.append(json.dumps({"name": spelt, "color": list(colour)}, separators=(",", ":")))
+    return pa.array(texts).take(pc.index_in(names, pa.array(list(release.colours))))

@@ -78,14 +78,21 @@ def load(path: Path) -> Any:
         raise ImageError(f"{path} is a damaged gzip file: copy or export it again.") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    return json.loads(content)
+    try:
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        raise ImageError(f"{path} is not UTF-8: save it as UTF-8.") from error
 
 
 def features_of(node: Any) -> Iterator[Any]:
     """Features of a GeoJSON object or of a list of them; a geometry may stand for a feature."""
     if isinstance(node, list):
         for each in node:
-            yield from features_of(each)
+            # What is no object has its number all the same, for whoever reads it to say so.
+            if isinstance(each, list) or (isinstance(each, dict) and "type" in each):
+                yield from features_of(each)
+            else:
+                yield each
     elif node["type"] == "FeatureCollection":
         yield from features_of(node["features"])
     else:
