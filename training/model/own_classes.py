@@ -55,7 +55,7 @@ def with_classes(network: keras.Model, head: Head) -> keras.Model:
     width = features(network).shape[-1] - number
     if len(head.weights) != width:
         raise TsfdError(
-            f"The classes were learned from {len(head.weights)} features, and the network has "
+            f"the classes were learned from {len(head.weights)} features, and the network has "
             f"{width}: make them again with `tsfd adapt`."
         )
     parents = np.zeros((number, len(head.classes)), np.float32)

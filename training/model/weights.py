@@ -80,7 +80,10 @@ def load(path: Path) -> tuple[keras.Model, str]:
     if is_own_classes(path):
         head, base = _own_classes(path)
         network, preset = load(base)
-        return own_classes.with_classes(network, head), preset
+        try:
+            return own_classes.with_classes(network, head), preset
+        except TsfdError as error:
+            raise WeightsError(f"{path}: {error}") from error
     with _opened(path) as file:
         arrays = {name: _value(file, name) for name in file.files}
         preset = str(arrays[_PRESET])

@@ -274,7 +274,7 @@ def _problem(head: Head) -> str | None:
         ("bias", head.bias, (number,)),
     ):
         if values.dtype != np.float32 or values.shape != shape or not _is_small(values):
-            return f"{name} must be float32 {list(shape)} within {_LARGEST:g}"
+            return f"{name} must be finite float32 {list(shape)}, within {_LARGEST:g}"
     return None
 
 

@@ -86,8 +86,8 @@ def _number(values: np.ndarray | pa.ChunkedArray, digits: int) -> pa.Array:
 
 def _classification(names: pa.ChunkedArray, release: Release) -> pa.Array:
     """The network's classes as QuPath spells its own; others as whoever named them does."""
-    texts = []
+    network, texts = release.network_classes or release.class_names, []
     for name, colour in release.colours.items():
-        spelt = name if name not in release.network_classes else name.capitalize()
+        spelt = name.capitalize() if name in network else name
         texts.append(json.dumps({"name": spelt, "color": list(colour)}, separators=(",", ":")))
     return pa.array(texts).take(pc.index_in(names, pa.array(list(release.colours))))

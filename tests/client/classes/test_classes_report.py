@@ -45,6 +45,34 @@ def test_the_terminal_shows_every_figure(lesson: Lesson) -> None:
     assert re.search(rf"200 +40 +{lesson.curve[-1].mean:.2f}", curve)
 
 
+def test_classes_that_are_rarely_right_are_warned_of(lesson: Lesson, tmp_path: Path) -> None:
+    """If they are used at all."""
+    warning = "Do not rely on classes whose F1 is below 0.3: plasma (0.12)."
+    judged = lesson.judgement
+    f1 = judged.after.f1.copy()
+    f1[0, 0] = 0.12
+    weak = replace(lesson, judgement=replace(judged, after=replace(judged.after, f1=f1)))
+    write_html(weak, tmp_path / "report.html")
+    assert warning in text(weak)
+    assert warning in (tmp_path / "report.html").read_text()
+    assert "Do not rely" not in text(lesson)
+    assert "Do not rely" not in text(replace(weak, head=None))
+
+
+def test_examples_are_not_counted_as_marks(lesson: Lesson, tmp_path: Path) -> None:
+    note = "Classes without marks are judged on examples"
+    some = replace(lesson, marks=np.array([80, 80, 0]), worth=np.array([0.1, 0.1, np.nan]))
+    write_html(some, tmp_path / "report.html")
+    page, said = (tmp_path / "report.html").read_text(), text(some)
+    assert note in said
+    assert note in page
+    assert re.search(r"^dead +- ", said, re.MULTILINE)
+    assert re.search(r"^mean +160 ", said, re.MULTILINE)
+    assert re.search(r"^160 +80 ", said.split("Learning curve:")[1], re.MULTILINE)
+    assert ">160</text>" in page
+    assert note not in text(lesson)
+
+
 def test_the_page_is_complete(lesson: Lesson, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_html(lesson, path)

@@ -71,6 +71,12 @@ def test_probabilities_add_up_and_follow_the_formula(head: Head) -> None:
         ({"classes": own(None, None, "fat")}, "no class 'fat'"),
         ({"bias": np.zeros(2, np.float32)}, r"bias must be finite float32 \[3\]"),
         ({"weights": np.full((40, 3), np.nan, np.float32)}, "weights must be finite"),
+        ({"weights": np.full((40, 3), 1e9, np.float32)}, "weights must be .* within 65504"),
+        ({"classes": (OwnClass(5, (1, 2, 3)), *own(None))}, "5.* is no class"),
+        ({"classes": (OwnClass("BackGround", (1, 2, 3)), *own(None))}, "BackGround.* is no class"),
+        ({"classes": (OwnClass("fat", ("x", 2, 3)), *own(None))}, "'x'.* is no class"),
+        ({"classes": (OwnClass("fat", (1, 2)), *own(None))}, "is no class"),
+        ({"classes": (OwnClass("fat", (999, 1, 2)), *own(None))}, "999.* is no class"),
     ],
 )
 def test_a_head_that_cannot_be_served_is_none(head: Head, change: dict, message: str) -> None:

@@ -50,6 +50,10 @@ def test_annotations_of_qupath(tmp_path: Path) -> None:
         feature("LineString", [[0, 0], [1, 1]]),
         feature("Polygon", [[[0, 0]]]),
         feature("Point", [None, 1]),
+        feature("Point", [1, 2], "Background"),
+        None,
+        {"geometry": {}},
+        feature("Point", [1, 2]) | {"properties": [1]},
     )
     read = read_marks(path, SLIDES)
     assert [told(mark) for mark in read.marks] == [
@@ -67,6 +71,11 @@ def test_annotations_of_qupath(tmp_path: Path) -> None:
         f"{path}, feature 6: it is neither a point nor a polygon.",
         f"{path}, feature 7: its coordinates are damaged.",
         f"{path}, feature 8: its coordinates are damaged.",
+        f"{path}, feature 9: 'Background' is what is around nuclei, no class of them: say "
+        "'not a nucleus', or use another name.",
+        f"{path}, feature 10: it is no feature of GeoJSON.",
+        f"{path}, feature 11: it has no class.",
+        f"{path}, feature 12: it is no feature of GeoJSON.",
     ]
 
 
@@ -116,9 +125,27 @@ def test_geojson_of_nobody_knows_which(tmp_path: Path) -> None:
         f"{path} does not say which result it is of: give it the result's name, as in "
         "first.geojson."
     )
+    path.write_bytes('{"a": "größer"}'.encode("latin-1"))
+    with pytest.raises(TsfdError, match=r"is not UTF-8: save it as UTF-8\.$"):
+        read_marks(path, SLIDES)
     path.write_text("{")
     with pytest.raises(TsfdError, match=r"is not GeoJSON\.$"):
         read_marks(path, SLIDES)
+
+
+def test_geojson_of_another_slide_is_refused(tmp_path: Path) -> None:
+    """Also if only one result is named; but marks beside a result stay its own."""
+    only = {"only": "a.svs"}
+    path = saved(tmp_path / "only.geojson", feature("Point", [1, 2]), slide="other.svs")
+    with pytest.raises(TsfdError) as error:
+        read_marks(path, only)
+    assert str(error.value) == (
+        f"{path} says which slide it is of, but there is no result 'other.svs', and none of an "
+        "image of that name."
+    )
+    (tmp_path / "only").mkdir()
+    path = saved(tmp_path / "only/annotations.geojson", feature("Point", [1, 2]), slide="b.svs")
+    assert read_marks(path, only).marks[0].slide == "only"
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -137,6 +164,8 @@ def test_a_table(tmp_path: Path) -> None:
         "first;3;up;Tumor",
         "first;3;4;",
         "first;3",
+        "first;3;4;background",
+        ";3;4;Tumor",
     )
     path.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
     read = read_marks(path, SLIDES)
@@ -153,7 +182,16 @@ def test_a_table(tmp_path: Path) -> None:
         f"{path}, line 10: y is 'up', not a number.",
         f"{path}, line 11: the label is empty.",
         f"{path}, line 12: y is '', not a number.",
+        f"{path}, line 13: 'background' is what is around nuclei, no class of them: say "
+        "'not a nucleus', or use another name.",
+        f"{path}, line 14: the slide is empty.",
     ]
+    assert read.strangers == ["nowhere"]
+    path.write_text("x,y,label,slide\n1,2,Tumor\n")
+    assert read_marks(path, SLIDES).problems == [f"{path}, line 2: the slide is empty."]
+    path.write_text('"' + " " * 200_000 + '"\n')
+    with pytest.raises(TsfdError, match="is not CSV: its header has a field larger than"):
+        read_marks(path, SLIDES)
     path.write_text("slide,x,y,class\nfirst,1,2,Tumor\n")
     with pytest.raises(TsfdError) as error:
         read_marks(path, SLIDES)
