@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,6 +69,8 @@ def test_classes_that_the_network_confuses_are_put_right(
     said, _ = capsys.readouterr()
     assert said.startswith(f"{len(wrong)} marked nuclei on 1 image; 0 marks on no nucleus")
     assert "connective: no marks, kept as the network finds it (or --without it)\n" in said
+    assert "judged on examples" in said
+    assert re.search(rf"^mean +{len(wrong)} ", said, re.MULTILINE)
     assert said.splitlines()[-2].startswith("Better than the network on regions left out: mean F1 ")
     assert "`make convert WEIGHTS=" in said.splitlines()[-1]
 
@@ -193,7 +197,8 @@ def test_results_of_one_image_have_their_marks_together(
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        ({}, (), "No mark is on a nucleus: mark nuclei in `tsfd view`, or name a file with"),
+        ({}, (), "There are no marks: mark nuclei in `tsfd view`, or name a file with"),
+        ({0: "missing nucleus"}, (), "line 2: there is a nucleus here, number 1.\n"),
         ({0: "a", 1: "b"}, (), "5 marks of a class are needed, better 30: "),
         ({0: "a"}, ("--without=lymph",), "The network has no class 'lymph': --without takes neo"),
         ({0: "a"}, ("--annotations=none.csv",), "none.csv"),
@@ -209,8 +214,60 @@ def test_marks_that_do_not_suffice(
 ) -> None:
     assert adapt(labels, nuclei, *options) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    assert error.count("\n") == (3 if "there is a nucleus" in message else 1)
     assert message in error
+
+
+def test_what_is_wrong_with_marks_is_said_though_nothing_is_learned(
+    server: TritonServer, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each file the first twenty, and why there is nothing to learn from."""
+    marks = tmp_path / "marks.csv"
+    command = ["adapt", str(result), f"--annotations={marks}", f"--server={server.grpc_url}"]
+
+    def said(*rows: str) -> list[str]:
+        marks.write_text("\n".join(["slide,x,y,label", *rows]) + "\n")
+        assert main(command) == 1
+        return capsys.readouterr().err.splitlines()
+
+    name = result.name
+    lines = said(*(f"other{number},1,1,a" for number in range(25)))
+    assert len(lines) == 20 + 3
+    assert lines[19].startswith(f"tsfd: {marks}, line 21: there is no result 'other19'")
+    assert lines[20:] == [
+        f"tsfd: {marks}: and 5 more.",
+        "tsfd: 25 marks are left out.",
+        "tsfd: All marks are of slides that are none of these results: they name 'other0', "
+        f"'other1', 'other2', ..., and the results are called {name!r}. Names are compared with "
+        "their capitals, without folders.",
+    ]
+    assert said(f"{name},-1,5,a")[-1] == (
+        "tsfd: No mark is on a nucleus: what is wrong with each is said above."
+    )
+    assert said(f"{name},1,x,a")[-1] == (
+        "tsfd: None of the marks can be used: what is wrong with each is said above."
+    )
+
+
+def test_out_overwrites_only_what_adapt_wrote(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is said before any work: no server is asked."""
+    np.savez(tmp_path / "weights.npz", preset="lite")
+    (tmp_path / "notes.html").write_text("<title>My notes</title>")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for out, message in (
+        ("weights.npz", "weights.npz is no file of classes, and is not overwritten"),
+        ("notes.npz", "notes.html is no report of classes, and is not overwritten"),
+        ("classes", "classes, and must end in .npz."),
+        ("", f"{tmp_path} is a folder: give --out the name of a file"),
+    ):
+        command = ["adapt", str(result), f"--out={tmp_path / out}", "--server=localhost:9"]
+        assert main(command) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_is_no_result(

@@ -253,7 +253,7 @@ def test_it_resumes_where_it_was_stopped(
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
     assert process.returncode == 130
-    assert said.endswith("tsfd: stopped; files already written are complete.\n")
+    assert said.endswith("tsfd: stopped; what is kept stays. Run the same command again to go on.\n")
     assert not (new / "DONE").exists()
 
     before = answered(server, FEATURES)

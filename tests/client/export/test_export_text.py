@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.client.export.run_folder import NUCLEI
 from training.target import CLASSES
 from tsfd_client.export import export
+from tsfd_client.nuclei.table import SCHEMA, Writer, read_info
 
 
 def test_csv_has_a_row_per_nucleus_in_pixels_of_level_0(folder: Path) -> None:
@@ -33,6 +38,41 @@ def test_csv_has_a_row_per_nucleus_in_pixels_of_level_0(folder: Path) -> None:
 
 def test_csv_without_nuclei_is_its_head(empty: Path) -> None:
     assert export(empty, "csv").read_text().count("\n") == 1
+
+
+def _renamed(folder: Path, names: list[str]) -> None:
+    """Give the nuclei classes of these names instead of the network's."""
+    parquet = folder / "nuclei.parquet"
+    info, table = read_info(parquet), pq.read_table(parquet)
+    given = dict(zip(info.release.class_names[1:], names, strict=True))
+    classes = pa.array([given[name] for name in table["class"].to_pylist()])
+    column = SCHEMA.get_field_index("class")
+    kinds = tuple(replace(kind, name=given[kind.name]) for kind in info.release.classes)
+    release = replace(info.release, classes=kinds, network_classes=CLASSES[1:])
+    with Writer(parquet, replace(info, release=release)) as writer:
+        writer.write(table.set_column(column, SCHEMA.field(column), classes))
+
+
+NAMES = ['plasma, "big"', "neoplastic", "CD8+ T cell", "line\nbreak", "PD-L1"]
+
+
+def test_names_of_own_classes_come_back_from_csv(folder: Path) -> None:
+    _renamed(folder, NAMES)
+    with export(folder, "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [NAMES[n.nucleus_class - 1] for n in NUCLEI]
+    assert [row["class"] for row in rows] == expected
+    frame = pd.read_csv(folder / "nuclei.csv")
+    assert frame["class"].tolist() == expected
+    assert frame["id"].tolist() == list(range(1, len(NUCLEI) + 1))
+
+
+def test_geojson_spells_own_classes_as_they_are(folder: Path) -> None:
+    """And the network's as QuPath does."""
+    _renamed(folder, NAMES)
+    features = json.loads(export(folder, "geojson").read_text())["features"]
+    spelt = {f["properties"]["classification"]["name"] for f in features}
+    assert spelt == {*NAMES, "Neoplastic"} - {"neoplastic"}
 
 
 def test_geojson_is_what_geopandas_reads(folder: Path) -> None:
