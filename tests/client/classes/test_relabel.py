@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -253,7 +254,9 @@ def test_it_resumes_where_it_was_stopped(
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
     assert process.returncode == 130
-    assert said.endswith("tsfd: stopped; what is kept stays. Run the same command again to go on.\n")
+    assert said.endswith(
+        "tsfd: stopped; what is kept stays. Run the same command again to go on.\n"
+    )
     assert not (new / "DONE").exists()
 
     before = answered(server, FEATURES)
@@ -323,6 +326,11 @@ def test_unfinished_results_and_moved_images_are_refused(
 ) -> None:
     assert _relabel(tmp_path, classes, tmp_path / "out") == 1
     _refused(capsys, f"{tmp_path} is not a finished result: run `tsfd segment` first, or again.")
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / "run.json").write_text('{"relabels": "lite"}')
+    assert _relabel(stopped, classes, tmp_path / "out") == 1
+    _refused(capsys, f"{stopped} is not a finished result: run `tsfd relabel` first, or again.")
 
     copy = shutil.copytree(folder / "results/picture", tmp_path / "results/picture")
     origin = json.loads((copy / "origin.json").read_text())
@@ -346,6 +354,9 @@ def test_nothing_is_written_over(
     copy = shutil.copytree(result, tmp_path / "picture")
     assert _relabel(result, classes, tmp_path) == 1
     _refused(capsys, f"{copy} contains something else: choose another --out.")
+    (copy / "run.json").write_text("5")
+    assert _relabel(result, classes, tmp_path) == 1
+    _refused(capsys, f"{copy} contains something else: choose another --out.")
     command = ["relabel", str(result), str(copy), f"--classes={classes}"]
     assert main([*command, f"--out={tmp_path / 'both'}", NOWHERE]) == 1
     _refused(
@@ -353,6 +364,12 @@ def test_nothing_is_written_over(
         f"{result} and {copy} would both be written to {tmp_path / 'both/picture'}: give them "
         "different --out.",
     )
+
+
+def _with_features(table: pa.Table, value: float) -> pa.Table:
+    shape = len(table), table["features"].type.list_size
+    rows = pa.array(np.full(shape, value, np.float16).reshape(-1))
+    return table.set_column(1, "features", pa.FixedSizeListArray.from_arrays(rows, shape[1]))
 
 
 def test_damaged_features_are_named(
@@ -375,9 +392,27 @@ def test_damaged_features_are_named(
         "`tsfd adapt`.",
     )
     damaged = f"{kept / 'features'} is damaged: remove it, to ask for its features again."
+    whole = (kept / "features/info.json").read_text()
+    (kept / "features/info.json").write_text(json.dumps(json.loads(whole) | {"width": "x"}))
+    assert _relabel(kept, classes, tmp_path / "new") == 1
+    _refused(capsys, damaged)
+    (kept / "features/info.json").write_text(whole)
+    last = (kept / "features/00001.parquet").read_bytes()
     (kept / "features/00001.parquet").unlink()
     assert _relabel(kept, classes, tmp_path / "new") == 1
     _refused(capsys, damaged)
+    (kept / "features/00001.parquet").write_bytes(last)
+    for name, change in (
+        ("empty", lambda table: table.slice(0, 0)),
+        ("nan", lambda table: _with_features(table, np.nan)),
+        ("lists", lambda table: table.set_column(1, "features", [table["features"].to_pylist()])),
+    ):
+        path = kept / "features/00000.parquet"
+        whole = path.read_bytes()
+        pq.write_table(change(pq.read_table(path)), path)
+        assert _relabel(kept, classes, tmp_path / name) == 1
+        _refused(capsys, damaged)
+        path.write_bytes(whole)
     (kept / "features/00000.parquet").write_bytes(b"PAR1")
     assert _relabel(kept, classes, tmp_path / "new") == 1
     _refused(capsys, damaged)
