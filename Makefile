@@ -98,8 +98,9 @@ serve: ready  ## serve on this machine's CPU until Ctrl-C
 demo: ready  ## segment an image (IMAGE=path MPP=x for your own) and a synthetic field
 	@$(RUN) -m demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(MPP),--mpp $(MPP))
 
-adapt: $(VENV)/.serve  ## learn classes from the marks on RESULTS, by a running server; OUT=my-classes.npz
+adapt: $(VENV)/.serve  ## learn classes from the marks on RESULTS and in ANNOTATIONS, by a running server; OUT=my-classes.npz
 	@$(VENV)/bin/tsfd adapt $(or $(RESULTS),$(error Name the results: make adapt RESULTS=folder)) \
+		$(foreach file,$(ANNOTATIONS),--annotations "$(file)") \
 		$(if $(filter command,$(origin OUT)),--out "$(OUT)")
 
 test: tested  ## all but the longest tests, with the real server
