@@ -143,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _trained(path: Path) -> tuple[keras.Model, Exported]:
     from training.model import weights
-    from training.model.own_classes import is_own_classes, read
+    from training.model.own_classes import read
+    from tsfd_client.classes.head import is_own_classes
 
     network, preset = weights.load(path)
     origin = origin_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,18 @@ def test_weights_that_are_not_there(
     assert "belongs to the weights of the release tiny-0, which are neither" in (
         capsys.readouterr().err
     )
+
+
+def test_a_head_of_other_features_is_refused(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = load(head(base, (kind("a", "dead"), kind("b", None)), 0.2))
+    path = base.with_name("few.npz")
+    save(replace(made, weights=made.weights[:-3]), path)
+    assert export.main(["--weights", str(path), "--out", str(tmp_path / "saved")]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith(
+        f"{path}: the classes were learned from {FEATURES - 3} features, and the network has "
+        f"{FEATURES}: make them again with `tsfd adapt`.\n"
+    )
+    assert error.count("\n") == 1
