@@ -172,10 +172,7 @@ def adapt(
 def _why_nothing(marks: Marks, taken: Taken, results: Mapping[str, Path]) -> str:
     """A sentence that says why no mark is on a nucleus, and what to do."""
     if taken.misses:
-        return (
-            f"No mark is on a nucleus, and {taken.misses} are beside all of them: their places "
-            "must be pixels of level 0."
-        )
+        return "No mark is on a nucleus, and without one nothing can be learned."
     if taken.missing:
         return (
             "All marks are of missing nuclei, from which no class can be learned: mark nuclei "

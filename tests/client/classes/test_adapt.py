@@ -219,7 +219,11 @@ def test_marks_that_do_not_suffice(
 
 
 def test_what_is_wrong_with_marks_is_said_though_nothing_is_learned(
-    server: TritonServer, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: TritonServer,
+    result: Path,
+    nuclei: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of each file the first twenty, and why there is nothing to learn from."""
     marks = tmp_path / "marks.csv"
@@ -244,6 +248,16 @@ def test_what_is_wrong_with_marks_is_said_though_nothing_is_learned(
     assert said(f"{name},-1,5,a")[-1] == (
         "tsfd: No mark is on a nucleus: what is wrong with each is said above."
     )
+    # The place that is farthest from all nuclei.
+    grid = np.stack(np.meshgrid(np.arange(0, 250, 5), np.arange(0, 250, 5)), axis=-1).reshape(-1, 2)
+    centroids = nuclei[["centroid_x", "centroid_y"]].to_numpy()
+    away = np.linalg.norm(grid[:, None] - centroids, axis=2).min(axis=1)
+    x, y = grid[away.argmax()]
+    assert away.max() > 6 / 0.25
+    assert said(f"{name},{x},{y},a") == [
+        "tsfd: 1 marks are on no nucleus: x and y must be pixels of level 0, not micrometres.",
+        "tsfd: No mark is on a nucleus, and without one nothing can be learned.",
+    ]
     assert said(f"{name},1,x,a")[-1] == (
         "tsfd: None of the marks can be used: what is wrong with each is said above."
     )
