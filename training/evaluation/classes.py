@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,12 @@ import numpy as np
 from training.data.annotated import ALLOWED, DataError
 from training.data.hold_back import listed
 from training.data.manifest import read_entries
+from training.evaluation.class_trials import Field, Trial, scores, try_out, workers
 from training.evaluation.nucleus_features import Annotations, collect
 from training.model.weights import WeightsError
 from training.table import Table, show
 from training.target import CLASSES
-from tsfd_client.classes.fit import FEWEST_MARKS, judge
-from tsfd_client.classes.head import prior
-from tsfd_client.classes.logistic import solve
-from tsfd_client.classes.marked import MarkedNuclei, Nuclei
-from tsfd_client.classes.scores import Resampled, estimate, resample
+from tsfd_client.classes.scores import estimate
 
 _NETWORK = CLASSES[1:]
 _NEOPLASTIC, _INFLAMMATORY, _CONNECTIVE = 0, 1, 2
@@ -53,84 +50,17 @@ _GATED = {
     "PanNuke": ("pannuke_breast", "pannuke10", "pannuke_uterus"),
     "GlaS": ("lizard_glas",),
 }
+_EXCHANGED = "neoplastic and inflammatory exchanged"
+_OTHER_TISSUE = ("nucls15", "pannuke_uterus")
 _LEARNED = ("pannuke_breast", "pannuke10")
 _GATE_MARKS = (10, 30, 100, 300)
 _WORTH_IT = 0.1
-_AROUND = 4000
 _FOLDS = 5
 
 
-@dataclass(frozen=True, eq=False)
-class Field:
-    """Nuclei with one true class each, of which some are marked and others scored."""
-
-    nuclei: Annotations
-    labels: np.ndarray
-    parents: np.ndarray
-
-    def only(self, chosen: np.ndarray) -> Field:
-        """Restrict to some nuclei."""
-        return Field(self.nuclei[chosen], self.labels[chosen], self.parents)
-
-    def marks(self, number: int, rng: np.random.Generator) -> MarkedNuclei:
-        """Draw so many nuclei of each class, or all there are."""
-        order = rng.permutation(len(self.labels))
-        drawn = np.concatenate([order[self.labels[order] == k][:number] for k in self.present])
-        return MarkedNuclei(
-            self.nuclei.features[drawn],
-            self.nuclei.shares[drawn],
-            np.searchsorted(self.present, self.labels[drawn]),
-            self.nuclei.groups[drawn],
-            self.nuclei.places[drawn],
-        )
-
-    @property
-    def present(self) -> np.ndarray:
-        """Classes with enough nuclei to learn from."""
-        return np.flatnonzero(np.bincount(self.labels) >= FEWEST_MARKS)
-
-    def around(self, rng: np.random.Generator) -> Nuclei:
-        """A sample of all nuclei."""
-        drawn = rng.permutation(len(self.labels))[:_AROUND]
-        return Nuclei(self.nuclei.features[drawn], self.nuclei.shares[drawn])
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """Answers of network and head for nuclei left out, and whether the head was accepted."""
-
-    network: np.ndarray
-    head: np.ndarray
-    accepted: bool
-
-
-def try_out(learned: Field, left_out: Field, number: int, seed: int) -> Trial:
-    """Fit a head to marks of one field and let it and the network answer for another."""
-    rng = np.random.default_rng(seed)
-    marked, around = learned.marks(number, rng), learned.around(rng)
-    names, parents = learned.present, learned.parents[learned.present]
-    judged = judge(marked, around, parents)
-    head = solve(marked, around, parents, judged.path)[-1]
-    return Trial(
-        names[_network_logits(left_out, names).argmax(axis=1)],
-        names[head.logits(left_out.nuclei).argmax(axis=1)],
-        judged.accepted,
-    )
-
-
-def _network_logits(field: Field, names: np.ndarray) -> np.ndarray:
-    return prior(field.nuclei.shares, field.parents[names])
-
-
-def _scores(field: Field, said: np.ndarray) -> Resampled:
-    ones = np.ones(len(field.labels))
-    return resample(field.labels, said, len(field.parents), field.nuclei.images, ones)
-
-
-def lizard(nuclei: Annotations) -> Iterator[Table]:
+def lizard(nuclei: Annotations, pool: Executor) -> Iterator[Table]:
     """Mean F1 of Lizard's six classes by the number of marks, on patients or images left out."""
-    known = nuclei.fine > 0
-    field = Field(nuclei[known], nuclei.fine[known].astype(np.int64) - 1, _LIZARD_PARENTS)
+    field = _six(nuclei)
     for source in _LIZARD_SETS:
         inside = field.nuclei.sources == source
         if not inside.any():
@@ -141,14 +71,13 @@ def lizard(nuclei: Annotations) -> Iterator[Table]:
         rows = []
         for number in _LIZARD_MARKS:
             said = np.zeros(len(field.labels), np.int64)
-            for fold in folds:
-                out = inside & np.isin(place, fold)
-                said[out] = try_out(
-                    field.only(~np.isin(place, fold)), field.only(out), number, 0
-                ).head
-            scores = _scores(field.only(inside), said[inside])
+            outside = [np.isin(place, fold) for fold in folds]
+            trials = [Trial(field, ~out, inside & out, number, 0) for out in outside]
+            for trial, answers in zip(trials, pool.map(try_out, trials), strict=True):
+                said[trial.left_out] = answers.head
+            found = scores(field.only(inside), said[inside])
             rows.append(
-                (f"{number:,}", str(scores.mean), *(f"{e.value:.2f}" for e in scores.classes))
+                (f"{number:,}", str(found.mean), *(f"{e.value:.2f}" for e in found.classes))
             )
         counts = np.bincount(field.labels[inside], minlength=len(_LIZARD))
         rows.append(("nuclei scored", "", *(f"{count:,}" for count in counts)))
@@ -160,28 +89,33 @@ def lizard(nuclei: Annotations) -> Iterator[Table]:
         )
 
 
+def _six(nuclei: Annotations) -> Field:
+    known = nuclei.fine > 0
+    return Field(nuclei[known], nuclei.fine[known].astype(np.int64) - 1, _LIZARD_PARENTS)
+
+
 def _five(nuclei: Annotations) -> Field:
     known = np.isin(nuclei.allowed, 2 << _FIVE)
     labels = np.log2(nuclei.allowed[known]).astype(np.int64) - 1
     return Field(nuclei[known], labels, _FIVE)
 
 
-def tissue(nuclei: Annotations) -> Iterator[Table]:
+def tissue(nuclei: Annotations, pool: Executor) -> Iterator[Table]:
     """Where the network's classes are wrong, and what few marks win back."""
     field = _five(nuclei)
     rows, wrong = [], []
     for source in np.unique(field.nuclei.sources):
         own = field.only(field.nuclei.sources == source)
-        scores = _scores(own, own.nuclei.shares.argmax(axis=1))
+        found = scores(own, own.nuclei.shares.argmax(axis=1))
         rows.append(
             (
                 source,
                 f"{len(own.labels):,}",
-                str(scores.mean),
-                *("-" if np.isnan(e.value) else f"{e.value:.2f}" for e in scores.classes),
+                str(found.mean),
+                *("-" if np.isnan(e.value) else f"{e.value:.2f}" for e in found.classes),
             )
         )
-        if scores.mean.value < _WRONG:
+        if found.mean.value < _WRONG:
             wrong.append(source)
     yield Table(
         "F1 of the network's classes given the nucleus",
@@ -192,17 +126,13 @@ def tissue(nuclei: Annotations) -> Iterator[Table]:
     for source in wrong:
         own = field.only(field.nuclei.sources == source)
         for number in _REPAIRED:
-            rows += _repair(source, own, own, number)
+            rows += _repair(source, own, own, number, pool)
     for name, sources in _GATED.items():
         own = field.only(np.isin(field.nuclei.sources, sources))
         if not len(own.labels):
             continue
-        shares = own.nuclei.shares.copy()
-        shares[:, [_NEOPLASTIC, _INFLAMMATORY]] = shares[:, [_INFLAMMATORY, _NEOPLASTIC]]
-        swapped = Annotations(**vars(own.nuclei) | {"shares": shares})
         for number in _REPAIRED:
-            title = f"{name}, neoplastic and inflammatory exchanged"
-            rows += _repair(title, own, Field(swapped, own.labels, _FIVE), number)
+            rows += _repair(f"{name}, {_EXCHANGED}", own, _exchanged(own), number, pool)
     yield Table(
         "Accuracy on the other half of the images; won back: of what the exchange has lost",
         ("", "marks", "as trained", "before", "after", "won back"),
@@ -210,18 +140,25 @@ def tissue(nuclei: Annotations) -> Iterator[Table]:
     )
 
 
-def _repair(title: str, trained: Field, broken: Field, number: int) -> Iterator[tuple[str, ...]]:
+def _exchanged(field: Field) -> Field:
+    """The same nuclei, of a network that takes two classes for each other."""
+    shares = field.nuclei.shares.copy()
+    shares[:, [_NEOPLASTIC, _INFLAMMATORY]] = shares[:, [_INFLAMMATORY, _NEOPLASTIC]]
+    nuclei = Annotations(**vars(field.nuclei) | {"shares": shares})
+    return Field(nuclei, field.labels, field.parents)
+
+
+def _repair(
+    title: str, trained: Field, broken: Field, number: int, pool: Executor
+) -> Iterator[tuple[str, ...]]:
     """Accuracy before and after, mean over draws of halves."""
+    trials = _halves(broken, number, _FOLDS)
     found = []
-    for seed in range(_FOLDS):
-        learn_from = _half(trained, seed)
-        out = broken.only(~learn_from)
-        if len(broken.only(learn_from).present) < 2 or not len(out.labels):
-            continue
-        trial = try_out(broken.only(learn_from), out, number, seed)
-        sound = trained.nuclei.shares[~learn_from].argmax(axis=1)
-        used = trial.head if trial.accepted else trial.network
-        found.append([(said == out.labels).mean() for said in (sound, trial.network, used)])
+    for trial, answers in zip(trials, pool.map(try_out, trials), strict=True):
+        labels = trained.labels[trial.left_out]
+        sound = trained.nuclei.shares[trial.left_out].argmax(axis=1)
+        used = answers.head if answers.accepted else answers.network
+        found.append([(said == labels).mean() for said in (sound, answers.network, used)])
     if not found:
         return
     sound, before, after = np.mean(found, axis=0)
@@ -230,53 +167,62 @@ def _repair(title: str, trained: Field, broken: Field, number: int) -> Iterator[
     yield title, f"{number}", f"{sound:.2f}", f"{before:.2f}", f"{after:.2f}", won
 
 
-def _half(field: Field, seed: int) -> np.ndarray:
-    """Nuclei in half of the groups, bool [n]."""
+def _halves(field: Field, number: int, draws: int) -> list[Trial]:
+    """Trials in which half of the groups give marks and the others are answered for."""
     groups, place = np.unique(field.nuclei.groups, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    return np.asarray((order < (len(groups) + 1) // 2)[place])
-
-
-def gate(nuclei: Annotations, draws: int) -> Iterator[Table]:
-    """How often heads are accepted, and what they gain or cost on images left out."""
-    field = _five(nuclei)
-    rows = []
-    for name, sources in _GATED.items():
-        own = field.only(np.isin(field.nuclei.sources, sources))
-        if not len(own.labels):
-            continue
-        for number in _GATE_MARKS:
-            rows.append((name, f"{number}", *_gated(own, number, draws)))
-    yield Table(
-        f"Heads for the network's five classes, {draws} draws of marks and of halves of the images",
-        (
-            "set",
-            "marks",
-            "network",
-            "head",
-            "accepted",
-            "significantly worse",
-            f"gain above {_WORTH_IT}",
-            "of these accepted",
-        ),
-        tuple(rows),
-    )
-
-
-def _gated(field: Field, number: int, draws: int) -> tuple[str, ...]:
-    network, head, accepted, worse, large, caught = [], [], 0, 0, 0, 0
+    trials = []
     for seed in range(draws):
-        learn_from = _half(field, seed)
-        out = field.only(~learn_from)
-        trial = try_out(field.only(learn_from), out, number, seed)
-        before, after = _scores(out, trial.network), _scores(out, trial.head)
+        order = np.random.default_rng(seed).permutation(len(groups))
+        learned = (order < (len(groups) + 1) // 2)[place]
+        if len(field.only(learned).present) > 1 and not learned.all():
+            trials.append(Trial(field, learned, ~learned, number, seed))
+    return trials
+
+
+def gate(nuclei: Annotations, draws: int, pool: Executor) -> Iterator[Table]:
+    """How often heads are accepted, and what they gain or cost on images left out."""
+    for name, field in _gate_fields(nuclei):
+        yield Table(
+            f"{name}: {draws} draws of marks and of halves of the images",
+            (
+                "marks",
+                "network",
+                "head",
+                "accepted",
+                "significantly worse",
+                f"gain above {_WORTH_IT}",
+                "of these accepted",
+            ),
+            tuple(
+                (f"{number}", *_gated(_halves(field, number, draws), pool))
+                for number in _GATE_MARKS
+            ),
+        )
+
+
+def _gate_fields(nuclei: Annotations) -> Iterator[tuple[str, Field]]:
+    """The network's own classes, which it knows, and others, of which there is much to learn."""
+    five = _five(nuclei)
+    sets = {name: five.only(np.isin(five.nuclei.sources, of)) for name, of in _GATED.items()}
+    fields = sets | {f"{name}, {_EXCHANGED}": _exchanged(own) for name, own in sets.items()}
+    fields |= {name: five.only(five.nuclei.sources == name) for name in _OTHER_TISSUE}
+    six = _six(nuclei)
+    fields["Lizard's six classes, GlaS"] = six.only(six.nuclei.sources == "lizard_glas")
+    return ((name, field) for name, field in fields.items() if len(field.labels))
+
+
+def _gated(trials: list[Trial], pool: Executor) -> tuple[str, ...]:
+    network, head, accepted, worse, large, caught = [], [], 0, 0, 0, 0
+    for trial, answers in zip(trials, pool.map(try_out, trials), strict=True):
+        out = trial.field.only(trial.left_out)
+        before, after = scores(out, answers.network), scores(out, answers.head)
         gain = estimate(after.gain(before))
         network.append(before.mean.value)
         head.append(after.mean.value)
-        accepted += trial.accepted
-        worse += trial.accepted and gain.high < 0
+        accepted += answers.accepted
+        worse += answers.accepted and gain.high < 0
         large += gain.value > _WORTH_IT
-        caught += trial.accepted and gain.value > _WORTH_IT
+        caught += answers.accepted and gain.value > _WORTH_IT
     return (
         f"{np.mean(network):.2f}",
         f"{np.mean(head):.2f}",
@@ -337,12 +283,13 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, WeightsError) as error:
         print(f"classes: {error}", file=sys.stderr)
         return 1
-    if "lizard" in parts:
-        show(lizard(nuclei))
-    if "tissue" in parts:
-        show(tissue(nuclei))
-    if "gate" in parts:
-        show(gate(nuclei, arguments.draws))
+    with workers() as pool:
+        if "lizard" in parts:
+            show(lizard(nuclei, pool))
+        if "tissue" in parts:
+            show(tissue(nuclei, pool))
+        if "gate" in parts:
+            show(gate(nuclei, arguments.draws, pool))
     return 0
 
 

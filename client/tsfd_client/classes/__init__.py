@@ -7,7 +7,8 @@ features        ask the server for the network's features of nuclei
 kept_features   features beside a result; keep: for all its nuclei
 marked          nuclei with features, and what is marked of them
 logistic        fit; validation: on what was left out; scores: F1 and intervals
-fit             learn classes and judge them; report: say what was learned
+judgement       whether they are better than the network's
+fit             learn classes; report: say what was learned
 head            the file of classes, and what it makes of features
 adapt           from marks to a file of classes
 relabel         from a result and such a file to a result with other classes

@@ -16,10 +16,11 @@ from typing import Final
 import numpy as np
 
 from tsfd_client.classes.head import FEWEST, MOST, Head, OwnClass, parents
-from tsfd_client.classes.logistic import Linear, solve
-from tsfd_client.classes.marked import Groups, MarkedNuclei, Nuclei, groups
-from tsfd_client.classes.scores import Estimate, Resampled, confusion, estimate, f1, resample
-from tsfd_client.classes.validation import STRENGTHS, cross_validate
+from tsfd_client.classes.judgement import Judgement, fit, judge
+from tsfd_client.classes.logistic import Linear
+from tsfd_client.classes.marked import MarkedNuclei, Nuclei
+from tsfd_client.classes.scores import f1
+from tsfd_client.classes.validation import cross_validate
 from tsfd_client.errors import TsfdError
 
 FEWEST_MARKS: Final = 5
@@ -42,38 +43,6 @@ class Point:
     def mean(self) -> float:
         """Mean F1 over the classes."""
         return float(self.f1.mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """A head compared with the network on marks that were left out.
-
-    Attributes
-    ----------
-    accepted
-        Whether the head beats the network: the 95 % interval of its gain is above 0.
-    lonely
-        Classes that are marked on one slide only, though there are several.
-    groups
-        What was left out together.
-    path
-        Strengths of the penalty, down to the one chosen.
-    before, after
-        F1 of the network and of the head.
-    gain
-        Of the mean F1, at worst: classes marked on one slide only count as lost.
-    confusion
-        int64 [K, K], marks by the class marked (rows) and the head's.
-    """
-
-    accepted: bool
-    lonely: tuple[int, ...]
-    groups: Groups
-    path: tuple[float, ...]
-    before: Resampled
-    after: Resampled
-    gain: Estimate
-    confusion: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +114,7 @@ def learn(
         Point(marked.counts(number), found.after.f1[0]),
     )
     return Lesson(
-        head=_head(solve(marked, sample, of_network, found.path)[-1], classes, base)
+        head=_head(fit(marked, sample, of_network, found), classes, base)
         if found.accepted
         else None,
         verdict=_verdict(found, classes),
@@ -157,49 +126,20 @@ def learn(
     )
 
 
-def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judgement:
-    """Choose the strength and compare the head with the network, on groups left out.
-
-    Parameters
-    ----------
-    marked, around
-        As of `learn`.
-    of_network
-        int [K], index of each class' parent among the network's classes, -1 for none.
-    """
-    apart, number = groups(marked), len(of_network)
-    validation = cross_validate(marked, around, apart, of_network)
-    best = int(validation.surprise(marked.labels).argmin())
-    said = validation.heads[best].argmax(axis=1)
-    # As nuclei occur, not as they were marked.
-    counted = np.exp(-validation.excess[best])[marked.labels]
-    before, after = (
-        resample(marked.labels, answer, number, apart.of, counted)
-        for answer in (validation.network.argmax(axis=1), said)
-    )
-    lonely = tuple(apart.lonely(marked.labels).tolist())
-    feared = after.f1.copy()
-    feared[:, lonely] = 0
-    gain = estimate(Resampled(feared).gain(before))
-    return Judgement(
-        accepted=gain.low > 0,
-        lonely=lonely,
-        groups=apart,
-        path=STRENGTHS[: best + 1],
-        before=before,
-        after=after,
-        gain=gain,
-        confusion=confusion(marked.labels, said, number),
-    )
-
-
 def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
     figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
     where = f"on {found.groups.kind} left out"
+    names = " and ".join(repr(classes[k].name) for k in found.lonely)
     if found.accepted:
-        return f"Better than the network {where}: {figures}."
+        verdict = f"Better than the network {where}: {figures}."
+        kept = " and ".join(repr(classes[k].name) for k in np.flatnonzero(~found.learned))
+        if kept:
+            verdict += (
+                f" As {kept} was marked on one slide only, the network decides what is of it: mark "
+                "it on another slide, too."
+            )
+        return verdict
     if found.lonely:
-        names = " and ".join(repr(classes[k].name) for k in found.lonely)
         return (
             f"No gain can be shown ({figures}), as {names} was marked on one slide only: the "
             "network is left as it is. Mark it on another slide, too, or use the marks of one "
@@ -259,6 +199,7 @@ def _few_marks(
         kept = marked[used].counts(number)
         if kept.min() < FEWEST_MARKS:
             continue
+        used &= judged.learned[marked.labels]
         found = cross_validate(marked, around, judged.groups, of_network, judged.path, used)
         counted = np.exp(-found.excess[-1])[marked.labels]
         said = found.heads[-1].argmax(axis=1)

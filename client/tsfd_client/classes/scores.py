@@ -7,9 +7,12 @@ from typing import Final
 
 import numpy as np
 
+from tsfd_client.classes.head import softmax
+
 RESAMPLES: Final = 1000
 _SEED: Final = 0
 _INTERVAL: Final = (2.5, 97.5)
+_LEAST: Final = 1e-12  # probability
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,12 @@ def estimate(samples: np.ndarray) -> Estimate:
 
 
 def resample(
-    labels: np.ndarray, said: np.ndarray, classes: int, groups: np.ndarray, weights: np.ndarray
+    labels: np.ndarray,
+    said: np.ndarray,
+    classes: int,
+    groups: np.ndarray,
+    weights: np.ndarray,
+    extra: np.ndarray | float = 0.0,
 ) -> Resampled:
     """F1 of each class on bootstrap resamples of the groups, or of nuclei if there is one.
 
@@ -70,24 +78,47 @@ def resample(
         int [n], slide or region of each nucleus.
     weights
         float [n], what each nucleus counts.
+    extra
+        float [K, K], added to every resample: nuclei by class (rows) and answer.
     """
-    names, units = np.unique(groups, return_inverse=True)
-    number = len(names)
-    if number == 1:
-        number, units = len(labels), np.arange(len(labels))
+    drawn, units = _draws(groups)
+    number = drawn.shape[1]
     both, either = np.zeros((number, classes)), np.zeros((number, classes))
     marked = np.zeros((number, classes))
     np.add.at(marked, (units, labels), weights)
     np.add.at(either, (units, said), weights)
     right = labels == said
     np.add.at(both, (units[right], labels[right]), weights[right])
-    either += marked
+    more = np.broadcast_to(extra, (classes, classes))
+    marked_then = drawn @ marked + more.sum(axis=1)
+    either_then = drawn @ (either + marked) + more.sum(axis=0) + more.sum(axis=1)
+    both_then = drawn @ both + more.diagonal()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.where(marked_then > 0, 2 * both_then / either_then, np.nan)
+    return Resampled(f1)
+
+
+def total(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sums of values, float [n], over all nuclei and over the same resamples; float64 [1 + r]."""
+    drawn, units = _draws(groups)
+    return np.asarray(drawn @ np.bincount(units, values, drawn.shape[1]))
+
+
+def _draws(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often each resample has each unit, float64 [1 + r, u], and the unit of each nucleus."""
+    names, units = np.unique(groups, return_inverse=True)
+    number = len(names)
+    if number == 1:
+        number, units = len(groups), np.arange(len(groups))
     rng = np.random.default_rng(_SEED)
     drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
-    drawn = np.concatenate([np.ones((1, number)), drawn])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(drawn @ marked > 0, 2 * (drawn @ both) / (drawn @ either), np.nan)
-    return Resampled(f1)
+    return np.concatenate([np.ones((1, number)), drawn]), units
+
+
+def surprise(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Negative log probability of each nucleus' class, float64 [..., n]; logits [..., n, K]."""
+    of_label = softmax(logits)[..., np.arange(len(labels)), labels]
+    return np.asarray(-np.log(np.maximum(of_label, _LEAST)))
 
 
 def f1(labels: np.ndarray, said: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:

@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from tsfd_client.classes.head import prior, softmax
+from tsfd_client.classes.head import prior
 from tsfd_client.classes.logistic import shared_out, solve
 from tsfd_client.classes.marked import Groups, MarkedNuclei, Nuclei
+from tsfd_client.classes.scores import surprise
 
 STRENGTHS: Final = (10_000.0, 3_000.0, 1_000.0, 300.0, 100.0, 30.0, 10.0)
 """Of the penalty, strongest first; without any change a fit is worth as much as the network."""
-_FOLDS: Final = 5
+_FOLDS: Final = 10
 _TINY: Final = 1e-3
 
 
@@ -38,9 +39,7 @@ class Validation:
 
     def surprise(self, labels: np.ndarray) -> np.ndarray:
         """Mean negative log probability of the marked class at each strength, float64 [s]."""
-        probs = softmax(self.heads + self.excess[:, None])
-        of_label = probs[:, np.arange(len(labels)), labels]
-        return np.asarray(-np.log(np.maximum(of_label, 1e-12)).mean(axis=1))
+        return np.asarray(surprise(self.heads + self.excess[:, None], labels).mean(axis=1))
 
 
 def cross_validate(
@@ -69,18 +68,21 @@ def cross_validate(
     heads = np.repeat(network[None], len(strengths), axis=0)
     excess, fits = np.zeros((len(strengths), classes)), np.zeros(classes)
     for out in folds(marked.labels, groups):
-        kept = ~out if used is None else ~out & used
         # Of a class that is marked in this fold only, nothing is known but what the network says.
-        known = np.flatnonzero(marked[kept].counts(classes))
+        inside, known = chosen(marked, ~out if used is None else ~out & used)
         if len(known) < 2:
             continue
-        kept &= np.isin(marked.labels, known)
-        inside = replace(marked[kept], labels=np.searchsorted(known, marked.labels[kept]))
         for row, head in enumerate(solve(inside, around, parents[known], strengths)):
             heads[row][np.ix_(out, known)] = head.logits(marked[out])
             excess[row, known] += head.excess
             fits[known] += 1 / len(strengths)
     return Validation(network, heads, excess / np.maximum(fits, 1))
+
+
+def chosen(marked: MarkedNuclei, used: np.ndarray) -> tuple[MarkedNuclei, np.ndarray]:
+    """Some nuclei, bool [n], with their classes numbered anew; old numbers, int64 [k]."""
+    known, labels = np.unique(marked.labels[used], return_inverse=True)
+    return replace(marked[used], labels=labels), known
 
 
 def folds(labels: np.ndarray, groups: Groups) -> Iterator[np.ndarray]:
