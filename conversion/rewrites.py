@@ -8,7 +8,7 @@ depth-to-space interleaves them.
 `transposes_to_outputs`: the nodes after the last convolution (bias, softmax, rounding) work with
 the channels in any position. With the transpose moved behind them, softmax runs over planes instead
 of groups of six. The transpose stays before the cast to uint8, a type that TensorRT accepts only
-for outputs.
+for outputs. If the nodes end in the opposite transpose, both are dropped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 _CHANNELS_LAST = [0, 2, 3, 1]
+_CHANNELS_FIRST = [0, 3, 1, 2]
 _PHASES = 4
 
 
@@ -81,6 +82,12 @@ def transposes_to_outputs(model: onnx.ModelProto) -> None:
             user.input[list(user.input).index(transpose.output[0])] = transpose.input[0]
             for node in chain:
                 _to_channels_first(graph, node)
+            ends = _users(graph, result)
+            if ends[0].op_type == "Transpose":
+                for end in ends:
+                    _replace(graph, end.output[0], result)
+                    graph.node.remove(end)
+                continue
             last.output[0] = f"{result}/channels_first"
             moved = helper.make_node("Transpose", [last.output[0]], [result], perm=_CHANNELS_LAST)
             graph.node.insert(list(graph.node).index(last) + 1, moved)
@@ -92,11 +99,23 @@ def _users(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
     return [node for node in graph.node if tensor in node.input]
 
 
+def _replace(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in _users(graph, old):
+        node.input[:] = [new if name == old else name for name in node.input]
+
+
+def _order(transpose: onnx.NodeProto) -> list[int]:
+    return list(helper.get_attribute_value(transpose.attribute[0]))
+
+
 def _pixelwise_chain(
     graph: onnx.GraphProto, transpose: onnx.NodeProto, node: onnx.NodeProto
 ) -> list[onnx.NodeProto]:
-    """The nodes after the transpose that work pixel by pixel, from `node` on, up to a cast."""
-    if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
+    """The nodes after the transpose that work pixel by pixel, from `node` on.
+
+    They end before a cast, or before transposes to channels-first.
+    """
+    if _order(transpose) != _CHANNELS_LAST:
         return []
     weights = {tensor.name: tensor for tensor in graph.initializer}
     chain: list[onnx.NodeProto] = []
@@ -112,7 +131,9 @@ def _pixelwise_chain(
                 return []
         elif node.op_type == "Cast":
             return chain
-        elif node.op_type != "Round":
+        elif node.op_type == "Transpose":
+            return chain if _order(node) == _CHANNELS_FIRST else []
+        elif node.op_type not in ("Round", "Log"):
             return []
         chain.append(node)
         tensor = node.output[0]
