@@ -72,7 +72,8 @@ def _phases(kernel: np.ndarray) -> np.ndarray:
 def transposes_to_outputs(model: onnx.ModelProto) -> None:
     """Move transposes to channels-last behind the pixelwise nodes after them, in place."""
     graph = model.graph
-    for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
+    transposes = [node for node in graph.node if node.op_type == "Transpose"]
+    for transpose in [node for node in transposes if _order(node) == _CHANNELS_LAST]:
         for user in _users(graph, transpose.output[0]):
             chain = _pixelwise_chain(graph, transpose, user)
             if not chain:
@@ -111,12 +112,10 @@ def _order(transpose: onnx.NodeProto) -> list[int]:
 def _pixelwise_chain(
     graph: onnx.GraphProto, transpose: onnx.NodeProto, node: onnx.NodeProto
 ) -> list[onnx.NodeProto]:
-    """The nodes after the transpose that work pixel by pixel, from `node` on.
+    """The nodes after a transpose to channels-last that work pixel by pixel, from `node` on.
 
-    They end before a cast, or before transposes to channels-first.
+    They end before a cast, or before the opposite transpose.
     """
-    if _order(transpose) != _CHANNELS_LAST:
-        return []
     weights = {tensor.name: tensor for tensor in graph.initializer}
     chain: list[onnx.NodeProto] = []
     tensor = transpose.output[0]
