@@ -9,6 +9,9 @@ depth-to-space interleaves them.
 the channels in any position. With the transpose moved behind them, softmax runs over planes instead
 of groups of six. The transpose stays before the cast to uint8, a type that TensorRT accepts only
 for outputs. If the nodes end in the opposite transpose, both are dropped.
+
+`repetitions`: enlarging by a whole factor without interpolation is the same in all of ONNX's
+conventions. TensorFlow's own was removed from the standard.
 """
 
 from __future__ import annotations
@@ -153,6 +156,19 @@ def _to_channels_first(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
             node.input[number] = f"{name}/channels_first"
             graph.initializer.append(numpy_helper.from_array(vector, node.input[number]))
     _drop_unused_weights(graph)
+
+
+def repetitions(model: onnx.ModelProto) -> None:
+    """Give every resize in TensorFlow's convention for nearest neighbours a common one, in place.
+
+    All enlarge by whole factors.
+    """
+    for node in model.graph.node:
+        convention = {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
+        if any(attribute.s == b"tf_half_pixel_for_nn" for attribute in node.attribute):
+            for attribute in node.attribute:
+                if attribute.name in convention:
+                    attribute.s = convention[attribute.name]
 
 
 def _drop_unused_weights(graph: onnx.GraphProto) -> None:
