@@ -115,10 +115,13 @@ def _foreground(class_logits: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _with_background(foreground: keras.KerasTensor, shares: keras.KerasTensor) -> keras.KerasTensor:
-    """Share the foreground out, and put what is left to 1 in front: [N, H, W, 1 + K]."""
+    """Share the foreground out, and put what is left to 1 in front: [N, H, W, 1 + K].
+
+    Shares add up to 1, or to 0 where there is background.
+    """
     channels = shares.shape[-1]
+    taken = _times(shares, np.concatenate([-np.ones((channels, 1)), np.eye(channels)], axis=1))
     background = np.eye(1, 1 + channels, dtype=np.float32)[0]
-    taken = _times(shares, np.eye(channels, 1 + channels, 1)) - background
     return foreground * _repeat(taken, foreground.shape[1]) + background
 
 
