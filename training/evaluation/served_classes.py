@@ -133,17 +133,23 @@ class Answers:
         Twice the pairs of a class.
     wrong
         The errors that lower its F1.
+    annotated
+        Annotated nuclei of the class.
     """
 
     right: np.ndarray
     wrong: np.ndarray
+    annotated: np.ndarray
 
     @property
     def f1(self) -> Estimate:
-        """Mean F1 over the classes that occur."""
+        """Mean F1 over the classes that are annotated."""
         drawn = resamples(len(self.right))
-        parts = [Part(r, r + w) for r, w in zip(self.right.T, self.wrong.T, strict=True)]
-        return estimate(nanmean([part.resampled(drawn) for part in parts if part.images]))
+        found = [
+            np.where(drawn @ annotated > 0, Part(right, right + wrong).resampled(drawn), np.nan)
+            for right, wrong, annotated in zip(*(a.T for a in vars(self).values()), strict=True)
+        ]
+        return estimate(nanmean(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -446,8 +452,10 @@ def _answers(case: Case, image: Image, points: np.ndarray, said: np.ndarray) -> 
     pairs = pair(image.points, points)
     found = class_detection(pairs, 1 + image.labels, 1 + said, classes=numbers).values()
     right = [2.0 * c.tp for c in found]
-    return Answers(np.array([right]), np.array([[float(c.superfluous + c.missed) for c in found]]))
+    wrong = [float(c.superfluous + c.missed) for c in found]
+    annotated = [float((image.labels == k).sum()) for k in range(len(case.classes))]
+    return Answers(*(np.array([counts]) for counts in (right, wrong, annotated)))
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:
-    return Answers(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("right", "wrong")))
+    return Answers(*map(np.concatenate, zip(*(vars(p).values() for p in parts), strict=True)))
