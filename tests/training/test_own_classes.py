@@ -129,7 +129,7 @@ def test_nuclei_are_served_as_the_head_names_them(tmp_path: Path) -> None:
     pairs = pair(found.centroids, served.centroids, radius=1)
     assert len(pairs.truth) >= 0.99 * len(nuclei) > 50
     expected = own.predict(nuclei.features, nuclei.shares).argmax(1)
-    assert (expected == labels).mean() > 0.9
+    assert (expected == labels).mean() > 0.7
     assert (served.classes[pairs.predicted] - 1 == expected[pairs.truth]).mean() >= 0.98
 
 
