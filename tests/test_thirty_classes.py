@@ -19,7 +19,7 @@ from serving.server import TritonServer
 from training import export
 from training.exported import file_sha256
 from training.target import CLASSES
-from tsfd_client import Client, save
+from tsfd_client import Client
 from tsfd_client.classes import head
 from tsfd_client.classes.head import Head, OwnClass
 from tsfd_client.classes.labels import PALETTE
@@ -72,7 +72,8 @@ def test_everything_knows_them(server: TritonServer, tmp_path: Path) -> None:
     assert sum(count > 0 for count in counts.values()) > 1
 
     Image.fromarray(field).save(tmp_path / "field.png")
-    save(nuclei, field, tmp_path / "field", source=tmp_path / "field.png")
+    options = [f"--server={server.grpc_url}", f"--out={tmp_path}", "--mpp=0.25", "--no-tissue"]
+    assert main(["segment", str(tmp_path / "field.png"), *options]) == 0
     overlay = np.asarray(Image.open(tmp_path / "field" / "overlay.png")).reshape(-1, 3)
     most = NAMES.index(max(counts, key=counts.__getitem__))
     assert (overlay == KINDS[most].colour).all(axis=1).any()
