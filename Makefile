@@ -194,8 +194,9 @@ evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=
 		$(if $(HELD),--held-back $(HELD)) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
 
-evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei of DATA with WEIGHTS; PART=lizard|tissue|gate
+evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei of DATA with WEIGHTS; PART=lizard|tissue|gate|served
 	@$(RUN) -m training.evaluation.classes --weights "$(WEIGHTS)" $(if $(PART),--part $(PART)) \
+		$(if $(SERVER),--server $(SERVER)) \
 		--manifest "$(or $(DATA),$(error Name the data: make evaluate-classes DATA=folder))"
 
 calibrate: $(VENV)/.train  ## calibrate the classes of WEIGHTS on held-back images of DATA; WRITE=1 stores it

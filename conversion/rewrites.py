@@ -8,7 +8,10 @@ depth-to-space interleaves them.
 `transposes_to_outputs`: the nodes after the last convolution (bias, softmax, rounding) work with
 the channels in any position. With the transpose moved behind them, softmax runs over planes instead
 of groups of six. The transpose stays before the cast to uint8, a type that TensorRT accepts only
-for outputs.
+for outputs. If the nodes end in the opposite transpose, both are dropped.
+
+`repetitions`: enlarging by a whole factor without interpolation is the same in all of ONNX's
+conventions. TensorFlow's own was removed from the standard.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 _CHANNELS_LAST = [0, 2, 3, 1]
+_CHANNELS_FIRST = [0, 3, 1, 2]
 _PHASES = 4
 
 
@@ -71,7 +75,8 @@ def _phases(kernel: np.ndarray) -> np.ndarray:
 def transposes_to_outputs(model: onnx.ModelProto) -> None:
     """Move transposes to channels-last behind the pixelwise nodes after them, in place."""
     graph = model.graph
-    for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
+    transposes = [node for node in graph.node if node.op_type == "Transpose"]
+    for transpose in [node for node in transposes if _order(node) == _CHANNELS_LAST]:
         for user in _users(graph, transpose.output[0]):
             chain = _pixelwise_chain(graph, transpose, user)
             if not chain:
@@ -81,6 +86,12 @@ def transposes_to_outputs(model: onnx.ModelProto) -> None:
             user.input[list(user.input).index(transpose.output[0])] = transpose.input[0]
             for node in chain:
                 _to_channels_first(graph, node)
+            ends = _users(graph, result)
+            if ends[0].op_type == "Transpose":
+                for end in ends:
+                    _replace(graph, end.output[0], result)
+                    graph.node.remove(end)
+                continue
             last.output[0] = f"{result}/channels_first"
             moved = helper.make_node("Transpose", [last.output[0]], [result], perm=_CHANNELS_LAST)
             graph.node.insert(list(graph.node).index(last) + 1, moved)
@@ -92,12 +103,22 @@ def _users(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
     return [node for node in graph.node if tensor in node.input]
 
 
+def _replace(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in _users(graph, old):
+        node.input[:] = [new if name == old else name for name in node.input]
+
+
+def _order(transpose: onnx.NodeProto) -> list[int]:
+    return list(helper.get_attribute_value(transpose.attribute[0]))
+
+
 def _pixelwise_chain(
     graph: onnx.GraphProto, transpose: onnx.NodeProto, node: onnx.NodeProto
 ) -> list[onnx.NodeProto]:
-    """The nodes after the transpose that work pixel by pixel, from `node` on, up to a cast."""
-    if list(helper.get_attribute_value(transpose.attribute[0])) != _CHANNELS_LAST:
-        return []
+    """The nodes after a transpose to channels-last that work pixel by pixel, from `node` on.
+
+    They end before a cast, or before the opposite transpose.
+    """
     weights = {tensor.name: tensor for tensor in graph.initializer}
     chain: list[onnx.NodeProto] = []
     tensor = transpose.output[0]
@@ -112,7 +133,9 @@ def _pixelwise_chain(
                 return []
         elif node.op_type == "Cast":
             return chain
-        elif node.op_type != "Round":
+        elif node.op_type == "Transpose":
+            return chain if _order(node) == _CHANNELS_FIRST else []
+        elif node.op_type not in ("Round", "Log"):
             return []
         chain.append(node)
         tensor = node.output[0]
@@ -133,6 +156,19 @@ def _to_channels_first(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
             node.input[number] = f"{name}/channels_first"
             graph.initializer.append(numpy_helper.from_array(vector, node.input[number]))
     _drop_unused_weights(graph)
+
+
+def repetitions(model: onnx.ModelProto) -> None:
+    """Give every resize in TensorFlow's convention for nearest neighbours a common one, in place.
+
+    All enlarge by whole factors.
+    """
+    for node in model.graph.node:
+        convention = {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
+        if any(attribute.s == b"tf_half_pixel_for_nn" for attribute in node.attribute):
+            for attribute in node.attribute:
+                if attribute.name in convention:
+                    attribute.s = convention[attribute.name]
 
 
 def _drop_unused_weights(graph: onnx.GraphProto) -> None:

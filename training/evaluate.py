@@ -66,7 +66,12 @@ def main(argv: list[str] | None = None) -> int:
                 source = from_server(client, settings)
             else:
                 source = from_weights(arguments.weights, settings, arguments.method)
-            evaluation = evaluate(data, source.segment, by_tissue=arguments.pannuke is not None)
+            evaluation = evaluate(
+                data,
+                source.segment,
+                by_tissue=arguments.pannuke is not None,
+                classes=source.classes,
+            )
         subject = Subject(
             data="+".join(sorted({entry.source for entry in data.entries})),
             split=split,

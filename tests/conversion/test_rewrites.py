@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from conversion.rewrites import transposes_to_outputs, upsampling_to_convolutions
+from conversion.rewrites import repetitions, transposes_to_outputs, upsampling_to_convolutions
 
 
 def _model(
@@ -88,6 +88,42 @@ def test_a_transpose_moves_to_the_cast() -> None:
 
     assert [node.op_type for node in model.graph.node][-2:] == ["Transpose", "Cast"]
     assert np.abs(_run(model, x).astype(int) - expected).max() <= 1
+
+
+def test_opposite_transposes_vanish() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["last"], perm=[0, 2, 3, 1]),
+        helper.make_node("Softmax", ["last"], ["shares"], axis=-1),
+        helper.make_node("Add", ["shares", "floors"], ["floored"]),
+        helper.make_node("Log", ["floored"], ["logs"]),
+        helper.make_node("Transpose", ["logs"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Relu", ["first"], ["y"]),
+    ]
+    floors = np.array([0.5, 1, 2], np.float32)
+    model = _model(nodes, {"floors": floors}, TensorProto.FLOAT, channels=3)
+    x = np.random.default_rng(0).normal(size=(2, 3, 7, 5)).astype(np.float32)
+    expected = _run(model, x)
+
+    transposes_to_outputs(model)
+
+    assert [node.op_type for node in model.graph.node] == ["Softmax", "Add", "Log", "Relu"]
+    np.testing.assert_allclose(_run(model, x), expected, atol=1e-6)
+
+
+def test_a_repetition_gets_a_common_convention() -> None:
+    resize = helper.make_node(
+        "Resize",
+        ["x", "", "scales"],
+        ["y"],
+        mode="nearest",
+        coordinate_transformation_mode="tf_half_pixel_for_nn",
+    )
+    scales = {"scales": np.array([1, 1, 2, 2], np.float32)}
+    model = _model([resize], scales, TensorProto.FLOAT, channels=3)
+    repetitions(model)
+    x = np.random.default_rng(0).normal(size=(2, 3, 7, 5)).astype(np.float32)
+    np.testing.assert_array_equal(_run(model, x), x.repeat(2, axis=2).repeat(2, axis=3))
+    assert b"tf_half_pixel_for_nn" not in [found.s for found in model.graph.node[0].attribute]
 
 
 def test_the_converted_network_is_rewritten(model: onnx.ModelProto) -> None:

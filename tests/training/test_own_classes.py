@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
 from training.exported import file_sha256
 from training.quiet import quiet_tensorflow
@@ -15,15 +17,24 @@ from training.quiet import quiet_tensorflow
 with quiet_tensorflow():
     import keras
 
+from samples import histology
 from samples.synthetic import generate
+from serving.environment import ROOT
 from training import export
+from training.evaluation.detection import pair
+from training.evaluation.found_nuclei import find
+from training.evaluation.in_process import segment_all
 from training.exported import Exported
 from training.model import network, weights
 from training.model.classes import features
+from tsfd_client.classes.features import split
 from tsfd_client.classes.head import FLOOR, Head, OwnClass, load, save, softmax
+from tsfd_client.classes.logistic import solve
+from tsfd_client.classes.marked import MarkedNuclei
 from tsfd_client.contract import TILE
 
 NETWORK = ("neoplastic", "inflammatory", "connective", "dead", "epithelial")
+LITE = ROOT / "weights" / "lite.npz"
 FEATURES = tiny.FEATURES - len(NETWORK)
 
 
@@ -73,17 +84,53 @@ def test_a_head_of_zeros_leaves_the_network_as_it_is(base: Path, image: np.ndarr
     np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
 
 
-def test_shares_on_the_grid_are_the_heads(base: Path, image: np.ndarray) -> None:
+def test_pixels_have_the_heads_interpolated_logits(base: Path, image: np.ndarray) -> None:
     classes = (kind("a", "dead"), kind("b", None), kind("c", "connective"))
     path = head(base, classes, 0.3)
     made, _ = weights.load(path)
     grid = np.asarray(keras.Model(made.input, features(made))(image))[0].astype(np.float64)
     logs = grid[..., FEATURES:].reshape(-1, len(NETWORK))
     shares = np.exp(logs) * (1 + FLOOR * len(NETWORK)) - FLOOR
-    expected = load(path).predict(grid[..., :FEATURES].reshape(-1, FEATURES), shares)
-    probs = np.asarray(made(image)["class_probs"])[0, 1::4, 1::4, 1:]
-    found = (probs / probs.sum(-1, keepdims=True)).reshape(-1, 3)
-    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.98
+    logits = load(path).logits(grid[..., :FEATURES].reshape(-1, FEATURES), shares)
+    expected = softmax(cv2.resize(logits.reshape(*grid.shape[:2], 3), (TILE // 2, TILE // 2)))
+    probs = np.asarray(made(image)["class_probs"])[0, ..., 1:]
+    found = probs / probs.sum(-1, keepdims=True)
+    np.testing.assert_allclose(found[::2, ::2], expected, atol=0.01)
+    np.testing.assert_allclose(found[1::2, 1::2], found[::2, ::2], atol=1e-6)
+
+
+def test_nuclei_are_served_as_the_head_names_them(tmp_path: Path) -> None:
+    """In a real image, by a head that was taught the network's classes under other names."""
+    Image.open(histology.path()).save(tmp_path / "image.png")
+    height, width = np.asarray(Image.open(tmp_path / "image.png")).shape[:2]
+    np.savez(tmp_path / "masks.npz", instances=np.zeros((height, width), np.uint16), label=["dead"])
+    entry = {"image": "image.png", "masks": "masks.npz", "set": "histology", "group": "one"}
+    entry |= {"split": "test", "tissue": None, "mpp": histology.MPP}
+    (found,) = find(tmp_path, [entry], LITE, tmp_path / "kept")
+    nuclei = split(found.features, len(NETWORK))
+    names, labels = np.unique(nuclei.shares.argmax(1), return_inverse=True)
+    slides, places = np.full(len(nuclei), "one"), found.centroids
+    marked = MarkedNuclei(nuclei.features, nuclei.shares, labels, slides, places)[::2]
+    parents = np.roll(names, 1)
+    fit = solve(marked, nuclei, parents, (1000.0, 100.0))[-1]
+    own = Head(
+        tuple(kind(f"own {NETWORK[k]}", NETWORK[k]) for k in parents),
+        *(values.astype(np.float32) for values in (fit.weights, fit.mix, fit.bias)),
+        NETWORK,
+        "lite",
+        file_sha256(LITE),
+    )
+    save(own, tmp_path / "own.npz")
+    network, _ = weights.load(tmp_path / "own.npz")
+    pixels = np.asarray(Image.open(tmp_path / "image.png"))
+    parameters, target = weights.parameters(LITE), weights.target(tmp_path / "own.npz")
+    (served,) = segment_all(network, [pixels], parameters, target)
+
+    pairs = pair(found.centroids, served.centroids, radius=1)
+    assert len(pairs.truth) >= 0.99 * len(nuclei) > 50
+    expected = own.predict(nuclei.features, nuclei.shares).argmax(1)
+    assert (expected == labels).mean() > 0.7
+    assert (served.classes[pairs.predicted] - 1 == expected[pairs.truth]).mean() >= 0.98
 
 
 @pytest.mark.parametrize(("last", "left"), [(9, 0), (-9, 1)])

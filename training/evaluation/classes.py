@@ -2,12 +2,13 @@
 
     python -m training.evaluation.classes --manifest DATA --weights weights/lite.npz
 
-Given the nucleus: the annotators' outlines are used, so that only its class can be wrong. Three
-parts, of which --part names some:
+Given the nucleus: but for the last part, the annotators' outlines are used, so that only its class
+can be wrong. Four parts, of which --part names some:
 
 lizard   Lizard's six classes, which no network here was taught, on patients left out
 tissue   tissue whose classes the network gets wrong, and a network whose classes are exchanged
 gate     whether heads are refused where they do harm, and accepted where they help
+served   all of the way, from marks on found nuclei to what is served; see `served_classes`
 
 Marks are drawn from annotated nuclei, as many of each class where there are so many. Numbers are
 of marks per class. Intervals are 95 %, bootstrapped over images. The figures of the shipped weights
@@ -20,6 +21,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +31,13 @@ from training.data.hold_back import listed
 from training.data.manifest import read_entries
 from training.evaluation.class_trials import Field, Trial, scores, try_out, workers
 from training.evaluation.nucleus_features import Annotations, collect
+from training.evaluation.served_classes import Bench
 from training.model.weights import WeightsError
 from training.table import Table, show
 from training.target import CLASSES
 from tsfd_client.classes.scores import estimate
+from tsfd_client.errors import TsfdError
+from tsfd_client.server.client import Client
 
 _NETWORK = CLASSES[1:]
 _NEOPLASTIC, _INFLAMMATORY, _CONNECTIVE = 0, 1, 2
@@ -56,6 +61,7 @@ _LEARNED = ("pannuke_breast", "pannuke10")
 _GATE_MARKS = (10, 30, 100, 300)
 _WORTH_IT = 0.1
 _FOLDS = 5
+_PARTS = ("lizard", "tissue", "gate", "served")
 
 
 def lizard(nuclei: Annotations, pool: Executor) -> Iterator[Table]:
@@ -261,12 +267,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
     parser.add_argument(
         "--part",
-        choices=("lizard", "tissue", "gate"),
+        choices=_PARTS,
         nargs="+",
         help="parts to run (default: all)",
     )
     parser.add_argument(
         "--draws", type=int, default=20, help="of the part `gate` (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        help="of the part `served`: try only the head that this server serves, by it",
     )
     parser.add_argument(
         "--kept",
@@ -276,11 +287,17 @@ def main(argv: list[str] | None = None) -> int:
         help="where the network's features are kept (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)
-    parts = arguments.part or ("lizard", "tissue", "gate")
+    parts = arguments.part or _PARTS
     try:
         entries = _entries(arguments.manifest)
-        nuclei = collect(arguments.manifest, entries, arguments.weights, arguments.kept)
-    except (DataError, WeightsError) as error:
+        files = arguments.manifest, entries, arguments.weights, arguments.kept
+        if "served" in parts:
+            with Client(arguments.server) if arguments.server else nullcontext() as client:
+                show(Bench(*files, client).tables())
+        if parts == ["served"]:
+            return 0
+        nuclei = collect(*files)
+    except (DataError, WeightsError, TsfdError) as error:
         print(f"classes: {error}", file=sys.stderr)
         return 1
     with workers() as pool:

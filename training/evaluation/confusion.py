@@ -22,7 +22,7 @@ def confusion(
         int [n], group of each true nucleus. The class of one in group 0 is unknown: neither it nor
         its partner is counted.
     predicted_classes
-        int [m], class 1..5 of each predicted nucleus.
+        int [m], class 1..5 of each predicted nucleus; one of another class, 0, is not counted.
     groups
         What the groups are.
 
@@ -33,10 +33,11 @@ def confusion(
         missed. Row 0 counts the superfluous ones.
     """
     table = np.zeros((len(groups.masks) + 1, len(CLASSES)), np.int64)
-    true = truth_groups[pairs.truth]
-    known = true > 0
-    np.add.at(table, (true[known], predicted_classes[pairs.predicted][known]), 1)
+    true, found = truth_groups[pairs.truth], predicted_classes[pairs.predicted]
+    known = np.isin(true, groups.numbers) & (found > 0)
+    np.add.at(table, (true[known], found[known]), 1)
     missed = truth_groups[pairs.missed]
-    np.add.at(table, (missed[missed > 0], 0), 1)
-    np.add.at(table, (0, predicted_classes[pairs.superfluous]), 1)
+    np.add.at(table, (missed[np.isin(missed, groups.numbers)], 0), 1)
+    superfluous = predicted_classes[pairs.superfluous]
+    np.add.at(table, (0, superfluous[superfluous > 0]), 1)
     return table

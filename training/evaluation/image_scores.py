@@ -5,7 +5,7 @@ score_image(truth, nuclei, groups).pq.quality.pq
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     truth, found
         Of the same image at 0.25 mpp. Pixels to leave out do not count.
     groups
-        Classes to score. An image with ``channels`` needs the five single classes.
+        Classes to score. An image with ``channels`` needs single classes.
 
     Raises
     ------
@@ -89,13 +89,16 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
         If the two differ in size.
     """
     truth, found = on_trusted_pixels(truth, found)
-    ids, truth_points = _centroids(truth.instances)
+    ids, truth_points = centroids(truth.instances)
     allowed = truth.allowed[ids]
     truth_groups = groups.of_allowed(allowed)
+    allowed[truth_groups > len(groups.masks)] = 0
     found_groups = groups.of_classes(found.classes)
     pairs = pair(truth_points, found.centroids)
     if truth.channels is not None:
         pq = channels_pq(truth.channels, truth.instances, found.instance_map, found.classes)
+        scored = groups.of_allowed(np.left_shift(1, NUCLEUS_CLASSES))
+        pq = replace(pq, classes=tuple(np.array(pq.classes)[np.isin(scored, groups.numbers)]))
     else:
         pq = image_pq(
             truth.instances,
@@ -140,7 +143,7 @@ def _reliability(pairs: Pairs, allowed: np.ndarray, found: Nuclei) -> np.ndarray
     return reliability(found.class_probs[partners], found.classes[partners] == true[known])
 
 
-def _centroids(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def centroids(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ids that occur and their centroids (x, y), float64 [n, 2]; pixel centres are at 0.5."""
     ys, xs = np.nonzero(instances)
     of_pixel = instances[ys, xs]

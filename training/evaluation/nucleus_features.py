@@ -29,7 +29,7 @@ from tsfd_client.contract import TILE
 from tsfd_client.stitching.tiling import Tile, tiling
 
 _BATCH = 8
-_FEW_PIXELS = 20
+FEW_PIXELS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +130,15 @@ def _write(file: Path, folder: Path, entry: dict, network: keras.Model) -> None:
     number = len(annotated.allowed)
     features, shares, seen = 0.0, 0.0, np.zeros((number, 1))
     for tile, said in _answers(network, list(tiling(annotated.image, MPP, MPP))):
-        inside = _cut(instances, tile)
+        inside = cut(instances, tile)
         pixels = np.flatnonzero(inside)
         member = sparse.csr_matrix(
             (np.ones(len(pixels)), (inside[pixels], pixels)), (number, TILE * TILE)
         )
-        features = features + (member @ _UPSAMPLING) @ said["features"].reshape(GRID * GRID, -1)
+        features = features + (member @ UPSAMPLING) @ said["features"].reshape(GRID * GRID, -1)
         shares = shares + member @ said["shares"].reshape(TILE * TILE, -1)[:, 1:]
         seen += np.asarray(member.sum(axis=1))
-    kept = np.flatnonzero(seen[:, 0] >= _FEW_PIXELS)
+    kept = np.flatnonzero(seen[:, 0] >= FEW_PIXELS)
     np.savez(
         file,
         features=(features[kept] / seen[kept]).astype(np.float16),
@@ -161,7 +161,7 @@ def _answers(
             yield tile, {name: array[row] for name, array in answer.items()}
 
 
-def _cut(instances: np.ndarray, tile: Tile) -> np.ndarray:
+def cut(instances: np.ndarray, tile: Tile) -> np.ndarray:
     """Ids within a tile, row by row; int64 [256 * 256]."""
     inside = np.zeros((TILE, TILE), np.int64)
     part = instances[tile.y : tile.y + TILE, tile.x : tile.x + TILE]
@@ -187,4 +187,4 @@ def _upsampling() -> sparse.csr_matrix:
     return sparse.csr_matrix(sparse.kron(line, line))
 
 
-_UPSAMPLING = _upsampling()
+UPSAMPLING = _upsampling()

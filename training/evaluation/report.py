@@ -33,7 +33,7 @@ _UNKNOWN = (255, 255, 255)
 _COLOURS = {c.name: c.colour for c in PANNUKE.classes}
 _LEGEND = {
     **_COLOURS,
-    "several classes possible": _UNKNOWN,
+    "another class, or several possible": _UNKNOWN,
     "matched": _MATCHED,
     "missed": _MISSED,
     "superfluous": _SUPERFLUOUS,
@@ -138,7 +138,7 @@ def _pictures(rank: str, evaluation: Evaluation, truth: Annotated, index: int) -
         f"Prediction: {len(prediction.classes):,} nuclei": _draw(
             image.copy(),
             found,
-            [None, *(_COLOURS[CLASSES[c]] for c in prediction.classes)],
+            [None, *(_COLOURS.get(CLASSES[c], _UNKNOWN) for c in prediction.classes)],
         ),
         f"Difference: {scores.pq.quality.tp:,} matched, {scores.pq.quality.fn:,} missed, "
         f"{scores.pq.quality.fp:,} superfluous": difference,

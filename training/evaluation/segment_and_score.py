@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from metrics.panoptic_quality import NUCLEUS_CLASSES
 from training.data.annotated import Annotated, Dataset
 from training.data.pannuke import SOURCE as PANNUKE
 from training.evaluation.class_groups import ClassGroups, find_groups, single_classes
@@ -36,7 +37,7 @@ class Prediction:
     png
         The instance map as a PNG file.
     classes
-        uint8 [n], class 1..5 of instance id i at index i - 1.
+        uint8 [n], class 1..5 of instance id i at index i - 1; 0 for a class of another name.
     """
 
     png: np.ndarray
@@ -58,7 +59,13 @@ class Evaluation:
     seconds: float
 
 
-def evaluate(data: Dataset, segment: Segment, *, by_tissue: bool) -> Evaluation:
+def evaluate(
+    data: Dataset,
+    segment: Segment,
+    *,
+    by_tissue: bool,
+    classes: Sequence[int] = NUCLEUS_CLASSES,
+) -> Evaluation:
     """Segment every image of a data set and score the result.
 
     Parameters
@@ -69,6 +76,8 @@ def evaluate(data: Dataset, segment: Segment, *, by_tissue: bool) -> Evaluation:
         As of a `training.evaluation.sources.Source`.
     by_tissue
         Average mPQ and bPQ over tissues, as PanNuke's authors do, instead of over images.
+    classes
+        Annotated classes that the network predicts; only these are scored.
 
     Raises
     ------
@@ -80,6 +89,7 @@ def evaluate(data: Dataset, segment: Segment, *, by_tissue: bool) -> Evaluation:
     started = time.monotonic()
     pannuke = {entry.source for entry in data.entries} == {PANNUKE}
     groups = single_classes(PANNUKE) if pannuke else find_groups(data)
+    groups = groups.of_network(classes)
     waiting: deque[Annotated] = deque()
 
     def images() -> Iterator[np.ndarray]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
+
+import numpy as np
 
 from training.evaluation import served
 from training.evaluation.methods import METHODS, SERVED
 from training.evaluation.segment_and_score import Segment
 from training.target import CLASSES
+from tsfd_client.nuclei.result import Nuclei
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 
@@ -24,10 +28,33 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A function that segments, and the fields of `tables.Subject` that describe it."""
+    """Where an evaluation's nuclei come from.
+
+    Attributes
+    ----------
+    segment
+        Finds nuclei and numbers their classes as annotated ones; those of other names have 0.
+    classes
+        Annotated classes that it predicts.
+    description
+        The fields of `tables.Subject` that describe it.
+    """
 
     segment: Segment
+    classes: tuple[int, ...]
     description: dict
+
+    @classmethod
+    def of(cls, segment: Segment, names: Sequence[str], description: dict) -> Self:
+        """Match classes with the annotated ones by name."""
+        numbers = [CLASSES.index(name) if name in CLASSES else 0 for name in names]
+        of_class = np.array([0, *numbers], np.uint8)
+
+        def by_name(images: Iterable[np.ndarray]) -> Iterator[Nuclei]:
+            for nuclei in segment(images):
+                yield replace(nuclei, classes=of_class[nuclei.classes])
+
+        return cls(by_name, tuple(number for number in numbers if number), description)
 
 
 def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source:
@@ -59,13 +86,13 @@ def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source
         target = weights.target(path)
     except (ValueError, weights.WeightsError) as error:
         raise SourceError(str(error)) from error
-    _check_classes(path.name, [kind.name for kind in target.classes])
     backend = keras.backend.backend()
-    return Source(
-        segment=partial(
+    return Source.of(
+        partial(
             segment_all, network, parameters=parameters, target=target, extract=METHODS[method]
         ),
-        description={
+        [kind.name for kind in target.classes],
+        {
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "preset": preset,
@@ -86,15 +113,13 @@ def from_server(client: Client, settings: Settings) -> Source:
     ------
     tsfd_client.errors.TsfdError
         If the server cannot be reached, or follows another version of the contract.
-    SourceError
-        If its classes are not those that were annotated.
     """
     found = client.check()
-    _check_classes(f"The server at {client.url}", found.release.class_names[1:])
     release = found.release.with_settings(settings)
-    return Source(
-        segment=partial(served.segment_all, client, settings=settings),
-        description={
+    return Source.of(
+        partial(served.segment_all, client, settings=settings),
+        found.release.class_names[1:],
+        {
             "weights": f"server {client.url}",
             "sha256": release.digests.get("weights_sha256"),
             "preset": release.preset,
@@ -106,14 +131,6 @@ def from_server(client: Client, settings: Settings) -> Source:
             },
         },
     )
-
-
-def _check_classes(source: str, names: Sequence[str]) -> None:
-    if tuple(names) != CLASSES[1:]:
-        raise SourceError(
-            f"{source} predicts {', '.join(names)}, but the annotated classes are "
-            f"{', '.join(CLASSES[1:])}: it cannot be scored by these annotations."
-        )
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -202,6 +202,8 @@ def _comparisons(scores: Scores, subject: Subject) -> list[Table]:
     if subject.data != PANNUKE_SOURCE:
         published = published_for(subject.data, subject.split, len(scores.images))
         return [side_by_side(published, {subject.weights_name: ours})] if published else []
+    if len(scores.classes) < len(TSFD_NET_CLASSES):
+        return []
     return [
         side_by_side(PANNUKE, {f"{subject.weights_name}, {subject.split}": ours}),
         Table(
