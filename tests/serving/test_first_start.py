@@ -469,7 +469,9 @@ def test_the_server_serves_the_plan_that_was_built(
     assert len(kept(engines)) == 1
     steps = [line for line in log.splitlines() if line.startswith("engine: ")]
     assert len(steps) == 6
-    assert re.fullmatch(r"engine: served: (\d+) nuclei against \1, PQ (0\.99|1\.00)\d\d: ok", steps[-1])
+    assert re.fullmatch(
+        r"engine: served: (\d+) nuclei against \1, PQ (0\.99|1\.00)\d\d: ok", steps[-1]
+    )
     assert not [*scratch.glob("tsfd-repository-*")]
 
 
