@@ -74,7 +74,7 @@ def test_its_kernels_are_compiled_for_any_processor(tmp_path: Path) -> None:
     source = ROOT / "model_repository/nuclei_postprocess/1"
     build = [sys.executable, "-c", script]
     subprocess.run(build, cwd=source, env=environment, check=True)
-    misses = "; from instances import watershed as w; print(w._watershed.stats.cache_misses)"
+    misses = "; from instances.watershed import watershed as w; print(w.stats.cache_misses)"
     container = [sys.executable, "-c", script + misses]
     result = subprocess.run(
         container, cwd=source, env=environment, check=True, capture_output=True, text=True
