@@ -19,8 +19,11 @@ from serving.environment import ROOT, find_environment
 from serving.server import ARTEFACT, TritonServer
 
 _COSTLY = {"repository", "server", "saved_model", "model", "half", "rtx"}
-_TOGETHER = {"conversion"}  # folders whose files share a costly fixture
+# Folders whose files share a costly fixture, or of which two at once are slower than one after the
+# other: without a GPU, a browser keeps both cores busy.
+_TOGETHER = {"conversion", "client/view"}
 _LONG = (
+    "client/view",
     "conversion",
     "training/test_train.py",
     "training/test_train_on_jax.py",
@@ -47,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def group(item: pytest.Item) -> str:
         path = item.path.relative_to(Path(__file__).parent)
-        return path.parts[0] if path.parts[0] in _TOGETHER else path.as_posix()
+        folders = {folder.as_posix() for folder in path.parents} & _TOGETHER
+        return folders.pop() if folders else path.as_posix()
 
     items.sort(key=lambda item: place.get(group(item), len(place)))
     for item in items:

@@ -157,7 +157,7 @@ def test_a_turned_view_is_counted(page: Page, nuclei: pd.DataFrame) -> None:
     )
     assert float(page.inner_text("#area")) == pytest.approx(ring.area * 0.25e-6, rel=0.01)
     page.keyboard.press("r")
-    assert page.url.endswith("/turned=120.0")
+    page.wait_for_url("**/turned=120.0")
 
 
 CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
