@@ -475,6 +475,19 @@ def test_the_server_serves_the_plan_that_was_built(
     assert not [*scratch.glob("tsfd-repository-*")]
 
 
+def refusal_to_serve(repository: Path, engines: Path) -> str:
+    """The last line of a server that ends without having been ready."""
+    result = subprocess.run(
+        [*SERVE, "--repository", str(repository), "--engines", str(engines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    return result.stderr.splitlines()[-1]
+
+
 @pytest.mark.long
 def test_a_plan_that_answers_wrongly_is_never_served(complete: Path, engines: Path) -> None:
     file = complete / "tsfd_net/1" / PARITY_DATA
@@ -482,16 +495,7 @@ def test_a_plan_that_answers_wrongly_is_never_served(complete: Path, engines: Pa
     outputs = expected.outputs | {"class_probs": 255 - expected.outputs["class_probs"]}
     file.write_bytes(replace(expected, outputs=outputs).to_bytes())
 
-    result = subprocess.run(
-        [*SERVE, "--repository", str(complete), "--engines", str(engines)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[-1].startswith(
+    assert refusal_to_serve(complete, engines).startswith(
         "There is no engine to serve: The plan built here cannot be served: of "
     )
     assert kept(engines) == []
@@ -502,16 +506,7 @@ def test_a_server_that_finds_other_nuclei_is_never_ready(complete: Path, engines
     """As if it served other thresholds than those that were proven."""
     expect(complete / "tsfd_net/1" / PARITY_DATA, min_area=60_000)
 
-    result = subprocess.run(
-        [*SERVE, "--repository", str(complete), "--engines", str(engines)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[-1].startswith(
+    assert refusal_to_serve(complete, engines).startswith(
         "What is served is not what was proven: instances agree to PQ 0.0000 "
     )
 

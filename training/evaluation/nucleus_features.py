@@ -9,7 +9,6 @@ what it said of an image is kept in a file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy import sparse
 from training.data.annotated import MPP
 from training.data.manifest import examine
 from training.evaluation.trusted import trusted_instances
+from training.exported import file_sha256
 from training.model import weights
 from training.model.classes import GRID, features
 from tsfd_client.classes.marked import Nuclei
@@ -79,7 +79,7 @@ def collect(folder: Path, entries: Sequence[dict], path: Path, kept: Path) -> An
     weights.WeightsError
         If the weights cannot be used.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    digest = file_sha256(path)[:12]
     files = [kept / digest / entry["image"].replace("/", "__") for entry in entries]
     files = [file.with_suffix(".npz") for file in files]
     missing = [
