@@ -19,7 +19,7 @@ from tsfd_client.classes.head import FEWEST, MOST, Head, OwnClass, parents
 from tsfd_client.classes.judgement import Judgement, fit, judge
 from tsfd_client.classes.logistic import Linear
 from tsfd_client.classes.marked import MarkedNuclei, Nuclei
-from tsfd_client.classes.scores import f1
+from tsfd_client.classes.scores import estimate, f1
 from tsfd_client.classes.validation import cross_validate
 from tsfd_client.errors import TsfdError
 
@@ -127,7 +127,11 @@ def learn(
 
 
 def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
-    figures = f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean} after"
+    gain = estimate(found.after.gain(found.before))
+    figures = (
+        f"mean F1 {found.before.mean.value:.2f} before, {found.after.mean.value:.2f} after, a "
+        f"difference of {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+    )
     where = f"on {found.groups.kind} left out"
     names = " and ".join(repr(classes[k].name) for k in found.lonely)
     if found.accepted:

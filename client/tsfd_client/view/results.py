@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from tsfd_client.classes.labels import (
+    BACKGROUND,
     MISSING_NUCLEUS,
     NOT_A_NUCLEUS,
     PALETTE,
@@ -234,6 +235,7 @@ class Result:
                     "name": MISSING_NUCLEUS,
                     "colour": RESERVED_COLOURS[MISSING_NUCLEUS],
                 },
+                "background": BACKGROUND,
                 "palette": PALETTE,
                 "reach_um": REACH_UM,
                 "at_um": AT_UM,

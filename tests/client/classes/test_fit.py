@@ -56,7 +56,7 @@ def test_noise_is_refused_with_its_figures(number: int) -> None:
 
     assert lesson.head is None
     before = f"{lesson.judgement.before.mean.value:.2f}"
-    assert f"mean F1 {before} before" in lesson.verdict
+    assert f"(mean F1 {before} before, " in lesson.verdict
     assert lesson.verdict.endswith("the network is left as it is.")
 
 

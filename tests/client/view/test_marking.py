@@ -232,6 +232,17 @@ def test_a_class_of_ones_own(page: Page, shown: Path, nuclei: pd.DataFrame) -> N
     assert sorted(matched(shown).labels) == ["Plasma cell", "eosinophil"]
 
 
+def test_what_is_no_class_cannot_be_typed(page: Page) -> None:
+    before = page.locator("#kinds li").count()
+    page.fill("#new-class", " Background")
+    page.click("#add-class button")
+    expect(page.locator("#marking-told")).to_have_text(
+        "“Background” is what is around nuclei, no class of them: use “not a nucleus”, or another "
+        "name."
+    )
+    assert page.locator("#kinds li").count() == before
+
+
 def test_marks_are_seen(page: Page, nuclei: pd.DataFrame) -> None:
     """As rings with white edges, until they are removed."""
     nucleus = near(nuclei).iloc[20]

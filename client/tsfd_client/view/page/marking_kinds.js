@@ -10,6 +10,7 @@ const TYPED = "classes typed"; // in this browser, for all results of this addre
 export class Kinds {
   constructor({ classes, comparison, marking }) {
     this.palette = marking.palette;
+    this.background = marking.background;
     this.none = { ...marking.not_a_nucleus, isNone: true };
     this.missing = { ...marking.missing_nucleus, isMissing: true };
     this.classes = [];
@@ -28,6 +29,10 @@ export class Kinds {
 
   find(name) {
     return this.all.find((kind) => keyOf(kind.name) === keyOf(name));
+  }
+
+  isBackground(name) {
+    return keyOf(name) === this.background;
   }
 
   freeColour() {

@@ -53,8 +53,13 @@ export class MarkingPanel {
 
   add(event) {
     event.preventDefault();
-    if (!this.name.value.trim()) return;
-    this.actions.type(this.name.value, fromHex(this.colour.value));
+    const name = this.name.value;
+    if (!name.trim()) return;
+    if (this.kinds.isBackground(name)) {
+      this.say(`“${name.trim()}” is what is around nuclei, no class of them: use “${this.kinds.none.name}”, or another name.`);
+      return;
+    }
+    this.actions.type(name, fromHex(this.colour.value));
     this.name.value = "";
     this.name.blur(); // so that keys are shortcuts again
     this.offerColour();
