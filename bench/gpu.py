@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as triton
 
-from bench.load import Stages, closed_loop
+from bench.load import Answered, Stages, load, send_requests
 from bench.machine import machine
 from samples.patches import patches
 from tsfd_client import Client, TsfdError
@@ -30,31 +33,61 @@ _OUTPUTS = {
 
 
 def measure(
-    url: str, *, batches: tuple[int, ...] = BATCHES, concurrency: int = 4, seconds: float = 10.0
+    url: str,
+    *,
+    batches: tuple[int, ...] = BATCHES,
+    processes: int | None = None,
+    concurrency: int = 4,
+    seconds: float = 10.0,
 ) -> list[dict[str, object]]:
-    """Measure throughput and latency; returns one row per model and batch size."""
-    rows = []
-    with triton.InferenceServerClient(url) as connection:
+    """Measure throughput and latency; returns one row per model and batch size.
+
+    Parameters
+    ----------
+    processes
+        How many send requests, as one alone is slower than a GPU; None for a fourth of the cores.
+    concurrency
+        Requests that each of them has under way.
+    """
+    drawn, number, rows = patches(), processes or senders(), []
+    with (
+        triton.InferenceServerClient(url) as connection,
+        ProcessPoolExecutor(number, get_context("spawn")) as pool,
+    ):
         for model in _OUTPUTS:
             for batch in batches:
-                tiles = np.resize(patches(), (batch, TILE, TILE, 3))
+                tiles = np.resize(drawn, (batch, TILE, TILE, 3))
                 _send(connection, model, tiles)
                 stages = Stages(connection)
-                load = closed_loop(
-                    lambda _, model=model, tiles=tiles: _send(connection, model, tiles),
-                    concurrency=concurrency,
-                    batch=batch,
-                    seconds=seconds,
-                )
+                sent = [
+                    pool.submit(_keep_sending, url, model, tiles, concurrency, seconds)
+                    for _ in range(number)
+                ]
+                answered = load([each.result() for each in sent], batch)
                 times = stages.stop()
-                row = {"model": model, "batch": batch, **asdict(load)}
+                row = {"model": model, "batch": batch, **asdict(answered)}
+                row |= {"processes": number, "concurrency": concurrency}
                 row["stages"] = {name: asdict(stage) for name, stage in times.items()}
                 if model == MODEL:
                     compute = {name: stage.compute_ms for name, stage in times.items()}
                     share = compute["nuclei_postprocess"] / sum(compute.values())
-                    row["postprocess_share"] = round(share, 3)
+                    row["postprocess_share"] = round(share, 4)
                 rows.append(row)
     return rows
+
+
+def senders() -> int:
+    """Processes to send requests with: a fourth of this machine's cores."""
+    return max(1, len(os.sched_getaffinity(0)) // 4)
+
+
+def _keep_sending(
+    url: str, model: str, tiles: np.ndarray, concurrency: int, seconds: float
+) -> Answered:
+    with triton.InferenceServerClient(url) as connection:
+        return send_requests(
+            lambda _: _send(connection, model, tiles), concurrency=concurrency, seconds=seconds
+        )
 
 
 def _send(connection: triton.InferenceServerClient, model: str, tiles: np.ndarray) -> None:
@@ -71,7 +104,18 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--url", default="localhost:8001", help="default: %(default)s")
-    parser.add_argument("--concurrency", type=int, default=4, help="default: %(default)s")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=senders(),
+        help="that send requests; default: a fourth of the cores (%(default)s)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=4,
+        help="requests under way of each process; default: %(default)s",
+    )
     parser.add_argument(
         "--seconds", type=float, default=10, help="duration of each row's measurement"
     )
@@ -80,7 +124,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with Client(arguments.url, retry_for=0) as client:
             client.check()
-        rows = measure(arguments.url, concurrency=arguments.concurrency, seconds=arguments.seconds)
+        rows = measure(
+            arguments.url,
+            processes=arguments.processes,
+            concurrency=arguments.concurrency,
+            seconds=arguments.seconds,
+        )
     except (TsfdError, triton.InferenceServerException) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -90,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     path.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"{'model':<20} {'batch':>5} {'patches/s':>10} {'median ms':>10} {'post-processing':>16}")
     for row in rows:
-        share = f"{row['postprocess_share']:.1%}" if "postprocess_share" in row else ""
+        share = f"{row['postprocess_share']:.2%}" if "postprocess_share" in row else ""
         print(
             f"{row['model']:<20} {row['batch']:>5} {row['patches_per_second']:>10} "
             f"{row['median_ms']:>10} {share:>16}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Load:
     patches
         Patches of all requests started within the time.
     patches_per_second
-        `patches` divided by the time until the last answer.
+        Of each process, `patches` divided by the time until its last answer; their sum.
     median_ms, p95_ms
         Latency of a request.
     """
@@ -50,16 +50,41 @@ class Stage:
     compute_ms: float
 
 
+@dataclass(frozen=True)
+class Answered:
+    """The requests that one process had answered: their latencies, and the time they took."""
+
+    latencies: list[float]
+    seconds: float
+
+
 def closed_loop(
     send: Callable[[int], None], *, concurrency: int, batch: int, seconds: float
 ) -> Load:
+    """Call `send` from `concurrency` threads, over and over: `send_requests` in figures."""
+    return load([send_requests(send, concurrency=concurrency, seconds=seconds)], batch)
+
+
+def load(answered: Sequence[Answered], batch: int) -> Load:
+    """Put together what processes that ran at the same time had answered."""
+    latencies = np.concatenate([each.latencies for each in answered])
+    median, p95 = np.percentile(latencies, (50, 95)) * 1000
+    requests_per_second = sum(len(each.latencies) / each.seconds for each in answered)
+    return Load(
+        batch * len(latencies),
+        round(batch * requests_per_second, 2),
+        round(median, 2),
+        round(p95, 2),
+    )
+
+
+def send_requests(send: Callable[[int], None], *, concurrency: int, seconds: float) -> Answered:
     """Call `send` from `concurrency` threads, over and over.
 
     Parameters
     ----------
     send
-        Sends one request of `batch` patches and waits for its answer; its argument is a running
-        number.
+        Sends one request and waits for its answer; its argument is a running number.
 
     Raises
     ------
@@ -87,10 +112,7 @@ def closed_loop(
         thread.join()
     if failures:
         raise failures[0]
-    elapsed = time.perf_counter() - started
-    median, p95 = np.percentile(latencies, (50, 95)) * 1000
-    patches = batch * len(latencies)
-    return Load(patches, round(patches / elapsed, 2), round(median, 1), round(p95, 1))
+    return Answered(latencies, time.perf_counter() - started)
 
 
 class Stages:
@@ -124,5 +146,5 @@ class Stages:
             requests, queue, patches, compute = after - self._before[name]
             if name != MODEL and patches:
                 queue_ms, compute_ms = queue / requests / 1e6, compute / patches / 1e6
-                stages[name] = Stage(round(queue_ms, 2), round(compute_ms, 2))
+                stages[name] = Stage(round(queue_ms, 4), round(compute_ms, 4))
         return stages

@@ -307,12 +307,11 @@ def _triton(parent: int) -> int | None:
 
 def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: int | None) -> None:
     best = max(row["patches_per_second"] for row in report.rows if "postprocess_share" in row)
-    processes = max(1, (os.cpu_count() or 1) // 4)
     soak = load.profiles["soak"]
     ((rate, _),) = soak.steps
     every = max(1.0, 60 * minutes / _SAMPLES)
     with (
-        prepared(load, out / "soak", server=url, bare=best, processes=processes) as test,
+        prepared(load, out / "soak", server=url, bare=best, processes=sweep.senders()) as test,
         contextlib.ExitStack() as stack,
     ):
         test.run(load.profiles["steps"])

@@ -114,7 +114,7 @@ def test_page(server: TritonServer, tmp_path: Path) -> None:
 
 
 def test_sweep(server: TritonServer) -> None:
-    rows = gpu.measure(server.grpc_url, batches=(1, 3), concurrency=1, seconds=0.5)
+    rows = gpu.measure(server.grpc_url, batches=(1, 3), processes=2, concurrency=1, seconds=0.5)
     assert [(row["model"], row["batch"]) for row in rows] == [
         ("tsfd_net", 1),
         ("tsfd_net", 3),
