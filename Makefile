@@ -26,11 +26,11 @@ NAMED   := $(basename $(notdir $(RECIPE)))
 OUT     ?= runs/$(NAMED)
 
 # Long tests that `make faults` runs in addition to the faults.
-LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py
+LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py tests/loadtest/test_perf_analyzer.py
 
 .PHONY: help setup triton kernels ready tested export convert serve demo adapt test test-fast faults loadtest soak bench \
-	bench-peers bench-gpu gpu-check image image-test chart-test image-lint manifests release release-test check train \
-	calibrate evaluate evaluate-classes tune protocol lint dist sbom clean
+	bench-peers bench-gpu gpu-check perf-analyzer image image-test chart-test image-lint manifests release \
+	release-test check train calibrate evaluate evaluate-classes tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -141,6 +141,7 @@ bench-gpu:  ## time a Triton server on a GPU host: URL=host:8001
 # Tools that conflict with other packages have environments of their own.
 build/lint-env/.ready: deploy/lint-requirements.txt
 build/moto-env/.ready: tests/deploy/moto-requirements.txt
+build/perf-env/.ready: loadtest/perf-requirements.txt
 build/release-env/.ready: deploy/release/requirements.txt
 build/sbom-env/.ready: deploy/sbom-requirements.txt
 build/validate-env/.ready: deploy/manifests/requirements.txt
@@ -148,6 +149,9 @@ build/%-env/.ready:
 	@$(PYTHON) -m venv build/$*-env
 	@build/$*-env/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+perf-analyzer: ready $(VENV)/.load build/perf-env/.ready  ## find the knee by NVIDIA's Perf Analyzer, too; needs libb64-0d; URL=host:8001 BARE=rate
+	@$(RUN) -m loadtest.perf_analyzer $(if $(URL),--server "$(URL)") $(if $(BARE),--bare "$(BARE)")
 
 gpu-check: ready $(VENV)/.load  ## run all checks of a GPU host and write a report; PROFILE=image|cpu MINUTES=5
 	@$(RUN) -m loadtest.gpu_check $(if $(PROFILE),--profile $(PROFILE)) $(if $(MINUTES),--minutes $(MINUTES))
