@@ -84,9 +84,12 @@ def test_a_head_of_zeros_leaves_the_network_as_it_is(base: Path, image: np.ndarr
     np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
 
 
-def test_pixels_have_the_heads_interpolated_logits(base: Path, image: np.ndarray) -> None:
-    classes = (kind("a", "dead"), kind("b", None), kind("c", "connective"))
-    path = head(base, classes, 0.3)
+@pytest.mark.parametrize(("kept", "size"), [(False, 0.3), (True, 0.31)])
+def test_pixels_have_the_heads_interpolated_logits(
+    base: Path, image: np.ndarray, kept: bool, size: float
+) -> None:
+    last = replace(kind("connective", "connective"), learned=not kept)
+    path = head(base, (kind("a", "dead"), kind("b", None), last), size)
     made, _ = weights.load(path)
     grid = np.asarray(keras.Model(made.input, features(made))(image))[0].astype(np.float64)
     logs = grid[..., FEATURES:].reshape(-1, len(NETWORK))

@@ -44,12 +44,16 @@ class Classes:
         float32 [K].
     rejected
         bool [K]: where such a class is the likeliest, there is background.
+    kept
+        int [K]: index of the network's class that a class is, with its probability, which the
+        others do not share in; -1 for the others.
     """
 
     parents: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
     rejected: np.ndarray
+    kept: np.ndarray
 
 
 def features(network: keras.Model) -> keras.KerasTensor:
@@ -101,10 +105,32 @@ def _logits(network: keras.Model, classes: Classes) -> keras.KerasTensor:
     for level, kernel in zip(levels, kernels, strict=True):
         side, projected = level.shape[1], _times(level, kernel)
         by_side[side] = by_side[side] + projected if side in by_side else projected
-    logits = _times(_log_shares(network.get_layer("class_logits").output), classes.parents)
+    shares = _log_shares(network.get_layer("class_logits").output)
+    logits = _times(shares, classes.parents)
     for projected in by_side.values():
         logits = logits + _to_grid(projected)
-    return logits + classes.bias.astype(np.float32)
+    return _keep(logits + classes.bias.astype(np.float32), shares, classes.kept)
+
+
+def _keep(
+    logits: keras.KerasTensor, shares: keras.KerasTensor, kept: np.ndarray
+) -> keras.KerasTensor:
+    """As `tsfd_client.classes.head.keep`, of the logarithms of the network's shares."""
+    if (kept < 0).all():
+        return logits
+    network = np.arange(shares.shape[-1])
+    others = np.eye(len(kept))[:, kept < 0]
+    is_left = ~np.isin(network, kept)
+    own = _times(logits, others)
+    left = _log_of_sum(_times(shares, np.eye(len(network))[:, is_left]))
+    return _times(own - _log_of_sum(own) + left, others.T) + _times(
+        shares, (network[:, None] == kept).astype(np.float32)
+    )
+
+
+def _log_of_sum(logits: keras.KerasTensor) -> keras.KerasTensor:
+    highest = _highest(logits)
+    return highest + ops.log(ops.sum(ops.exp(logits - highest), axis=-1, keepdims=True))
 
 
 def _foreground(class_logits: keras.KerasTensor) -> keras.KerasTensor:

@@ -64,7 +64,7 @@ def with_classes(network: keras.Model, head: Head) -> keras.Model:
     parents += head.mix
     # Classes without a parent start from one of C equally probable ones.
     bias = head.bias - np.where(has_parent, 0, np.log(number)).astype(np.float32)
-    return replace_classes(network, Classes(parents, head.weights, bias, head.excluded))
+    return replace_classes(network, Classes(parents, head.weights, bias, head.excluded, head.kept))
 
 
 def target(head: Head, base: Target) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,10 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tsfd_client.classes.examples import examples_of
 from tsfd_client.classes.features import features_of, scaled_for, split
 from tsfd_client.classes.fit import Base, Lesson, learn
-from tsfd_client.classes.head import Head, OwnClass
+from tsfd_client.classes.head import OwnClass
 from tsfd_client.classes.labels import (
     NOT_A_NUCLEUS,
     RESERVED_COLOURS,
@@ -60,6 +60,11 @@ class Taken:
         Classes of the network that have no marks and stay.
     parents
         The network's class that each other class refines; None for none.
+    held
+        Where a class has marks on nuclei of a class that is kept: both names, the number of these
+        marks, and that of all marks of the class.
+    lost
+        Classes of the results that are not the network's and have no marks.
     """
 
     marked: dict[str, Marked] = field(default_factory=dict)
@@ -68,6 +73,8 @@ class Taken:
     strangers: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     parents: dict[str, str | None] = field(default_factory=dict)
+    held: list[tuple[str, str, int, int]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
     @property
     def nuclei(self) -> int:
@@ -150,22 +157,21 @@ def adapt(
             known |= read_info(folder / PARQUET).release.colours
     if not labels:
         raise TsfdError(_why_nothing(marks, taken, results))
-    around, rows = _joined(found), np.concatenate(chosen)
-    marked, free = around[rows], np.setdiff1d(np.arange(len(around)), rows)
+    around = _joined(found)
+    marked = around[np.concatenate(chosen)]
     names = _names(labels, marked, taken, release.network_classes, without)
     # A class of the network that is not served has the colour that it has in the results.
     said = [(spelt[key(mark.label)], mark.colour) for mark in marks.marks]
     said += [(name, None) for name in release.network_classes]
     classes = _classes(names, taken, colours(said, known | release.colours))
-    examples = examples_of(around, free, taken.kept, release.network_classes)
-    learned = tuple(kind for kind in classes if kind.name in {*labels, *examples})
+    taken.held = _held(labels, marked, taken.kept, release.network_classes)
+    taken.lost = [name for name in known if name not in {*release.network_classes, *labels}]
+    numbers = {kind.name: number for number, kind in enumerate(classes)}
+    marked = replace(marked, labels=np.array([numbers[label] for label in labels]))
     base = Base(release.served, release.digests["weights_sha256"], release.network_classes)
-    lesson = _of_marks_alone(
-        learn(_numbered(marked, labels, examples, learned), around, learned, base), examples
-    )
+    lesson = learn(marked, around, classes, base)
     if lesson.head is not None:
-        head = replace(lesson.head, figures=_figures(lesson))
-        lesson = replace(lesson, head=_completed(head, classes))
+        lesson = replace(lesson, head=replace(lesson.head, figures=_figures(lesson)))
     return lesson
 
 
@@ -296,7 +302,7 @@ def _classes(
     return tuple(
         OwnClass(name, RESERVED_COLOURS[name], None, excluded=True)
         if name == NOT_A_NUCLEUS
-        else OwnClass(name, given[name], taken.parents[name])
+        else OwnClass(name, given[name], taken.parents[name], learned=name not in taken.kept)
         for name in names
     )
 
@@ -310,27 +316,12 @@ def _parent(
     return network[int(counts.argmax())] if counts.max() > _MOSTLY * len(own) else None
 
 
-def _numbered(
-    marked: MarkedNuclei,
-    labels: Sequence[str],
-    examples: Mapping[str, MarkedNuclei],
-    classes: Sequence[OwnClass],
-) -> MarkedNuclei:
-    """Marks and examples, with the numbers of their classes."""
-    numbers = {kind.name: number for number, kind in enumerate(classes)}
-    labels = [*labels, *(name for name, some in examples.items() for _ in range(len(some)))]
-    joined = _joined([marked, *examples.values()])
-    return replace(joined, labels=np.array([numbers[label] for label in labels]))
-
-
-def _of_marks_alone(lesson: Lesson, examples: Mapping[str, MarkedNuclei]) -> Lesson:
-    """Examples are no marks: nobody has looked at them."""
-    is_example = np.array([kind.name in examples for kind in lesson.classes])
-    return replace(
-        lesson,
-        marks=np.where(is_example, 0, lesson.marks),
-        worth=np.where(is_example, np.nan, lesson.worth),
-    )
+def _held(
+    labels: Sequence[str], marked: MarkedNuclei, kept: Sequence[str], network: Sequence[str]
+) -> list[tuple[str, str, int, int]]:
+    said = [network[k] for k in marked.shares.argmax(axis=1).tolist()]
+    pairs, marks = Counter(zip(labels, said, strict=True)), Counter(labels)
+    return [(*pair, number, marks[pair[0]]) for pair, number in pairs.items() if pair[1] in kept]
 
 
 def _figures(lesson: Lesson) -> dict[str, Any]:
@@ -347,25 +338,9 @@ def _figures(lesson: Lesson) -> dict[str, Any]:
                 judged.after.classes,
                 strict=True,
             )
+            if kind.learned
         },
     }
-
-
-def _completed(head: Head, classes: tuple[OwnClass, ...]) -> Head:
-    """Add the classes that nothing was learned of, as the network finds them."""
-    known = [head.names.index(kind.name) if kind.name in head.names else -1 for kind in classes]
-
-    def columns(values: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), np.float32)], axis=-1)
-        return padded[..., known]
-
-    return replace(
-        head,
-        classes=classes,
-        weights=columns(head.weights),
-        mix=columns(head.mix),
-        bias=columns(head.bias),
-    )
 
 
 def _joined(parts: Sequence[MarkedNuclei]) -> MarkedNuclei:

@@ -10,7 +10,7 @@ The strength of the penalty and every figure come from cross-validation over sli
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -42,7 +42,7 @@ class Point:
     @property
     def mean(self) -> float:
         """Mean F1 over the classes."""
-        return float(self.f1.mean())
+        return float(np.nanmean(self.f1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Lesson:
     classes
         K classes.
     marks
-        int64 [K], marks of each class.
+        int64 [K], marks of each class; 0 for those that are kept.
     judgement
         The head compared with the network.
     curve
@@ -97,16 +97,16 @@ def learn(
     around
         All nuclei found where nuclei were marked, to see how often each class occurs.
     classes
-        2 to 30 classes.
+        2 to 30 classes. Those that are not to be learned have no marks.
     base
         The network whose features the nuclei have.
 
     Raises
     ------
     TsfdError
-        If there are too few marks, or too few or too many classes.
+        If there are too few marks, too few or too many classes, or all of the network's are kept.
     """
-    _check(marked, classes)
+    _check(marked, classes, base)
     number, of_network, sample = len(classes), parents(classes, base.classes), _sample(around)
     found = judge(marked, sample, of_network)
     curve = (
@@ -136,7 +136,7 @@ def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
     names = " and ".join(repr(classes[k].name) for k in found.lonely)
     if found.accepted:
         verdict = f"Better than the network {where}: {figures}."
-        kept = " and ".join(repr(classes[k].name) for k in np.flatnonzero(~found.learned))
+        kept = " and ".join(repr(classes[k].name) for k in found.lonely if found.kept[k] >= 0)
         if kept:
             verdict += (
                 f" As {kept} was marked on one slide only, the network decides what is of it: mark "
@@ -152,16 +152,26 @@ def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
     return f"No gain {where} ({figures}): the network is left as it is."
 
 
-def _check(marked: MarkedNuclei, classes: tuple[OwnClass, ...]) -> None:
-    if len(classes) < FEWEST:
-        name = f": all marks are {classes[0].name!r}" if classes else ""
+def _check(marked: MarkedNuclei, classes: tuple[OwnClass, ...], base: Base) -> None:
+    learned = [kind for kind in classes if kind.learned]
+    kept = [kind.name for kind in classes if not kind.learned]
+    if len(learned) < FEWEST:
+        name = f": all marks are {learned[0].name!r}" if learned else ""
         raise TsfdError(f"Two classes or more are needed{name}. Mark nuclei of another class, too.")
     if len(classes) > MOST:
-        raise TsfdError(f"{len(classes)} classes are marked, and {MOST} at most can be learned.")
+        others = f", and {len(kept)} of the network's are kept (or --without them)" if kept else ""
+        raise TsfdError(
+            f"{len(learned)} classes are marked{others}: {MOST} at most can be served together."
+        )
+    if len(kept) == len(base.classes):
+        raise TsfdError(
+            "All of the network's classes are kept, which leaves no nucleus for yours: mark nuclei "
+            f"of those that yours are told from, too, or leave them out (--without {kept[0]!r})."
+        )
     few = [
         f"{kind.name!r} has {count}"
         for kind, count in zip(classes, marked.counts(len(classes)), strict=True)
-        if count < FEWEST_MARKS
+        if kind.learned and count < FEWEST_MARKS
     ]
     if few:
         raise TsfdError(
@@ -177,7 +187,10 @@ def _sample(around: Nuclei) -> Nuclei:
 
 def _head(linear: Linear, classes: tuple[OwnClass, ...], base: Base) -> Head:
     return Head(
-        classes=classes,
+        classes=tuple(
+            replace(kind, learned=bool(kept < 0))
+            for kind, kept in zip(classes, linear.kept, strict=True)
+        ),
         weights=linear.weights.astype(np.float32),
         mix=linear.mix.astype(np.float32),
         bias=linear.bias.astype(np.float32),
@@ -200,26 +213,32 @@ def _few_marks(
     counts = marked.counts(number)
     for share in _SHARES:
         used = place < share * counts[marked.labels]
-        kept = marked[used].counts(number)
-        if kept.min() < FEWEST_MARKS:
+        left = marked[used].counts(number)
+        if left[counts > 0].min() < FEWEST_MARKS:
             continue
-        used &= judged.learned[marked.labels]
-        found = cross_validate(marked, around, judged.groups, of_network, judged.path, used)
+        used &= judged.kept[marked.labels] < 0
+        found = cross_validate(
+            marked, around, judged.groups, of_network, judged.path, used, judged.kept
+        )
         counted = np.exp(-found.excess[-1])[marked.labels]
         said = found.heads[-1].argmax(axis=1)
-        yield Point(kept, f1(marked.labels, said, number, counted))
+        yield Point(left, f1(marked.labels, said, number, counted))
 
 
 def _worth(curve: tuple[Point, ...]) -> np.ndarray:
     """By how much more marks would raise the F1 of each class, float64 [K].
 
-    F1 grows about linearly with the logarithm of the number of marks, never beyond 1. NaN if the
-    curve has one point.
+    F1 grows about linearly with the logarithm of the number of marks, never beyond 1. NaN for
+    classes without marks, and for all if the curve has one point.
     """
+    worth = np.full(len(curve[0].f1), np.nan)
     if len(curve) == 1:
-        return np.full(len(curve[0].f1), np.nan)
-    logs, scores = np.log([point.marks for point in curve]), np.array([p.f1 for p in curve])
+        return worth
+    is_marked = curve[-1].marks > 0
+    marks = np.array([point.marks[is_marked] for point in curve])
+    logs, scores = np.log(marks), np.array([point.f1[is_marked] for point in curve])
     apart = logs - logs.mean(axis=0)
     slopes = (apart * (scores - scores.mean(axis=0))).sum(axis=0) / (apart**2).sum(axis=0)
-    gains = np.maximum(slopes, 0) * np.log1p(MORE / curve[-1].marks)
-    return np.asarray(np.minimum(gains, 1 - scores[-1]))
+    gains = np.maximum(slopes, 0) * np.log1p(MORE / marks[-1])
+    worth[is_marked] = np.minimum(gains, 1 - scores[-1])
+    return worth

@@ -10,6 +10,9 @@ the logarithms of all the network's probabilities, so that a wrong answer can be
     z_k = log p_parent(k) + w_k . f + m_k . log p + b_k
 
 Weights of 0 leave the network as it is. Classes without a parent start from 1 / C.
+
+Classes of the network that nothing was learned of are kept: they have the network's probability,
+and the others share what is left.
 """
 
 from __future__ import annotations
@@ -59,12 +62,15 @@ class OwnClass:
         The network's class that it refines or replaces; None if it is new.
     excluded
         Whether it is left out of counts and exports, like "not a nucleus".
+    learned
+        False if it is its parent, kept as the network finds it.
     """
 
     name: str
     colour: tuple[int, int, int]
     parent: str | None = None
     excluded: bool = False
+    learned: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +119,20 @@ class Head:
         return parents(self.classes, self.network_classes)
 
     @property
+    def kept(self) -> np.ndarray:
+        """int64 [K]: index of each kept class among the network's classes, -1 for learned ones."""
+        return np.where([kind.learned for kind in self.classes], -1, self.parents)
+
+    @property
     def excluded(self) -> np.ndarray:
         """bool [K]: the classes left out of counts and exports."""
         return np.array([kind.excluded for kind in self.classes])
 
     def logits(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Logits of each nucleus; parameters as of `predict`, float64 [n, K]."""
-        start = prior(shares, self.parents) + log_shares(shares) @ self.mix
-        return np.asarray(start + features @ self.weights + self.bias)
+        logs = log_shares(shares)
+        start = prior(shares, self.parents) + logs @ self.mix
+        return keep(start + features @ self.weights + self.bias, logs, self.kept)
 
     def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Probabilities of each nucleus' classes.
@@ -161,6 +173,39 @@ def prior(shares: np.ndarray, parents: np.ndarray) -> np.ndarray:
     """
     none = np.full((len(shares), 1), -np.log(shares.shape[1]))
     return np.concatenate([log_shares(shares), none], axis=1)[:, parents]
+
+
+def keep(logits: np.ndarray, logs: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Give kept classes the network's probability; the others share what is left.
+
+    Parameters
+    ----------
+    logits
+        float64 [..., n, K], of which those of kept classes do not matter.
+    logs
+        float64 [n, C], logarithms of the network's probabilities.
+    kept
+        int [K], index of each kept class among the network's classes, -1 for the others.
+
+    Returns
+    -------
+    float64 [..., n, K]
+        The logits as they are if no class is kept.
+    """
+    others = kept < 0
+    if others.all():
+        return logits
+    left = np.setdiff1d(np.arange(logs.shape[1]), kept)
+    found = np.empty_like(logits)
+    found[..., ~others] = logs[:, kept[~others]]
+    own = logits[..., others]
+    found[..., others] = own - _log_of_sum(own) + _log_of_sum(logs[:, left])
+    return found
+
+
+def _log_of_sum(logs: np.ndarray) -> np.ndarray:
+    highest = logs.max(axis=-1, keepdims=True)
+    return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=-1, keepdims=True)))
 
 
 def log_shares(shares: np.ndarray) -> np.ndarray:
@@ -238,7 +283,9 @@ def load(path: Path) -> Head:
                 )
             return Head(
                 classes=tuple(
-                    OwnClass(c["name"], tuple(c["colour"]), c["parent"], c["excluded"])
+                    OwnClass(
+                        *(c["name"], tuple(c["colour"]), c["parent"], c["excluded"], c["learned"])
+                    )
                     for c in about["classes"]
                 ),
                 weights=file["weights"],
@@ -268,6 +315,11 @@ def _problem(head: Head) -> str | None:
     unknown = {c.parent for c in head.classes} - {None, *head.network_classes}
     if unknown:
         return f"the network has no class {unknown.pop()!r}"
+    kept = [kind.parent for kind in head.classes if not kind.learned]
+    if None in kept or len(set(kept)) < len(kept):
+        return "a class is kept that is not one of the network's"
+    if len(kept) in (number, len(head.network_classes)):
+        return "every class is kept"
     for name, values, shape in (
         ("weights", head.weights, (len(head.weights), number)),
         ("mix", head.mix, (len(head.network_classes), number)),
@@ -285,6 +337,7 @@ def _is_class(kind: OwnClass) -> bool:
         and len(kind.colour) == 3
         and all(type(part) is int and 0 <= part <= _BRIGHTEST for part in kind.colour)
         and isinstance(kind.excluded, bool)
+        and isinstance(kind.learned, bool)
     )
 
 

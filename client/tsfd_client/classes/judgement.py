@@ -40,8 +40,9 @@ class Judgement:
         Whether the head beats the network.
     lonely
         Classes that are marked on one slide only, though there are several.
-    learned
-        bool [K], the classes that the head learns; the others stay as the network finds them.
+    kept
+        int [K], as of `tsfd_client.classes.head.keep`: classes without marks, and lonely ones, that
+        stay as the network finds them.
     groups
         What was left out together.
     path
@@ -54,7 +55,7 @@ class Judgement:
 
     accepted: bool
     lonely: tuple[int, ...]
-    learned: np.ndarray
+    kept: np.ndarray
     groups: Groups
     path: tuple[float, ...]
     before: Resampled
@@ -71,23 +72,29 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
         As of `tsfd_client.classes.fit.learn`.
     of_network
         int [K], index of each class' parent among the network's classes, -1 for none.
+
+    Classes without marks must be the only ones of their parents, and stay as the network finds
+    them.
     """
     apart, number = groups(marked), len(of_network)
-    lonely = apart.lonely(marked.labels)
-    learned = _learned(lonely, of_network)
-    validation = cross_validate(marked, around, apart, of_network, used=learned[marked.labels])
+    lonely, is_marked = apart.lonely(marked.labels), marked.counts(number) > 0
+    learned = _learned(lonely, is_marked, of_network, marked.shares.shape[1])
+    kept = np.where(learned, -1, of_network)
+    validation = cross_validate(
+        marked, around, apart, of_network, used=learned[marked.labels], kept=kept
+    )
     best = int(validation.surprise(marked.labels).argmin())
     network, head = validation.network, validation.heads[best]
     said = head.argmax(axis=1)
     # As nuclei occur, not as they were marked.
-    weights = np.exp(-validation.excess[best])
+    weights = np.exp(-validation.excess[best]) * is_marked
     before, after = (
         resample(marked.labels, answer, number, apart.of, weights[marked.labels])
         for answer in (network.argmax(axis=1), said)
     )
     lost = lonely[learned[lonely]]
     own, by_network = (
-        _confidence(marked.labels, apart, network, head, np.exp(-excess), lost)
+        _confidence(marked.labels, apart, network, head, np.exp(-excess) * is_marked, lost)
         for excess in (validation.excess[best], validation.excess[0])
     )
     return Judgement(
@@ -95,7 +102,7 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
         and own >= _SURE
         and by_network >= _LIKELY,
         lonely=tuple(lonely.tolist()),
-        learned=learned,
+        kept=kept,
         groups=apart,
         path=STRENGTHS[: best + 1],
         before=before,
@@ -106,8 +113,9 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
 
 def fit(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray, judged: Judgement) -> Linear:
     """Fit the head that was judged to all marks of the classes that it learns."""
-    inside, known = chosen(marked, judged.learned[marked.labels])
-    found = solve(inside, around, of_network[known], judged.path)[-1]
+    kept = judged.kept
+    inside, known = chosen(marked, kept[marked.labels] < 0)
+    found = solve(inside, around, of_network[known], judged.path, kept[kept >= 0])[-1]
 
     def columns(values: np.ndarray) -> np.ndarray:
         padded = np.zeros((*values.shape[:-1], len(of_network)))
@@ -120,20 +128,24 @@ def fit(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray, judged: Ju
         columns(found.mix),
         columns(found.bias),
         columns(found.excess),
+        kept,
     )
 
 
-def _learned(lonely: np.ndarray, of_network: np.ndarray) -> np.ndarray:
-    """The classes to learn, bool [K].
+def _learned(
+    lonely: np.ndarray, is_marked: np.ndarray, of_network: np.ndarray, network: int
+) -> np.ndarray:
+    """The classes to learn, bool [K], of a network with so many.
 
     What a lonely class looks like on other slides is unknown, so it stays as the network finds it,
     if the network has a class of its own for it.
     """
     parents, shared_by = np.unique(of_network, return_counts=True)
     own = np.isin(of_network, parents[(shared_by == 1) & (parents >= 0)])
-    learned = np.ones(len(of_network), bool)
+    learned = is_marked.copy()
     learned[lonely[own[lonely]]] = False
-    return learned if learned.sum() > 1 else np.ones_like(learned)
+    is_enough = learned.sum() > 1 and len(learned) - learned.sum() < network
+    return learned if is_enough else is_marked
 
 
 def _confidence(

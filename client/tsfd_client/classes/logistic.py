@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize
 
-from tsfd_client.classes.head import log_shares, prior, softmax
+from tsfd_client.classes.head import keep, log_shares, prior, softmax
 from tsfd_client.classes.marked import MarkedNuclei, Nuclei
 
 _COMPONENTS: Final = 64
@@ -21,6 +21,7 @@ _ITERATIONS: Final = 200
 _TINY: Final = 1e-6
 _EASE: Final = 3.0  # by how much the penalty spares the network's own probabilities
 _RARE: Final = 1e-3  # no class is taken to be rarer
+_NONE: Final = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class Linear:
         float64 [D, K], [C, K] and [K], as of `tsfd_client.classes.head.Head`.
     excess
         float64 [K], logarithm of how much more often a class is marked than it occurs.
+    kept
+        int [K], as of `tsfd_client.classes.head.keep`.
     """
 
     parents: np.ndarray
@@ -74,13 +77,13 @@ class Linear:
     mix: np.ndarray
     bias: np.ndarray
     excess: np.ndarray
+    kept: np.ndarray
 
     def logits(self, nuclei: Nuclei) -> np.ndarray:
         """Logits of nuclei as they occur, float64 [n, K]."""
-        start = (
-            prior(nuclei.shares, self.parents) + log_shares(nuclei.shares) @ self.mix + self.bias
-        )
-        return np.asarray(start + nuclei.features @ self.weights)
+        logs = log_shares(nuclei.shares)
+        start = prior(nuclei.shares, self.parents) + logs @ self.mix + self.bias
+        return keep(start + nuclei.features @ self.weights, logs, self.kept)
 
 
 def shared_out(counts: np.ndarray, parents: np.ndarray, network: int) -> np.ndarray:
@@ -106,7 +109,11 @@ def shared_out(counts: np.ndarray, parents: np.ndarray, network: int) -> np.ndar
 
 
 def solve(
-    marked: MarkedNuclei, around: Nuclei, parents: np.ndarray, strengths: tuple[float, ...]
+    marked: MarkedNuclei,
+    around: Nuclei,
+    parents: np.ndarray,
+    strengths: tuple[float, ...],
+    kept: np.ndarray = _NONE,
 ) -> list[Linear]:
     """Fit at each strength of the penalty, the strongest first.
 
@@ -124,6 +131,9 @@ def solve(
         int [K], index of each class' parent among the network's classes, -1 for none.
     strengths
         Of the penalty on weights and bias, both of standardised features.
+    kept
+        int, classes of the network that stay as they are: nuclei around count as far as they are
+        of none of them.
     """
     counts = marked.counts(len(parents))
     frame = basis(marked.features)
@@ -141,6 +151,7 @@ def solve(
     begin = shared_out(counts, parents, marked.shares.shape[1])
     own_start, others_start = (prior(nuclei.shares, parents) + begin for nuclei in (marked, around))
     truth = np.eye(len(parents))[marked.labels]
+    is_left = np.delete(np.exp(log_shares(around.shares)), kept, axis=1).sum(axis=1)
 
     def cost(values: np.ndarray, strength: float, excess: np.ndarray) -> tuple[float, np.ndarray]:
         matrix = values.reshape(-1, len(parents))
@@ -155,7 +166,8 @@ def solve(
     values = np.zeros(own.shape[1] * len(parents))
     found = []
     for strength in strengths:
-        occurring = softmax(others_start + others @ values.reshape(-1, len(parents))).mean(axis=0)
+        answers = softmax(others_start + others @ values.reshape(-1, len(parents)))
+        occurring = np.average(answers, axis=0, weights=is_left)
         excess = np.log(counts / counts.sum()) - np.log((occurring + _RARE) / (1 + _RARE))
         values = minimize(
             cost, values, (strength, excess), "L-BFGS-B", jac=True, options={"maxiter": _ITERATIONS}
@@ -164,5 +176,5 @@ def solve(
         weights = frame.axes @ matrix[: frame.axes.shape[1]]
         mix = _EASE * matrix[frame.axes.shape[1] : -1]
         bias = begin + matrix[-1] - frame.mean @ weights
-        found.append(Linear(parents, weights, mix, bias, excess))
+        found.append(Linear(parents, weights, mix, bias, excess, np.full(len(parents), -1)))
     return found

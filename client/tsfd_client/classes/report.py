@@ -16,9 +16,6 @@ from tsfd_client.files import replacing
 from tsfd_client.names import shown
 
 _WEAK: Final = 0.3  # F1 below which a class is not to be relied on
-_EXAMPLES: Final = (
-    "Classes without marks are judged on examples: nuclei of which the network is surest."
-)
 _HEADER: Final = ("class", "marks", "F1 before", "F1 after", f"{MORE} more marks")
 _WIDTH, _HEIGHT, _EDGE = 460, 220, 40  # of the learning curve, pixels
 _BAR: Final = 260  # width of an F1 of 1, pixels
@@ -44,8 +41,8 @@ def text(lesson: Lesson) -> str:
     """The lesson as lines for a terminal."""
     names = [shown(kind.name) for kind in lesson.classes]
     confusion = [
-        (name, *(f"{count:,}" for count in row))
-        for name, row in zip(names, lesson.judgement.confusion.tolist(), strict=True)
+        (names[k], *(f"{count:,}" for count in lesson.judgement.confusion[k].tolist()))
+        for k in _marked(lesson)
     ]
     curve = [
         (f"{int(marks.sum()):,}", f"{int(marks.min()):,}", f"{point.mean:.2f}")
@@ -54,7 +51,6 @@ def text(lesson: Lesson) -> str:
     parts = [
         _aligned(_HEADER, list(_rows(lesson))),
         f"F1 is of {_how(lesson)}, with 95 % intervals.",
-        *([] if lesson.marks.all() else [_EXAMPLES]),
         "Marks (rows) and what the new classes make of them:\n" + _aligned(("", *names), confusion),
         "Learning curve:\n" + _aligned(("marks", "of the rarest class", "mean F1"), curve),
         *filter(None, [_most_needed(lesson), _weak(lesson)]),
@@ -96,16 +92,11 @@ def _how(lesson: Lesson) -> str:
 
 def _rows(lesson: Lesson) -> Iterator[tuple[str, ...]]:
     judged = lesson.judgement
-    for kind, marks, before, after, worth in zip(
-        lesson.classes,
-        lesson.marks,
-        judged.before.classes,
-        judged.after.classes,
-        lesson.worth,
-        strict=True,
-    ):
-        more = "-" if np.isnan(worth) else f"+{worth:.2f}"
-        yield shown(kind.name), f"{marks:,}" if marks else "-", str(before), str(after), more
+    before, after = judged.before.classes, judged.after.classes
+    for k in _marked(lesson):
+        more = "-" if np.isnan(lesson.worth[k]) else f"+{lesson.worth[k]:.2f}"
+        name = shown(lesson.classes[k].name)
+        yield name, f"{lesson.marks[k]:,}", str(before[k]), str(after[k]), more
     total = f"{int(lesson.marks.sum()):,}"
     yield "mean", total, str(judged.before.mean), str(judged.after.mean), ""
 
@@ -135,9 +126,14 @@ def _weak(lesson: Lesson) -> str | None:
     )
 
 
+def _marked(lesson: Lesson) -> list[int]:
+    """The classes that have marks, by number."""
+    return [int(k) for k in np.flatnonzero(lesson.marks)]
+
+
 def _marks_of(lesson: Lesson) -> list[np.ndarray]:
     """Numbers of marks at each point of the learning curve, of the classes that have any."""
-    return [point.marks[lesson.marks > 0] for point in lesson.curve]
+    return [point.marks[_marked(lesson)] for point in lesson.curve]
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,10 +151,9 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _html(lesson: Lesson) -> str:
     names = [escape(shown(kind.name)) for kind in lesson.classes]
     swatches = [
-        f'<span class="swatch" style="background:rgb{kind.colour}"></span>'
-        for kind in lesson.classes
+        f'<span class="swatch" style="background:rgb{lesson.classes[k].colour}"></span>'
+        for k in _marked(lesson)
     ]
-    judged_on = "" if lesson.marks.all() else f" {_EXAMPLES}"
     needed, weak = _most_needed(lesson), _weak(lesson)
     rows = [
         (swatch + escape(row[0]), *row[1:])
@@ -174,12 +169,12 @@ def _html(lesson: Lesson) -> str:
 <p class="verdict">{escape(lesson.verdict)}</p>
 {f'<p class="weak">{escape(weak)}</p>' if weak else ""}
 {_table(_HEADER, rows)}
-<p>F1 is of {escape(_how(lesson))}, with 95 % intervals.{judged_on}</p>
+<p>F1 is of {escape(_how(lesson))}, with 95 % intervals.</p>
 <h2>F1 before (grey) and after</h2>
 {_bars(lesson, names)}
 <h2>What marked nuclei are taken for</h2>
 <p>Marks in rows, the new classes in columns.</p>
-{_confusion(lesson.judgement.confusion, names)}
+{_confusion(lesson, names)}
 <h2>More marks</h2>
 <p>{escape(needed) if needed else "There are too few marks to say what more would be worth."}</p>
 {_curve(lesson)}
@@ -195,22 +190,16 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _bars(lesson: Lesson, names: Sequence[str]) -> str:
     left, step = 10 + 7 * max(len(name) for name in names), 34
+    before, after = lesson.judgement.before.classes, lesson.judgement.after.classes
     parts = []
-    judged = zip(
-        names,
-        lesson.classes,
-        lesson.judgement.before.classes,
-        lesson.judgement.after.classes,
-        strict=True,
-    )
-    for number, (name, kind, before, after) in enumerate(judged):
+    for number, k in enumerate(_marked(lesson)):
         y = 6 + step * number
         parts += [
-            f'<text x="{left - 6}" y="{y + 15}" text-anchor="end">{name}</text>',
-            _bar(left, y, before, "#aaa"),
-            _bar(left, y + 12, after, f"rgb{kind.colour}"),
+            f'<text x="{left - 6}" y="{y + 15}" text-anchor="end">{names[k]}</text>',
+            _bar(left, y, before[k], "#aaa"),
+            _bar(left, y + 12, after[k], f"rgb{lesson.classes[k].colour}"),
         ]
-    return _svg(left + _BAR + 30, step * len(names) + 10, parts)
+    return _svg(left + _BAR + 30, step * len(_marked(lesson)) + 10, parts)
 
 
 def _bar(left: float, y: float, f1: Estimate, colour: str) -> str:
@@ -222,16 +211,17 @@ def _bar(left: float, y: float, f1: Estimate, colour: str) -> str:
     )
 
 
-def _confusion(counts: np.ndarray, names: Sequence[str]) -> str:
+def _confusion(lesson: Lesson, names: Sequence[str]) -> str:
+    counts = lesson.judgement.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = "".join(
-        f"<tr><td>{name}</td>"
+        f"<tr><td>{names[k]}</td>"
         + "".join(
             f'<td style="background:rgba(0,114,255,{share / 2:.2f})">{count:,}</td>'
-            for count, share in zip(row, part, strict=True)
+            for count, share in zip(counts[k].tolist(), shares[k].tolist(), strict=True)
         )
         + "</tr>\n"
-        for name, row, part in zip(names, counts.tolist(), shares.tolist(), strict=True)
+        for k in _marked(lesson)
     )
     head = "".join(f"<th>{name}</th>" for name in names)
     return f"<table>\n<tr><th></th>{head}</tr>\n{rows}</table>"

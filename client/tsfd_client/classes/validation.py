@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from tsfd_client.classes.head import prior
+from tsfd_client.classes.head import keep, log_shares, prior
 from tsfd_client.classes.logistic import shared_out, solve
 from tsfd_client.classes.marked import Groups, MarkedNuclei, Nuclei
 from tsfd_client.classes.scores import surprise
@@ -49,6 +49,7 @@ def cross_validate(
     parents: np.ndarray,
     strengths: tuple[float, ...] = STRENGTHS,
     used: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> Validation:
     """Fit without each fold of the groups and predict it.
 
@@ -60,11 +61,14 @@ def cross_validate(
         What is left out together.
     used
         bool [n], the nuclei to fit to; all by default. All are predicted.
+    kept
+        int [K], as of `tsfd_client.classes.head.keep`; none by default.
     """
-    classes = len(parents)
-    network = prior(marked.shares, parents) + shared_out(
-        marked.counts(classes), parents, marked.shares.shape[1]
-    )
+    classes, logs = len(parents), log_shares(marked.shares)
+    kept = np.full(classes, -1) if kept is None else kept
+    counts = marked.counts(classes)
+    network = prior(marked.shares, parents)
+    network[:, counts > 0] += shared_out(counts[counts > 0], parents[counts > 0], logs.shape[1])
     heads = np.repeat(network[None], len(strengths), axis=0)
     excess, fits = np.zeros((len(strengths), classes)), np.zeros(classes)
     for out in folds(marked.labels, groups):
@@ -72,11 +76,14 @@ def cross_validate(
         inside, known = chosen(marked, ~out if used is None else ~out & used)
         if len(known) < 2:
             continue
-        for row, head in enumerate(solve(inside, around, parents[known], strengths)):
+        fitted = solve(inside, around, parents[known], strengths, kept[kept >= 0])
+        for row, head in enumerate(fitted):
             heads[row][np.ix_(out, known)] = head.logits(marked[out])
             excess[row, known] += head.excess
             fits[known] += 1 / len(strengths)
-    return Validation(network, heads, excess / np.maximum(fits, 1))
+    return Validation(
+        keep(network, logs, kept), keep(heads, logs, kept), excess / np.maximum(fits, 1)
+    )
 
 
 def chosen(marked: MarkedNuclei, used: np.ndarray) -> tuple[MarkedNuclei, np.ndarray]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TOLD: Final = 20  # marks of a file that are named
 _MISSED: Final = 1 / 3  # of the marks: more are no accident
+_HELD: Final = 1 / 10  # of a class's marks: fewer are the network's slips
 
 
 def adapt(arguments: argparse.Namespace) -> int:
@@ -127,10 +128,22 @@ def _say_what_was_taken(taken: Taken) -> None:
     )
     for name, parent in taken.parents.items():
         if name in taken.kept:
-            print(f"{shown(name)}: no marks, kept as the network finds it (or --without it)")
+            print(f"{shown(name)}: no marks, kept as the network finds it (or --without {name})")
         elif parent is None:
             print(f"{shown(name)}: new, as the network gives it no class of its own")
         elif parent != name:
             place = "refines" if parent in taken.parents else "takes the place of"
             print(f"{shown(name)}: {place} the network's {parent}")
+    for label, name, number, marks in taken.held:
+        if number > _HELD * marks:
+            print(
+                f"{number} of {marks} marks of {shown(label)} are on nuclei that the network calls "
+                f"{name} and that stay so: mark some {name} nuclei, too, or leave that class out "
+                f"(--without {name})"
+            )
+    if taken.lost:
+        print(
+            f"The results also have the classes {shown(', '.join(taken.lost))}, which will be "
+            "gone, as no mark is of them: name the files of marks that they were learned from"
+        )
     print()

@@ -18,6 +18,13 @@ def own(*parents: str | None) -> tuple[OwnClass, ...]:
     return tuple(OwnClass(f"class {k}", PALETTE[k], parent) for k, parent in enumerate(parents))
 
 
+def kept(*names: str) -> tuple[OwnClass, ...]:
+    """Classes of the network that stay as they are."""
+    return tuple(
+        OwnClass(name, PALETTE[-1 - k], name, learned=False) for k, name in enumerate(names)
+    )
+
+
 FIVE = own(*BASE.classes)
 
 

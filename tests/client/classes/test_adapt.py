@@ -68,14 +68,15 @@ def test_classes_that_the_network_confuses_are_put_right(
     assert adapt(wrong, nuclei) == 0
     said, _ = capsys.readouterr()
     assert said.startswith(f"{len(wrong)} marked nuclei on 1 image; 0 marks on no nucleus")
-    assert "connective: no marks, kept as the network finds it (or --without it)\n" in said
-    assert "judged on examples" in said
+    assert "connective: no marks, kept as the network finds it (or --without connective)\n" in said
     assert re.search(rf"^mean +{len(wrong)} ", said, re.MULTILINE)
     assert said.splitlines()[-2].startswith("Better than the network on regions left out: mean F1 ")
     assert "`make convert WEIGHTS=" in said.splitlines()[-1]
 
     head = load(tmp_path / "my.npz")
     assert head.names == head.network_classes
+    assert [kind.name for kind in head.classes if kind.learned] == ["neoplastic", "inflammatory"]
+    assert [*head.figures["classes"]] == ["neoplastic", "inflammatory"]
     figures = head.figures["classes"]["neoplastic"]
     assert figures["marks"] == (nuclei["class"] == "inflammatory").sum()
     assert figures["f1_before"] < 0.2

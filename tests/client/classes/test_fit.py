@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from marked_fields import BASE, FIVE, World, each, own
+from marked_fields import BASE, FIVE, World, each, kept, own
 
 from tsfd_client.classes.fit import learn
-from tsfd_client.classes.head import prior, softmax
+from tsfd_client.classes.head import log_shares, prior, softmax
 from tsfd_client.classes.logistic import basis, shared_out, solve
 from tsfd_client.classes.marked import MarkedNuclei, groups
 from tsfd_client.classes.scores import f1
@@ -83,7 +83,7 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
 def marked_on_one_slide_of_several(world: World, truth: list[int]) -> MarkedNuclei:
     """Three classes, the last of them on one slide only; `truth` is what the network says."""
     labels = each(3, 30)
-    marked = world.marked(labels, knows=0.8, truth=np.array(truth)[labels])
+    marked = world.marked(labels, knows=0.5, truth=np.array(truth)[labels])
     marked.slides[labels == 2] = "slide 0"
     return marked
 
@@ -99,6 +99,7 @@ def test_classes_marked_on_one_slide_of_several_stay_as_the_network_finds_them()
     assert not lesson.head.weights[:, 2].any()
     assert not lesson.head.mix[:, 2].any()
     assert lesson.head.bias[2] == 0
+    assert lesson.head.kept.tolist() == [-1, -1, 3]
     assert "As 'class 2' was marked on one slide only, the network decides" in lesson.verdict
 
     marked.slides[:] = "slide 0"
@@ -106,6 +107,26 @@ def test_classes_marked_on_one_slide_of_several_stay_as_the_network_finds_them()
     assert lesson.head is not None
     assert lesson.head.weights[:, 2].any()
     assert "on regions left out" in lesson.verdict
+
+
+def test_classes_without_marks_stay_exactly_as_the_network_finds_them() -> None:
+    """However sure the head is of its own: it shares out only what the network gives to others."""
+    world = World(4, signal=6)
+    of_network = np.array([1, 1, 2, 0])
+    labels = each(2, 40)
+    marked = world.marked(labels, knows=0.9, truth=of_network[labels])
+    everywhere = each(4, 500)
+    around = world.marked(everywhere, knows=0.9, truth=of_network[everywhere])
+    classes = (*own("inflammatory", "inflammatory"), *kept("connective", "neoplastic"))
+    lesson = learn(marked, around, classes, BASE)
+
+    assert lesson.head is not None
+    assert lesson.judgement.after.mean.value > 0.85
+    assert lesson.marks.tolist() == [40, 40, 0, 0]
+    probs = lesson.head.predict(around.features, around.shares)
+    network = np.exp(log_shares(around.shares))
+    np.testing.assert_allclose(probs[:, 2:], network[:, [2, 0]])
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
 
 
 def test_such_classes_count_as_lost_if_the_network_does_not_know_them() -> None:
@@ -269,7 +290,13 @@ def test_more_marks_are_worth_most_where_they_are_few() -> None:
         ([0] * 9, own("dead"), "Two classes or more are needed: all marks are 'class 0'"),
         ([0] * 9 + [1] * 3, own("dead", None), "'class 1' has 3"),
         ([0] * 9, own("dead", None), "'class 1' has 0"),
-        (list(range(31)) * 5, own(*[None] * 31), "31 classes are marked, and 30 at most"),
+        (list(range(31)) * 5, own(*[None] * 31), "31 classes are marked: 30 at most"),
+        (
+            list(range(29)) * 5,
+            (*own(*["dead"] * 29), *kept("neoplastic", "connective")),
+            "29 classes are marked, and 2 of the network's are kept .*: 30 at most",
+        ),
+        ([0] * 9 + [1] * 9, (*own(None, None), *kept(*BASE.classes)), "All of the network's"),
     ],
 )
 def test_too_little_to_learn_from_is_said(labels: list[int], kinds: tuple, message: str) -> None:
