@@ -33,14 +33,15 @@ def read(path: Path) -> tuple[Head, Path]:
         if file_sha256(candidate) == head.weights_sha256:
             return head, candidate
     raise TsfdError(
-        f"{path} belongs to the weights of the release {head.base}, which are neither beside it "
-        f"nor in {_WEIGHTS}: copy that weights file (SHA-256 {head.weights_sha256[:12]}...) there."
+        f"{path} belongs to weights that are neither beside it nor in {_WEIGHTS}: copy there the "
+        f"weights file that the release {head.base} is made of (SHA-256 "
+        f"{head.weights_sha256[:12]}...)."
     )
 
 
 def _weights_files(folder: Path) -> Iterator[Path]:
     for place in (folder, _WEIGHTS):
-        yield from sorted(place.glob("*.npz"))
+        yield from sorted(path for path in place.glob("*.npz") if path.is_file())
 
 
 def with_classes(network: keras.Model, head: Head) -> keras.Model:

@@ -256,6 +256,7 @@ def _nuclei(
     parquet = folder / PARQUET
     with open_image_of(folder) as slide:
         parts = list(features_of(folder, scaled_for(folder, slide, client), client, rows + 1))
+        client.check_unchanged()
     ids = np.concatenate([part for part, _ in parts])
     nuclei = split(np.concatenate([values for _, values in parts]), len(release.network_classes))
     place = np.empty(ids.max() + 1, np.int64)

@@ -150,6 +150,7 @@ def ask(
             scaled = scaled_for(result, slide, client)
             for ids, features in features_of(result, scaled, client, missing):
                 lock.check()
+                client.check_unchanged()
                 kept.add(ids, features)
                 shown.update(len(ids))
     kept.finish(nuclei, wanted.weights_sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -20,6 +21,10 @@ RESERVED: Final = (NOT_A_NUCLEUS, MISSING_NUCLEUS)
 """Labels that are no class."""
 BACKGROUND: Final = "background"
 """What releases call their class 0, and no class can be called."""
+LONGEST: Final = 60
+"""Characters of a label."""
+_IGNORED: Final = "Ignore*"
+_UNSEEN: Final = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, format, half of a pair, unassigned
 RESERVED_COLOURS: Final[dict[str, Colour]] = {
     NOT_A_NUCLEUS: (150, 150, 150),
     MISSING_NUCLEUS: (255, 255, 255),
@@ -40,12 +45,26 @@ PALETTE: Final[tuple[Colour, ...]] = (
 
 
 def key(label: str) -> str:
-    """What labels of one class have in common, however they are capitalised and spaced."""
-    return " ".join(label.casefold().split())
+    """What labels of one class have in common, however they are capitalised, spaced and encoded."""
+    return " ".join(unicodedata.normalize("NFKC", label).lower().split())
+
+
+def spelling(label: str) -> str:
+    """A label without surplus spaces, and its accents in the composed form."""
+    return " ".join(unicodedata.normalize("NFC", label).split())
 
 
 def check_label(label: str) -> None:
     """Raise TsfdError if a label cannot be that of a class."""
+    name = spelling(label)
+    if not name:
+        raise TsfdError("the label is empty.")
+    if len(name) > LONGEST:
+        raise TsfdError(f"the label {name[:20] + '...'!r} has more than {LONGEST} characters.")
+    if any(unicodedata.category(character) in _UNSEEN for character in name):
+        raise TsfdError(f"the label {name!a} has characters that cannot be seen: type it anew.")
+    if name == _IGNORED:
+        raise TsfdError(f"{_IGNORED!r} is what QuPath ignores, no class.")
     if key(label) == BACKGROUND:
         raise TsfdError(
             f"{label!r} is what is around nuclei, no class of them: say {NOT_A_NUCLEUS!r}, or use "
@@ -57,7 +76,7 @@ def spellings(labels: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """The spelling of each class by the `key` of its labels: that of `known`, else the first."""
     found: dict[str, str] = {}
     for label in (*RESERVED, *known, *labels):
-        found.setdefault(key(label), " ".join(label.split()))
+        found.setdefault(key(label), spelling(label))
     return found
 
 

@@ -126,8 +126,6 @@ def _read_table(path: Path, slides: Mapping[str, str | None]) -> Marks:
             slide = find_slide(cells["slide"], slides)
             x, y = (_pixels(name, cells[name]) for name in ("x", "y"))
             label = cells["label"]
-            if not label:
-                raise TsfdError("the label is empty.")
             check_label(label)
         except UnknownSlideError as error:
             read.problems.append(f"{_where(path, line)}: {error}")

@@ -90,7 +90,7 @@ def _results(folders: Sequence[Path]) -> dict[str, Path]:
         inside = [folder] if (folder / PARQUET).is_file() else sorted(folder.iterdir())
         own = [path for path in inside if (path / DONE).is_file() and (path / PARQUET).is_file()]
         if not own:
-            raise OutputError(f"{folder} is no finished result of `tsfd segment`, and holds none.")
+            raise OutputError(f"{folder} is no finished result, and holds none.")
         for path in own:
             if found.setdefault(path.name, path) != path:
                 raise OutputError(f"Two results are called {path.name}: rename one of the folders.")
@@ -112,8 +112,8 @@ def _say_what_is_wrong(taken: Taken) -> None:
         print(f"tsfd: {len(taken.problems):,} marks are left out.", file=sys.stderr)
     if taken.misses > _MISSED * (taken.misses + taken.nuclei):
         print(
-            f"tsfd: {taken.misses:,} marks are on no nucleus: x and y must be pixels of level 0, "
-            "not micrometres.",
+            f"tsfd: {taken.misses:,} marks are on no nucleus: x (to the right) and y (down) must "
+            "be pixels of level 0, not micrometres.",
             file=sys.stderr,
         )
 

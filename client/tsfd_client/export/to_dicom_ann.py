@@ -97,7 +97,7 @@ class _Class:
             uid=uids.of_result(f"group {name}"),
             label=name,
             annotated_property_category=_STRUCTURE,
-            annotated_property_type=CodedConcept(name, _OWN, f"Nucleus, {name}"),
+            annotated_property_type=CodedConcept(name, _OWN, f"Nucleus, {name}"[:64]),
             graphic_type="POLYGON",
             graphic_data=[np.zeros((3, 2), np.float32) + np.eye(3, 2, dtype=np.float32)],
             algorithm_type="AUTOMATIC",

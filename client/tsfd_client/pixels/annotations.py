@@ -151,7 +151,9 @@ def class_of(feature: Any) -> str | None:
     """The class of a feature; for a derived class, QuPath lists the names it is made of."""
     said = (feature.get("properties") or {}).get("classification")
     if isinstance(said, dict):
-        said = said.get("name") or ": ".join(said.get("names") or [])
+        said = said.get("name") or said.get("names")
+    if isinstance(said, list):
+        said = ": ".join(said)
     return str(said) if said else None
 
 

@@ -227,6 +227,16 @@ class Client(Connection):
                 "older version; run `make convert` there."
             )
 
+    def check_unchanged(self) -> None:
+        """Raise ServerError if the server has changed its weights since `release` was asked."""
+        first = self.release()
+        now = Tries(self.url, self.retry_for).run(self._ask_release)
+        if now.digests.get("weights_sha256") != first.digests.get("weights_sha256"):
+            raise ServerError(
+                f"The server at {self.url} switched from {first.name} to {now.name}, which has "
+                "other weights: serve those of the former, then run the same command again."
+            )
+
     def _segment_tiles(
         self, tiles: np.ndarray, settings: Settings | None, request_id: str
     ) -> list[TileResult]:

@@ -471,7 +471,7 @@ def _explained(name: str, status: Status) -> str:
     reason = f" ({status.error})" if status.error else ""
     if status.state == "running" and status.tiles:
         reason = f", {status.tiles_done} of {status.tiles} tiles are done"
-    advice = " Run the same `tsfd segment` again: it goes on." if status.state == "stopped" else ""
+    advice = " Run the same command again: it goes on." if status.state == "stopped" else ""
     return f"{name} is not finished: it is {status.state}{reason}.{advice}"
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from serving.server import TritonServer
 from tsfd_client.classes.head import load
 from tsfd_client.cli import main
 from tsfd_client.nuclei.table import Writer, read_info
+from tsfd_client.release import NucleusClass
 
 Adapt = Callable[..., int]
 SWAPPED = {"neoplastic": "inflammatory", "inflammatory": "neoplastic"}
@@ -103,6 +105,55 @@ def test_a_new_class_takes_the_place_of_the_one_it_refines(
     assert "dead" not in said
     table = [line.split()[0] for line in said.splitlines() if line.startswith(("tumour", "plasma"))]
     assert table
+
+
+def test_marks_on_nuclei_of_a_class_that_stays_are_named(
+    adapt: Adapt, nuclei: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is marked of neoplastic, so what the network calls so stays so."""
+    kinds = {"neoplastic": "tumour", "inflammatory": "inflammatory", "connective": "connective"}
+    found = nuclei[nuclei["class"].isin(kinds)]
+    marks = {row: kinds[name] for row, name in found["class"].items()}
+    few = [row for row, name in marks.items() if name == "tumour"][:8]
+    marks = {row: name for row, name in marks.items() if name != "tumour"}
+    marks |= dict.fromkeys(few, "not a nucleus")
+    adapt(marks, nuclei)
+    said = capsys.readouterr().out
+    assert (
+        "8 of 8 marks of not a nucleus are on nuclei that the network calls neoplastic and that "
+        "stay so: mark some neoplastic nuclei, too, or leave that class out (--without neoplastic)"
+    ) in said
+
+
+def test_classes_of_the_results_that_will_be_gone_are_named(
+    server: TritonServer,
+    result: Path,
+    nuclei: pd.DataFrame,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A second round on results of classes of one's own, without the marks of the first."""
+    own = Path(shutil.copytree(result, tmp_path / "own"))
+    info = read_info(own / "nuclei.parquet")
+    classes = (*info.release.classes, NucleusClass("plasma cell", (1, 2, 3)))
+    table = pq.read_table(own / "nuclei.parquet")
+    with Writer(
+        own / "nuclei.parquet", replace(info, release=replace(info.release, classes=classes))
+    ) as writer:
+        writer.write(table)
+    found = nuclei[nuclei["class"].isin(SWAPPED)]
+    rows = [
+        f"own,{row.centroid_x},{row.centroid_y},{SWAPPED[row['class']]}"
+        for _, row in found.iterrows()
+    ]
+    marks = tmp_path / "marks.csv"
+    marks.write_text("\n".join(["slide,x,y,label", *rows]))
+    command = ["adapt", str(own), f"--annotations={marks}", f"--out={tmp_path / 'my.npz'}"]
+    assert main([*command, f"--server={server.grpc_url}"]) == 0
+    assert (
+        "The results also have the classes plasma cell, which will be gone, as no mark is of them: "
+        "name the files of marks that they were learned from\n"
+    ) in capsys.readouterr().out
 
 
 def test_what_does_not_beat_the_network_is_refused(
@@ -256,7 +307,8 @@ def test_what_is_wrong_with_marks_is_said_though_nothing_is_learned(
     x, y = grid[away.argmax()]
     assert away.max() > 6 / 0.25
     assert said(f"{name},{x},{y},a") == [
-        "tsfd: 1 marks are on no nucleus: x and y must be pixels of level 0, not micrometres.",
+        "tsfd: 1 marks are on no nucleus: x (to the right) and y (down) must be pixels of level 0, "
+        "not micrometres.",
         "tsfd: No mark is on a nucleus, and without one nothing can be learned.",
     ]
     assert said(f"{name},1,x,a")[-1] == (
@@ -290,7 +342,7 @@ def test_what_is_no_result(
 ) -> None:
     for folder, message in (
         (tmp_path / "none", "There is no folder"),
-        (tmp_path, "is no finished result of `tsfd segment`, and holds none."),
+        (tmp_path, "is no finished result, and holds none."),
     ):
         assert main(["adapt", str(folder), f"--server={server.grpc_url}"]) == 1
         assert message in capsys.readouterr().err

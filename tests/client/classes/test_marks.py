@@ -13,7 +13,7 @@ import pytest
 
 from tests.client.export.run_folder import finished
 from training.target import CLASSES, PANNUKE
-from tsfd_client.classes.labels import PALETTE, colours, free_colour, spellings
+from tsfd_client.classes.labels import PALETTE, colours, free_colour, key, spellings
 from tsfd_client.classes.marks import Mark, read_marks
 from tsfd_client.errors import TsfdError
 from tsfd_client.nuclei.geojson import write
@@ -203,6 +203,32 @@ def test_labels_are_spelt_as_in_the_release() -> None:
     assert found["plasma cell"] == "Plasma cell"
     assert found["neoplastic"] == "neoplastic"
     assert found["not a nucleus"] == "not a nucleus"
+
+
+def test_a_name_is_one_class_however_it_is_encoded() -> None:
+    composed, decomposed = "caf\u00e9", "Cafe\u0301"
+    found = spellings([decomposed, composed], [])
+    assert found[key(composed)] == found[key(decomposed)] == "Caf\u00e9"
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        ("  \n", "the label is empty."),
+        ("x" * 61, "the label 'xxxxxxxxxxxxxxxxxxxx...' has more than 60 characters."),
+        ("back\u200bground", "the label 'back\\u200bground' has characters that cannot be seen"),
+        ("a\ud800b", "the label 'a\\ud800b' has characters that cannot be seen"),
+        ("a\x00b", "the label 'a\\x00b' has characters that cannot be seen"),
+        ("Ignore*", "'Ignore*' is what QuPath ignores, no class."),
+    ],
+)
+def test_labels_that_are_no_names(label: str, problem: str, tmp_path: Path) -> None:
+    point = {"type": "Point", "coordinates": [3, 4]}
+    said = {"classification": {"name": label}}
+    feature = {"type": "Feature", "geometry": point, "properties": said}
+    (tmp_path / "first.geojson").write_text(json.dumps(feature))
+    (found,) = read_marks(tmp_path / "first.geojson", SLIDES).problems
+    assert f"feature 1: {problem}" in found
 
 
 def test_colours_of_classes_without_one() -> None:

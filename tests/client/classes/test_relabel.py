@@ -27,6 +27,7 @@ from tsfd_client.classes.head import Head, OwnClass, save
 from tsfd_client.classes.relabel import OwnClasses
 from tsfd_client.cli import main
 from tsfd_client.contract import FEATURES
+from tsfd_client.errors import ServerError
 from tsfd_client.export import export
 from tsfd_client.nuclei.table import read_info
 from tsfd_client.view.results import Result
@@ -301,6 +302,19 @@ def test_a_head_of_other_weights_than_the_servers_is_refused(
         f"{other} belongs to the weights of lite-else, and the server at {server.grpc_url} serves "
         f"{name}: serve those weights.",
     )
+
+
+def test_a_server_that_changes_its_weights_is_noticed(server: TritonServer) -> None:
+    with Client(server.grpc_url) as client:
+        release = client.release()
+        client.check_unchanged()
+        # As if it had served other weights until now.
+        before = replace(release, digests=release.digests | {"weights_sha256": "ab" * 32})
+        client._release = before
+        with pytest.raises(
+            ServerError, match="which has other weights: serve those"
+        ):
+            client.check_unchanged()
 
 
 def test_results_of_other_weights_are_relabelled_too(

@@ -69,7 +69,7 @@ def test_a_site_without_a_result_says_which(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"tsfd: {results}/site was written without these results. {results}/second is damaged: "
         "remove it and run `tsfd segment` again. third is not finished: it is stopped. "
-        "Run the same `tsfd segment` again: it goes on."
+        "Run the same command again: it goes on."
     )
     listed = json.loads((results / "site/data/results.json").read_text())["results"]
     assert [one["name"] for one in listed] == ["first"]

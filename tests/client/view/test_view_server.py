@@ -219,7 +219,7 @@ def test_broken_and_unfinished_results_are_told(results: Path) -> None:
     broken = f"{results}/broken is damaged: remove it and run `tsfd segment` again."
     assert entries["broken"] == {"name": "broken", "state": "damaged", "problem": broken}
     assert entries["unfinished"]["problem"] == (
-        "unfinished is not finished: it is stopped. Run the same `tsfd segment` again: it goes on."
+        "unfinished is not finished: it is stopped. Run the same command again: it goes on."
     )
     assert view == (409, broken.encode())
 

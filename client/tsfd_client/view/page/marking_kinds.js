@@ -43,7 +43,7 @@ export class Kinds {
   know(name, colour) {
     const known = this.find(name);
     if (known) return known;
-    const kind = { name: name.trim().replace(/\s+/g, " "), colour: colour ?? this.freeColour() };
+    const kind = { name: name.normalize("NFC").trim().replace(/\s+/g, " "), colour: colour ?? this.freeColour() };
     this.classes.push(kind);
     return kind;
   }

@@ -137,7 +137,7 @@ const isColour = (said) => Array.isArray(said) && said.length === 3
   && said.every((value) => Number.isInteger(value) && value >= 0 && value < 256);
 
 // What labels of one class have in common.
-export const keyOf = (label) => label.trim().replace(/\s+/g, " ").toLowerCase();
+export const keyOf = (label) => label.normalize("NFKC").toLowerCase().trim().replace(/\s+/g, " ");
 
 export function featureOf(geometry, { name, colour }) {
   return {
