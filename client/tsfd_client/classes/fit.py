@@ -136,7 +136,7 @@ def _verdict(found: Judgement, classes: tuple[OwnClass, ...]) -> str:
     names = " and ".join(repr(classes[k].name) for k in found.lonely)
     if found.accepted:
         verdict = f"Better than the network {where}: {figures}."
-        kept = " and ".join(repr(classes[k].name) for k in found.lonely if found.kept[k] >= 0)
+        kept = " and ".join(repr(classes[k].name) for k in found.lonely if not found.learned[k])
         if kept:
             verdict += (
                 f" As {kept} was marked on one slide only, the network decides what is of it: mark "
@@ -216,7 +216,7 @@ def _few_marks(
         left = marked[used].counts(number)
         if left[counts > 0].min() < FEWEST_MARKS:
             continue
-        used &= judged.kept[marked.labels] < 0
+        used &= judged.learned[marked.labels]
         found = cross_validate(
             marked, around, judged.groups, of_network, judged.path, used, judged.kept
         )

@@ -40,9 +40,11 @@ class Judgement:
         Whether the head beats the network.
     lonely
         Classes that are marked on one slide only, though there are several.
+    learned
+        bool [K], the classes that the head learns. A lonely one that it does not learn has the
+        network's own logit.
     kept
-        int [K], as of `tsfd_client.classes.head.keep`: classes without marks, and lonely ones, that
-        stay as the network finds them.
+        int [K], as of `tsfd_client.classes.head.keep`: classes without marks.
     groups
         What was left out together.
     path
@@ -55,6 +57,7 @@ class Judgement:
 
     accepted: bool
     lonely: tuple[int, ...]
+    learned: np.ndarray
     kept: np.ndarray
     groups: Groups
     path: tuple[float, ...]
@@ -78,8 +81,8 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
     """
     apart, number = groups(marked), len(of_network)
     lonely, is_marked = apart.lonely(marked.labels), marked.counts(number) > 0
-    learned = _learned(lonely, is_marked, of_network, marked.shares.shape[1])
-    kept = np.where(learned, -1, of_network)
+    learned = _learned(lonely, is_marked, of_network)
+    kept = np.where(is_marked, -1, of_network)
     validation = cross_validate(
         marked, around, apart, of_network, used=learned[marked.labels], kept=kept
     )
@@ -102,6 +105,7 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
         and own >= _SURE
         and by_network >= _LIKELY,
         lonely=tuple(lonely.tolist()),
+        learned=learned,
         kept=kept,
         groups=apart,
         path=STRENGTHS[: best + 1],
@@ -114,7 +118,7 @@ def judge(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray) -> Judge
 def fit(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray, judged: Judgement) -> Linear:
     """Fit the head that was judged to all marks of the classes that it learns."""
     kept = judged.kept
-    inside, known = chosen(marked, kept[marked.labels] < 0)
+    inside, known = chosen(marked, judged.learned[marked.labels])
     found = solve(inside, around, of_network[known], judged.path, kept[kept >= 0])[-1]
 
     def columns(values: np.ndarray) -> np.ndarray:
@@ -132,20 +136,17 @@ def fit(marked: MarkedNuclei, around: Nuclei, of_network: np.ndarray, judged: Ju
     )
 
 
-def _learned(
-    lonely: np.ndarray, is_marked: np.ndarray, of_network: np.ndarray, network: int
-) -> np.ndarray:
-    """The classes to learn, bool [K], of a network with so many.
+def _learned(lonely: np.ndarray, is_marked: np.ndarray, of_network: np.ndarray) -> np.ndarray:
+    """The classes to learn, bool [K].
 
-    What a lonely class looks like on other slides is unknown, so it stays as the network finds it,
-    if the network has a class of its own for it.
+    What a lonely class looks like on other slides is unknown, so what the network says of it is
+    left as it is, if the network has a class of its own for it.
     """
     parents, shared_by = np.unique(of_network, return_counts=True)
     own = np.isin(of_network, parents[(shared_by == 1) & (parents >= 0)])
     learned = is_marked.copy()
     learned[lonely[own[lonely]]] = False
-    is_enough = learned.sum() > 1 and len(learned) - learned.sum() < network
-    return learned if is_enough else is_marked
+    return learned if learned.sum() > 1 else is_marked
 
 
 def _confidence(

@@ -83,7 +83,7 @@ def test_what_tells_slides_apart_does_not_count_as_learned() -> None:
 def marked_on_one_slide_of_several(world: World, truth: list[int]) -> MarkedNuclei:
     """Three classes, the last of them on one slide only; `truth` is what the network says."""
     labels = each(3, 30)
-    marked = world.marked(labels, knows=0.5, truth=np.array(truth)[labels])
+    marked = world.marked(labels, knows=0.8, truth=np.array(truth)[labels])
     marked.slides[labels == 2] = "slide 0"
     return marked
 
@@ -99,7 +99,6 @@ def test_classes_marked_on_one_slide_of_several_stay_as_the_network_finds_them()
     assert not lesson.head.weights[:, 2].any()
     assert not lesson.head.mix[:, 2].any()
     assert lesson.head.bias[2] == 0
-    assert lesson.head.kept.tolist() == [-1, -1, 3]
     assert "As 'class 2' was marked on one slide only, the network decides" in lesson.verdict
 
     marked.slides[:] = "slide 0"

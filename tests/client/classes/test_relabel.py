@@ -311,9 +311,7 @@ def test_a_server_that_changes_its_weights_is_noticed(server: TritonServer) -> N
         # As if it had served other weights until now.
         before = replace(release, digests=release.digests | {"weights_sha256": "ab" * 32})
         client._release = before
-        with pytest.raises(
-            ServerError, match="which has other weights: serve those"
-        ):
+        with pytest.raises(ServerError, match="which has other weights: serve those"):
             client.check_unchanged()
 
 
