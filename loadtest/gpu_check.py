@@ -60,12 +60,15 @@ class Place:
         Commands that run `conversion.ensure_engine` and `serving`.
     environment
         Variables for `ensure_engine`.
+    inspect
+        Command that prints the process id of the container that `serve` starts; None without one.
     """
 
     prepare: list[str] | None
     ensure_engine: list[str]
     serve: list[str]
     environment: dict[str, str]
+    inspect: list[str] | None = None
 
 
 def on_gpu(out: Path) -> Place:
@@ -90,8 +93,11 @@ def _in_container(
     run += [f"--volume={REPOSITORY}:/models:ro", f"--volume={_ENGINES}:/engines"]
     options = ["--repository=/models", "--engines=/engines"]
     ensure = ["--entrypoint=python3", image, "-m", "conversion.ensure_engine", *builder, *options]
-    serve = ["--publish=127.0.0.1:8001:8001", image, *options, "--host=0.0.0.0", *rehearse]
-    return Place(build, [*run, *ensure], [*run, *serve], dict(os.environ))
+    name = f"tsfd-gpu-check-{os.getpid()}"
+    serve = [f"--name={name}", "--publish=127.0.0.1:8001:8001", image, *options]
+    serve += ["--host=0.0.0.0", *rehearse]
+    inspect = [run[0], "inspect", "--format={{.State.Pid}}", name]
+    return Place(build, [*run, *ensure], [*run, *serve], dict(os.environ), inspect)
 
 
 def embedded(out: Path) -> Place:
@@ -289,7 +295,7 @@ def _served(place: Place, log: Path) -> Iterator[tuple[str, int | None]]:
             if ready is None:
                 raise CheckError(_last(log.read_text()))
             port = ready.split()[2].rpartition(":")[2]
-            yield f"127.0.0.1:{port}", _triton(process.pid)
+            yield f"127.0.0.1:{port}", _triton(process.pid, place.inspect)
         finally:
             process.terminate()
 
@@ -298,11 +304,15 @@ def _last(words: str) -> str:
     return (words.strip().splitlines() or ["it gave no reason"])[-1]
 
 
-def _triton(parent: int) -> int | None:
-    """Find the server's process: a child of `parent`, or the newest, if in a container."""
-    own = psutil.Process(parent).children(recursive=True)
-    found = [process for process in own or psutil.process_iter() if process.name() == _SERVER]
-    return max(found, key=lambda process: process.create_time()).pid if found else None
+def _triton(starter: int, inspect: list[str] | None) -> int | None:
+    """Find the server among the processes of `starter`, or of the container, if it is visible."""
+    try:
+        first = int(_run(inspect, dict(os.environ)).stdout) if inspect else starter
+        own = psutil.Process(first)
+        found = [p.pid for p in (own, *own.children(recursive=True)) if p.name() == _SERVER]
+    except (CheckError, ValueError, psutil.Error):
+        return None
+    return found[0] if found else None
 
 
 def _soak(report: Report, out: Path, load: Load, minutes: float, url: str, pid: int | None) -> None:
