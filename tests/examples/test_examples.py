@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,15 +71,18 @@ def test_count_folder(server: TritonServer, folder: Path, tmp_path: Path) -> Non
             assert dict(table.loc[name]) == counts | {"all": sum(counts.values())}
 
 
-def execute(name: str, server: TritonServer, folder: Path) -> list[nbformat.NotebookNode]:
+def execute(
+    name: str, server: TritonServer, folder: Path, changes: tuple[tuple[str, str], ...] = ()
+) -> list[nbformat.NotebookNode]:
     """Run a notebook in a folder, on an image of its own; returns its cells.
 
-    The cells run in an event loop, as all notebooks' do.
+    The cells run in an event loop, as all notebooks' do. `changes` are made to the settings.
     """
     notebook = nbformat.read(ROOT / "examples" / name, as_version=4)
     Image.fromarray(generate(700, 900, nuclei=300, seed=4).image).save(folder / "slide.png")
     first = notebook.cells[1]
-    for named, here in (("slide.svs", "slide.png"), ("localhost:8001", server.grpc_url)):
+    here_and_now = (("slide.svs", "slide.png"), ("localhost:8001", server.grpc_url))
+    for named, here in (*here_and_now, *changes):
         assert named in first.source
         first.source = first.source.replace(named, here)
     nbclient.NotebookClient(
@@ -118,3 +122,25 @@ def test_cluster_nuclei(server: TritonServer, tmp_path: Path) -> None:
     counts = {f"cluster {number}": sum(map(int, numbers)) for number, *numbers in rows}
     assert {name: n for name, n in clustered.counts().items() if n} == counts
     assert len(outputs(cells, "image/png")) == 1
+
+
+def test_tumour_and_inflammation(server: TritonServer, tmp_path: Path) -> None:
+    """By the rule, and by an outline of the left half: every nucleus counts in one region."""
+    half = [[0, 0], [448, 0], [448, 700], [0, 700], [0, 0]]
+    outlined = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [half]},
+        "properties": {"classification": {"name": "Tumor"}},
+    }
+    (tmp_path / "outlines.geojson").write_text(json.dumps(outlined))
+    settings = (("OUTLINES = None", 'OUTLINES = Path("outlines.geojson")'),)
+    for changes in ((), settings):
+        cells = execute("tumour_and_inflammation.ipynb", server, tmp_path, changes)
+        assert len(outputs(cells, "image/png")) == 1
+        result = open_result(tmp_path / "results" / "slide")
+        figures = pd.read_csv(result.folder / "tumour_and_inflammation.csv", index_col="region")
+        assert figures["nuclei"].sum() == len(result) > 100
+        assert figures["mm²"].sum() == pytest.approx(0.7 * 0.9 * 0.25**2, rel=0.02)
+        inflammatory = (figures["inflammatory per mm²"] * figures["mm²"]).sum()
+        assert inflammatory == pytest.approx(result.counts()["inflammatory"], abs=0.1)
+    assert figures.loc["tumour", "mm²"] == pytest.approx(0.448 * 0.7 * 0.25**2, rel=0.05)
