@@ -14,8 +14,9 @@ from typing import Final
 RUN: Final = "run.json"
 PARQUET: Final = "nuclei.parquet"
 """Either of the two makes a folder a result."""
+MARKS: Final = "annotations.geojson"
 REGIONS: Final = "regions.geojson"
-"""Regions drawn on the page."""
+"""Beside a result: the marks and the regions made on the page."""
 _UNABLE: Final = (
     *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS),
     *(errno.EPERM, errno.EACCES, errno.EBADF),

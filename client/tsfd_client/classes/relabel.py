@@ -16,9 +16,8 @@ from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
 from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import PARQUET, REGIONS, RUN, replacing
+from tsfd_client.files import MARKS, PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
 from tsfd_client.pixels.opening import open_image_of

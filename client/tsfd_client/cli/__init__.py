@@ -6,6 +6,8 @@ status    show the progress of runs
 view      show results in a browser, or compare two of them
 adapt     learn classes from marks
 relabel   give them to the nuclei of results
+regions   count nuclei in regions
+results   the results that a command names
 """
 
 from __future__ import annotations
@@ -62,6 +64,10 @@ def main(argv: list[str] | None = None) -> int:
             return adapt(arguments)
         if arguments.command == "export":
             return _export(arguments)
+        if arguments.command == "regions":
+            from tsfd_client.cli.regions import count_regions
+
+            return count_regions(arguments.paths)
         if arguments.command == "relabel":
             from tsfd_client.cli.relabel import relabel_all
 

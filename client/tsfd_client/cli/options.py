@@ -128,6 +128,19 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         metavar="FILE",
         help="default: %(default)s; the report is written beside it",
     )
+    regions = commands.add_parser(
+        "regions",
+        help="count the nuclei in regions of results, drawn on the page or in QuPath",
+        description="Count the nuclei in regions. Regions may overlap: each has all its nuclei.",
+    )
+    regions.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="RESULT | GEOJSON",
+        help="finished results, or folders of them, and files of outlines; default: those drawn on "
+        "the page",
+    )
     return parser, segment
 
 
