@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
+from tsfd_client.nuclei.region_counts import membership
+from tsfd_client.nuclei.regions import drawn_on_page
 from tsfd_client.nuclei.table import count, read_batches, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
@@ -26,7 +28,14 @@ def annotated(parquet: Path) -> anndata.AnnData:
     AnnData
         n x 2: ``X`` area in square micrometres and class probability, float32; ``obs`` id, class,
         class_prob, area_um2, with rows not yet named; ``obsm["spatial"]`` centroids x, y in pixels
-        of level 0, float64 [n, 2]; if features are kept, ``obsm["X_tsfd"]``, float32 [n, D].
+        of level 0, float64 [n, 2]; if features are kept, ``obsm["X_tsfd"]``, float32 [n, D]; if
+        there are regions of the page, ``obsm["regions"]``, in which of them the nucleus is, bool
+        [n, R], and ``uns["regions"]``, their names.
+
+    Raises
+    ------
+    OutputError
+        If a file is damaged.
     """
     length = count(parquet)
     measured = np.empty((length, 2), np.float32)
@@ -57,11 +66,14 @@ def annotated(parquet: Path) -> anndata.AnnData:
         index=pd.Index(np.full(length, "", object), dtype=object),
     )
     var = pd.DataFrame(index=names(_MEASURED))
+    obsm, uns = {"spatial": spatial} | _features(parquet, length), {}
+    if regions := drawn_on_page(parquet.parent):
+        # A matrix, as regions may overlap; no columns with names, as those may have slashes.
+        obsm["regions"] = membership(parquet, regions)
+        uns["regions"] = np.array([region.name for region in regions], object)
     # Suppress the warning that rows have no unique names yet.
     with anndata.settings.override(check_uniqueness=False):
-        return anndata.AnnData(
-            measured, obs=obs, var=var, obsm={"spatial": spatial} | _features(parquet, length)
-        )
+        return anndata.AnnData(measured, obs=obs, var=var, obsm=obsm, uns=uns)
 
 
 def _features(parquet: Path, length: int) -> dict[str, np.ndarray]:
