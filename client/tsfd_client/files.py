@@ -17,6 +17,8 @@ PARQUET: Final = "nuclei.parquet"
 MARKS: Final = "annotations.geojson"
 REGIONS: Final = "regions.geojson"
 """Beside a result: the marks and the regions made on the page."""
+COUNTS: Final = "regions.csv"
+"""Beside a result: the nuclei in each of its regions."""
 _UNABLE: Final = (
     *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS),
     *(errno.EPERM, errno.EACCES, errno.EBADF),

@@ -9,9 +9,9 @@ from pathlib import Path
 from tsfd_client.classes.assignment import by_image, slide_of, slides_of
 from tsfd_client.cli.results import finished
 from tsfd_client.errors import OutputError, TsfdError
-from tsfd_client.files import REGIONS
+from tsfd_client.files import COUNTS, REGIONS
 from tsfd_client.names import shown
-from tsfd_client.nuclei.region_counts import FILE, write
+from tsfd_client.nuclei.region_counts import write
 from tsfd_client.nuclei.regions import Regions, named, regions_in
 from tsfd_client.pixels.annotations import load
 from tsfd_client.slides.memory import give_back
@@ -95,7 +95,7 @@ def _count(folder: Path, regions: Regions) -> int:
     for each in counted:
         if each.remark:
             _warn(f"{folder}, {each.region.name!r}: {each.remark}.")
-    print(f"{shown(folder / FILE)}: regions: {len(counted):,}")
+    print(f"{shown(folder / COUNTS)}: regions: {len(counted):,}")
     return len(counted)
 
 

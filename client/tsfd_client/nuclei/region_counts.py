@@ -16,12 +16,11 @@ import pyarrow as pa
 import shapely
 from shapely import MultiPolygon, STRtree
 
-from tsfd_client.files import PARQUET, replacing
+from tsfd_client.files import COUNTS, PARQUET, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.regions import Region
 from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info
 
-FILE: Final = "regions.csv"
 _PLACE: Final = ("centroid_x", "centroid_y")
 # A centroid on an edge counts as right below it, as on the page: of two regions side by side, one
 # has the nucleus. Less than centroids differ by, and no multiple of each other: no edge along both.
@@ -96,7 +95,7 @@ def write(result: Path, regions: Sequence[Region]) -> list[Counted]:
         for region, row in zip(regions, numbers[:, 1:].tolist(), strict=True)
     ]
     records = [each.record() for each in counted]
-    with replacing(result / FILE) as partial:
+    with replacing(result / COUNTS) as partial:
         _write_csv(partial, records, names[1:])
     summary.add(result, regions=records)
     return counted

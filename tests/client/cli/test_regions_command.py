@@ -11,8 +11,8 @@ import pytest
 from tests.client.export.run_folder import finished
 from tests.client.regions_files import feature, saved, square
 from tsfd_client.cli import main
+from tsfd_client.files import COUNTS
 from tsfd_client.nuclei import summary
-from tsfd_client.nuclei.region_counts import FILE
 
 ALL = feature("Polygon", [square(0, 320)], name="all")
 PART = feature("Polygon", [square(0, 160)], name="part")
@@ -29,7 +29,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def names(result: Path) -> list[str]:
-    return pd.read_csv(result / FILE)["name"].tolist()
+    return pd.read_csv(result / COUNTS)["name"].tolist()
 
 
 def run(*paths: Path) -> int:
@@ -42,12 +42,12 @@ def test_regions_of_the_page_are_counted_without_a_server(
     saved(results / "a/regions.geojson", ALL, PART)
     assert run(results) == 0
     told = capsys.readouterr()
-    assert told.out == f"{results / 'a' / FILE}: regions: 2\n"
+    assert told.out == f"{results / 'a' / COUNTS}: regions: 2\n"
     assert told.err == (
         f"tsfd: {results / 'b'} has no regions: draw some in `tsfd view`, or name files of them.\n"
     )
     assert names(results / "a") == ["all", "part"]
-    assert not (results / "b" / FILE).exists()
+    assert not (results / "b" / COUNTS).exists()
     saved(results / "a/regions.geojson", PART)
     assert run(results / "a") == 0
     assert names(results / "a") == ["part"]
