@@ -7,6 +7,7 @@ view      show results in a browser, or compare two of them
 adapt     learn classes from marks
 relabel   give them to the nuclei of results
 regions   count nuclei in regions
+measure   measure the nuclei of results
 results   the results that a command names
 """
 
@@ -68,6 +69,10 @@ def main(argv: list[str] | None = None) -> int:
             from tsfd_client.cli.regions import count_regions
 
             return count_regions(arguments.paths)
+        if arguments.command == "measure":
+            from tsfd_client.cli.measure import measure_all
+
+            return measure_all(arguments.results)
         if arguments.command == "relabel":
             from tsfd_client.cli.relabel import relabel_all
 

@@ -6,5 +6,6 @@ geojson, csv, labels, overlay, save     output files of a picture
 overview                                class densities of a slide, as a picture
 summary, plausibility                   figures by class, and whether they fit the image's scale
 raster                                  label images
+measures                                ``measures.parquet``: shapes, stains, neighbours
 regions, region_counts                  named polygons, and the nuclei in each: ``regions.csv``
 """
