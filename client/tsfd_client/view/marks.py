@@ -93,7 +93,7 @@ def _features(path: Path) -> list[Any]:
     try:
         return [each for feature in features_of(load(path)) for each in _single(feature)]
     except ImageError as error:
-        raise OutputError(str(error)) from error
+        raise OutputError(f"{error} Repair or remove the file, then reload.") from error
     except _WRONG as error:
         raise OutputError(
             f"{path} is not GeoJSON. Repair or remove the file, then reload."
