@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from tsfd_client.nuclei.ranges import ranges
+
 # Length of the outline at a pixel of the border, by what is around it: 10 for each neighbour on the
 # border across a corner, 2 across an edge, 1 for itself (Benkrid and Crookes).
 _LENGTHS = np.zeros(50)
@@ -130,7 +132,8 @@ def _rows(
     is_upright = y0 != y1
     is_upright[offsets[1:] - 1] = False  # the step from the end of a ring to the next is no edge
     x, y0, y1, nucleus = x[is_upright], y0[is_upright], y1[is_upright], nucleus[is_upright]
-    edge, row = _ranges(np.minimum(y0, y1) + first[nucleus], np.abs(y1 - y0))
+    begins = np.minimum(y0, y1) + first[nucleus]
+    edge, row = ranges(begins, begins + np.abs(y1 - y0))
     return _extremes(row, x[edge], x[edge] - 1, rows)
 
 
@@ -144,7 +147,7 @@ def _spans(hulls: Sequence[np.ndarray], first: np.ndarray, rows: int) -> np.ndar
     is_down = (begin[:, 1] < end[:, 1])[:, None]
     (x0, y0), (x1, y1) = np.where(is_down, begin, end).T, np.where(is_down, end, begin).T
     low = -(-y0 // 2)
-    edge, row = _ranges(low, np.where(y0 < y1, y1 // 2 + 1 - low, 0))
+    edge, row = ranges(low, np.where(y0 < y1, y1 // 2 + 1, low))
     # Where each edge crosses the middles of rows, exactly: `across` / `down` pixels.
     down = 2 * (y1 - y0)[edge]
     across = x0[edge] * (y1 - y0)[edge] + (x1 - x0)[edge] * (2 * row - y0[edge])
@@ -152,12 +155,6 @@ def _spans(hulls: Sequence[np.ndarray], first: np.ndarray, rows: int) -> np.ndar
     left, right = _extremes(row + first[nucleus[edge]], -(-across // down), across // down, rows)
     pixels: np.ndarray = right + 1 - left
     return pixels
-
-
-def _ranges(begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers from each begin on, and which range each is of: int64 [sum of lengths] both."""
-    which = np.arange(len(lengths)).repeat(lengths)
-    return which, np.arange(len(which)) + (begins - np.cumsum(lengths) + lengths)[which]
 
 
 def _extremes(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tsfd_client.files import COUNTS, MEASURES, PARQUET, replacing
+from tsfd_client.files import PARQUET, replacing
 from tsfd_client.names import shown
 from tsfd_client.nuclei import geojson, summary
 from tsfd_client.nuclei.overview import Overview
@@ -112,8 +112,6 @@ def write_from_nuclei(
         As of `tsfd_client.nuclei.summary.write`.
     """
     parquet = run.folder / PARQUET
-    for name in (COUNTS, MEASURES):  # of earlier nuclei
-        (run.folder / name).unlink(missing_ok=True)
     if slide.is_picture:
         write_picture(run.folder, slide)
     else:

@@ -161,6 +161,9 @@ def test_nothing_to_measure(tmp_path: Path) -> None:
 def test_measurements_of_other_nuclei_are_refused(tmp_path: Path) -> None:
     folder = made_result(tmp_path / "slide", blocks=BLOCKS[:2])
     measured(folder)
+    earlier = (folder / MEASURES).read_bytes()
     made.write(folder / "nuclei.parquet", BLOCKS[:1], 1.0, SIDE)
+    assert not (folder / MEASURES).exists()
+    (folder / MEASURES).write_bytes(earlier)
     with pytest.raises(OutputError, match=r"measures\.parquet is of other nuclei: remove it"):
         list(measures.read_batches_with(folder / "nuclei.parquet", ["id"]))
