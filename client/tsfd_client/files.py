@@ -14,8 +14,15 @@ from typing import Final
 RUN: Final = "run.json"
 PARQUET: Final = "nuclei.parquet"
 """Either of the two makes a folder a result."""
+CSV: Final = "nuclei.csv"
+"""The table of a picture."""
+MARKS: Final = "annotations.geojson"
 REGIONS: Final = "regions.geojson"
-"""Regions drawn on the page."""
+"""Beside a result: the marks and the regions made on the page."""
+COUNTS: Final = "regions.csv"
+"""Beside a result: the nuclei in each of its regions."""
+MEASURES: Final = "measures.parquet"
+"""Beside a result: measurements of every nucleus."""
 _UNABLE: Final = (
     *(errno.EINVAL, errno.ENOTSUP, errno.ENOSYS),
     *(errno.EPERM, errno.EACCES, errno.EBADF),

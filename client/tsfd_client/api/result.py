@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import PARQUET
+from tsfd_client.files import MEASURES, PARQUET
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, read_batches, read_info, reading
 from tsfd_client.release import Release
@@ -77,6 +77,21 @@ class Result:
         ``.to_pandas()`` to convert it.
         """
         return pa.concat_tables([SCHEMA.empty_table(), *read_batches(self.folder / PARQUET)])
+
+    def measures(self) -> pa.Table:
+        """Return what was measured of every nucleus, by id, in the order of the table.
+
+        Lengths are micrometres, angles radians, stains optical densities.
+
+        Raises
+        ------
+        OutputError
+            If nothing was measured.
+        """
+        path = self.folder / MEASURES
+        if not path.is_file():
+            raise OutputError(f"{self.folder} is not measured: run `tsfd measure {self.folder}`.")
+        return pa.concat_tables(read_batches(path))
 
     def geodataframe(self) -> geopandas.GeoDataFrame:
         """Return the table with outlines as shapely polygons, without a coordinate system.

@@ -22,6 +22,7 @@ from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings, check_settings
 from tsfd_client.slides.many import Job, folders_of, run_all
+from tsfd_client.slides.measure import measuring
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.progress import Report
 
@@ -63,6 +64,7 @@ def segment_images(
     tissue_class: str | None = None,
     everywhere: bool = False,
     settings: Settings | None = None,
+    measure: bool = False,
     keep_features: bool = False,
     progress: Report | bool = False,
     **connection: Any,
@@ -89,6 +91,8 @@ def segment_images(
         Segment glass, too.
     settings
         Thresholds that override the server's.
+    measure
+        Measure shapes, stains and neighbours of every nucleus: `Result.measures`.
     keep_features
         Keep the network's features of every nucleus in the result, for ``tsfd relabel`` and
         `Result.anndata`.
@@ -136,6 +140,8 @@ def segment_images(
     report, bar = (progress, False) if callable(progress) else (None, progress)
     run = _run_beside if _has_a_loop() else run_all
     outcomes = run(jobs, report, bar=bar)
+    if measure:
+        outcomes = measuring(outcomes, bar=bar)
     if keep_features:
         outcomes = keeping(outcomes, bar=bar)
     for job, outcome in outcomes:

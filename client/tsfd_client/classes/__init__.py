@@ -1,7 +1,7 @@
 """Classes of one's own, from marked nuclei.
 
 labels          names and colours of classes, and the two labels that are none
-marks           read marks: from the page, from QuPath, from a table
+marks           read marks: from the page, from QuPath, from a table; assignment: of which result
 matching        find the nucleus of each mark
 features        ask the server for the network's features of nuclei
 kept_features   features beside a result; keep: for all its nuclei

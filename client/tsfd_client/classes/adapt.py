@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tsfd_client.classes.assignment import by_image, slides_of
 from tsfd_client.classes.features import features_of, scaled_for, split
 from tsfd_client.classes.fit import Base, Lesson, learn
 from tsfd_client.classes.head import OwnClass
@@ -22,7 +23,7 @@ from tsfd_client.classes.labels import (
     spellings,
 )
 from tsfd_client.classes.marked import MarkedNuclei
-from tsfd_client.classes.marks import FILE, Mark, Marks, read_marks
+from tsfd_client.classes.marks import Mark, Marks, read_marks
 from tsfd_client.classes.matching import (
     Marked,
     centroids_of,
@@ -31,10 +32,9 @@ from tsfd_client.classes.matching import (
     said_by_people,
 )
 from tsfd_client.errors import TsfdError
-from tsfd_client.files import PARQUET
+from tsfd_client.files import MARKS, PARQUET
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_image_of
-from tsfd_client.pixels.origin import image_of
 from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 
@@ -126,7 +126,7 @@ def adapt(
     release = client.check().release
     client.check_features()
     _check_names(without, release)
-    images = _by_image(results)
+    images = by_image(results)
     marks = _read(results, images, annotations)
     spelt = spellings((mark.label for mark in marks.marks), release.network_classes)
     taken.problems += marks.problems
@@ -216,25 +216,14 @@ def _check_names(without: Sequence[str], release: Release) -> None:
         )
 
 
-def _by_image(results: Mapping[str, Path]) -> list[list[str]]:
-    """Names of the results of each image: marks are places on it, not of one of them."""
-    found: dict[str, list[str]] = {}
-    for name, folder in results.items():
-        found.setdefault(image_of(folder) or name, []).append(name)
-    return list(found.values())
-
-
 def _read(
     results: Mapping[str, Path], images: Sequence[Sequence[str]], annotations: Sequence[Path]
 ) -> Marks:
-    slides: dict[str, str | None] = {}
-    for first, *others in images:
-        slides[first] = read_info(results[first] / PARQUET).slide
-        slides |= dict.fromkeys(others)
+    slides = slides_of(results, images)
     marks = Marks()
     for name, folder in results.items():
-        if (folder / FILE).is_file():
-            marks += read_marks(folder / FILE, {name: slides[name]})
+        if (folder / MARKS).is_file():
+            marks += read_marks(folder / MARKS, {name: slides[name]})
     for path in annotations:
         marks += read_marks(path, slides)
     return marks

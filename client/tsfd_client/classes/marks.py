@@ -15,11 +15,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from tsfd_client.classes.assignment import UnknownSlideError, find_slide, slide_of
 from tsfd_client.classes.labels import Colour, check_label
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.pixels.annotations import (
     class_of,
     features_of,
+    is_detection,
     load,
     points_of,
     polygons_of,
@@ -28,9 +30,6 @@ from tsfd_client.pixels.annotations import (
 from tsfd_client.spreadsheet import number as number_of
 from tsfd_client.spreadsheet import read_lines
 
-FILE: Final = "annotations.geojson"
-"""File beside a result with the marks made on the page."""
-_OUTLINED: Final = ("detection", "cell")  # QuPath's objects whose polygon is one nucleus
 _BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -137,33 +136,6 @@ def _read_table(path: Path, slides: Mapping[str, str | None]) -> Marks:
     return read
 
 
-class UnknownSlideError(TsfdError):
-    """A slide is named that is none of the results."""
-
-
-def find_slide(text: str, slides: Mapping[str, str | None]) -> str:
-    """The result that is meant: by its name, or by its image's file name with or without suffix.
-
-    Raises
-    ------
-    UnknownSlideError
-        If there is none.
-    TsfdError
-        If there is more than one, or no text.
-    """
-    if not text:
-        raise TsfdError("the slide is empty.")
-    if text in slides:
-        return text
-    images = {name: image for name, image in slides.items() if image}
-    found = [name for name, image in images.items() if text in (image, Path(image).stem)]
-    if len(found) > 1:
-        raise TsfdError(f"{text!r} is the image of {' and '.join(found)}: name the result instead.")
-    if not found:
-        raise UnknownSlideError(f"there is no result {text!r}, and none of an image of that name.")
-    return found[0]
-
-
 def _pixels(name: str, text: str) -> float:
     try:
         value = number_of(text)
@@ -178,11 +150,11 @@ def _read_geojson(path: Path, slides: Mapping[str, str | None]) -> Marks:
     read, unclassified = Marks(), 0
     try:
         content = load(path)
-        slide = _slide_of(path, content, slides)
+        slide = slide_of(path, content, slides)
         for number, feature in enumerate(features_of(content), start=1):
             try:
                 label = class_of(feature)
-                if not label and _is_outlined(feature):
+                if not label and is_detection(feature):
                     unclassified += 1
                     continue
                 read.marks += _marks_of(feature, label, slide, path, number)
@@ -195,29 +167,6 @@ def _read_geojson(path: Path, slides: Mapping[str, str | None]) -> Marks:
     if unclassified:
         read.problems.append(f"{path}: {unclassified} detections have no class.")
     return read
-
-
-def _slide_of(path: Path, content: Any, slides: Mapping[str, str | None]) -> str:
-    said = content.get("slide") if isinstance(content, dict) else None
-    folder = path.absolute().parent.name
-    if path.name == FILE and folder in slides:  # the page's own, whatever image it was made on
-        return folder
-    if said:
-        try:
-            return find_slide(str(said), slides)
-        except TsfdError as error:
-            raise TsfdError(f"{path} says which slide it is of, but {error}") from error
-    for name in (path.name.partition(".geojson")[0], path.stem, folder):
-        try:
-            return find_slide(name, slides)
-        except TsfdError:
-            continue
-    if len(slides) == 1:
-        return next(iter(slides))
-    raise TsfdError(
-        f"{path} does not say which result it is of: give it the result's name, as in "
-        f"{next(iter(slides), 'slide')}.geojson."
-    )
 
 
 def _marks_of(
@@ -235,7 +184,7 @@ def _marks_of(
         raise TsfdError("its coordinates are damaged.") from error
     if not points and not polygons:
         raise TsfdError("it is neither a point nor a polygon.")
-    is_outlined = _is_outlined(feature)
+    is_outlined = is_detection(feature)
     if is_outlined:
         points += [_within(polygon[0]) for polygon in polygons]
     for x, y in points:
@@ -244,10 +193,6 @@ def _marks_of(
     if polygons and not is_outlined:
         rings = tuple(ring for polygon in polygons for ring in polygon)
         yield Mark(slide, label, "region", path, number, rings=rings, colour=colour)
-
-
-def _is_outlined(feature: Any) -> bool:
-    return (feature.get("properties") or {}).get("objectType") in _OUTLINED
 
 
 def _nucleus_of(feature: Any) -> Any:

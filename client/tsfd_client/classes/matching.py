@@ -22,6 +22,7 @@ import numpy as np
 
 from tsfd_client.classes.labels import MISSING_NUCLEUS, NOT_A_NUCLEUS, key
 from tsfd_client.classes.marks import Mark
+from tsfd_client.nuclei.ranges import ranges
 from tsfd_client.nuclei.table import Info, boxes_of, read_batches, read_info, rings_of
 
 REACH_UM: Final = 6.0
@@ -252,7 +253,7 @@ def _contain(
     offsets: np.ndarray, corners: np.ndarray, nucleus: np.ndarray, places: np.ndarray
 ) -> np.ndarray:
     """Whether the outline of each nucleus contains the place beside it, bool [n]."""
-    pair, edge = _ranges(offsets[nucleus], offsets[nucleus + 1] - 1)  # rings are closed
+    pair, edge = ranges(offsets[nucleus], offsets[nucleus + 1] - 1)  # rings are closed
     (x0, y0), (x1, y1), (x, y) = corners[edge].T, corners[edge + 1].T, places[pair].T
     crosses = (y0 > y) != (y1 > y)
     with np.errstate(divide="ignore", invalid="ignore"):  # of level edges, which do not cross
@@ -311,17 +312,9 @@ class _Grid:
             row = (low[has, 1] + down) * self._size[0]
             begins = np.searchsorted(self._sorted, row + low[has, 0], "left")
             ends = np.searchsorted(self._sorted, row + high[has, 0], "right")
-            pair, at = _ranges(begins, ends)
+            pair, at = ranges(begins, ends)
             found.append((near[has[pair]], self._order[at]))
         box, place = (np.concatenate(each) for each in zip(*found, strict=True))
         at, sides = self._places[place], boxes[box]
         is_within = ((at >= sides[:, :2]) & (at <= sides[:, 2:])).all(axis=1)
         return box[is_within], place[is_within]
-
-
-def _ranges(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers from each begin to its end, one after the other, and which range each is of."""
-    lengths = ends - begins
-    which = np.repeat(np.arange(len(lengths)), lengths)
-    before = np.cumsum(lengths) - lengths
-    return which, np.arange(len(which)) - before[which] + begins[which]

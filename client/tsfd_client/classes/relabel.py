@@ -16,12 +16,11 @@ from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
 from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.classes.marks import FILE as MARKS
-from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import PARQUET, REGIONS, RUN, replacing
+from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.files import MARKS, PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
-from tsfd_client.pixels.opening import open_image_of
+from tsfd_client.pixels.opening import open_needed_image
 from tsfd_client.pixels.origin import Origin, image_of
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
@@ -150,7 +149,7 @@ def relabel(
     """
     info = _info(result)
     try:
-        with _image(result) as slide:
+        with open_needed_image(result) as slide:
             _check(folder)
             folder.mkdir(parents=True, exist_ok=True)
             with Lock(folder / LOCK) as lock:
@@ -180,15 +179,6 @@ def _command(result: Path) -> str:
         return "relabel" if _is_relabelled(result) else "segment"
     except (OSError, ValueError):
         return "segment"
-
-
-def _image(result: Path) -> Slide:
-    try:
-        return open_image_of(result)
-    except ImageError as error:
-        raise ImageError(
-            f"{result} needs its image: put it back, or segment it again. {error}"
-        ) from error
 
 
 def _is_relabelled(folder: Path) -> bool:

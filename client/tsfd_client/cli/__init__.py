@@ -6,6 +6,9 @@ status    show the progress of runs
 view      show results in a browser, or compare two of them
 adapt     learn classes from marks
 relabel   give them to the nuclei of results
+regions   count nuclei in regions
+measure   measure the nuclei of results
+results   the results that a command names
 """
 
 from __future__ import annotations
@@ -62,6 +65,14 @@ def main(argv: list[str] | None = None) -> int:
             return adapt(arguments)
         if arguments.command == "export":
             return _export(arguments)
+        if arguments.command == "regions":
+            from tsfd_client.cli.regions import count_regions
+
+            return count_regions(arguments.paths)
+        if arguments.command == "measure":
+            from tsfd_client.cli.measure import measure_all
+
+            return measure_all(arguments.results)
         if arguments.command == "relabel":
             from tsfd_client.cli.relabel import relabel_all
 

@@ -6,15 +6,13 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tsfd_client.cli import options
+from tsfd_client.cli.results import finished
 from tsfd_client.errors import OutputError, TsfdError
-from tsfd_client.files import PARQUET
 from tsfd_client.names import shown
-from tsfd_client.slides.status import DONE
 
 if TYPE_CHECKING:
     from tsfd_client.classes.adapt import Taken
@@ -39,7 +37,7 @@ def adapt(arguments: argparse.Namespace) -> int:
     from tsfd_client.server.client import Client
 
     page = _checked(arguments.out)
-    results, taken = _results(arguments.results), Taken()
+    results, taken = finished(arguments.results), Taken()
     try:
         with Client(**options.connection(arguments)) as client:
             lesson = learn(
@@ -79,22 +77,6 @@ def _checked(out: Path) -> Path:
         raise OutputError(f"{page} is no report of classes, and is not overwritten: name another.")
     out.parent.mkdir(parents=True, exist_ok=True)
     return page
-
-
-def _results(folders: Sequence[Path]) -> dict[str, Path]:
-    """Finished results by name: folders of results are searched."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise OutputError(f"There is no folder {folder}: name results of `tsfd segment`.")
-        inside = [folder] if (folder / PARQUET).is_file() else sorted(folder.iterdir())
-        own = [path for path in inside if (path / DONE).is_file() and (path / PARQUET).is_file()]
-        if not own:
-            raise OutputError(f"{folder} is no finished result, and holds none.")
-        for path in own:
-            if found.setdefault(path.name, path) != path:
-                raise OutputError(f"Two results are called {path.name}: rename one of the folders.")
-    return found
 
 
 def _say_what_is_wrong(taken: Taken) -> None:

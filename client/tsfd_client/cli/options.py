@@ -128,6 +128,29 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         metavar="FILE",
         help="default: %(default)s; the report is written beside it",
     )
+    measure = commands.add_parser(
+        "measure", help="measure shapes, stains and neighbours of the nuclei of results"
+    )
+    measure.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        metavar="RESULT",
+        help="a finished result, or a folder of results",
+    )
+    regions = commands.add_parser(
+        "regions",
+        help="count the nuclei in regions of results, drawn on the page or in QuPath",
+        description="Count the nuclei in regions. Regions may overlap: each has all its nuclei.",
+    )
+    regions.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="RESULT | GEOJSON",
+        help="finished results, or folders of them, and files of outlines; default: those drawn on "
+        "the page",
+    )
     return parser, segment
 
 
@@ -183,6 +206,11 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--keep-features",
         action="store_true",
         help="keep the network's features of every nucleus, for tsfd relabel and tsfd export",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure shapes, stains and neighbours of every nucleus, as tsfd measure does",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -22,6 +22,7 @@ from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.many import Job, folders_of, run_all
+from tsfd_client.slides.measure import measuring
 from tsfd_client.slides.memory import give_back
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
@@ -60,6 +61,8 @@ def segment(arguments: argparse.Namespace) -> int:
         from tsfd_client.slides.cluster import run_on_cluster
 
         outcomes = run_on_cluster(arguments.scheduler, jobs)
+    if arguments.measure:
+        outcomes = measuring(outcomes)
     if arguments.keep_features:
         from tsfd_client.classes.keep import keeping
 

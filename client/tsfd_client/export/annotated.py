@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.nuclei.table import count, read_batches, read_info
+from tsfd_client.nuclei.measures import columns_beside, read_batches_with
+from tsfd_client.nuclei.region_counts import membership
+from tsfd_client.nuclei.regions import drawn_on_page
+from tsfd_client.nuclei.table import count, read_info
 
 _MEASURED = ["area_um2", "class_prob"]
 _CENTROID = ["centroid_x", "centroid_y"]
@@ -19,27 +22,36 @@ _AT_A_TIME = 100_000  # names written at a time if the data set has no chunks
 
 
 def annotated(parquet: Path) -> anndata.AnnData:
-    """Read the measurements of a ``nuclei.parquet``, without outlines.
+    """Read a ``nuclei.parquet`` without outlines, and what was measured of its nuclei.
 
     Returns
     -------
     AnnData
-        n x 2: ``X`` area in square micrometres and class probability, float32; ``obs`` id, class,
+        n x 2 or more: ``X`` area in square micrometres, class probability and, if there are any,
+        the columns of `tsfd_client.nuclei.measures`, float32; ``obs`` id, class,
         class_prob, area_um2, with rows not yet named; ``obsm["spatial"]`` centroids x, y in pixels
-        of level 0, float64 [n, 2]; if features are kept, ``obsm["X_tsfd"]``, float32 [n, D].
+        of level 0, float64 [n, 2]; if features are kept, ``obsm["X_tsfd"]``, float32 [n, D]; if
+        there are regions of the page, ``obsm["regions"]``, in which of them the nucleus is, bool
+        [n, R], and ``uns["regions"]``, their names.
+
+    Raises
+    ------
+    OutputError
+        If a file is damaged.
     """
     length = count(parquet)
-    measured = np.empty((length, 2), np.float32)
+    columns = [*_MEASURED, *columns_beside(parquet)]
+    measured = np.empty((length, len(columns)), np.float32)
     spatial = np.empty((length, 2), np.float64)
     ids = np.empty(length, np.int64)
     codes = np.empty(length, np.int8)
     kinds = read_info(parquet).release.class_names[1:]
     code_of = {name: code for code, name in enumerate(kinds)}
     done = 0
-    for batch in read_batches(parquet, ["id", "class", *_MEASURED, *_CENTROID]):
+    for batch in read_batches_with(parquet, ["id", "class", *_MEASURED, *_CENTROID]):
         rows = slice(done, done + len(batch))
-        for array, columns in ((measured, _MEASURED), (spatial, _CENTROID)):
-            for column, name in enumerate(columns):
+        for array, wanted in ((measured, columns), (spatial, _CENTROID)):
+            for column, name in enumerate(wanted):
                 array[rows, column] = batch[name].to_numpy()
         ids[rows] = batch["id"].to_numpy()
         classes = batch["class"].combine_chunks().dictionary_encode()
@@ -56,12 +68,15 @@ def annotated(parquet: Path) -> anndata.AnnData:
         },
         index=pd.Index(np.full(length, "", object), dtype=object),
     )
-    var = pd.DataFrame(index=names(_MEASURED))
+    var = pd.DataFrame(index=names(columns))
+    obsm, uns = {"spatial": spatial} | _features(parquet, length), {}
+    if regions := drawn_on_page(parquet.parent):
+        # A matrix, as regions may overlap; no columns with names, as those may have slashes.
+        obsm["regions"] = membership(parquet, regions)
+        uns["regions"] = np.array([region.name for region in regions], object)
     # Suppress the warning that rows have no unique names yet.
     with anndata.settings.override(check_uniqueness=False):
-        return anndata.AnnData(
-            measured, obs=obs, var=var, obsm={"spatial": spatial} | _features(parquet, length)
-        )
+        return anndata.AnnData(measured, obs=obs, var=var, obsm=obsm, uns=uns)
 
 
 def _features(parquet: Path, length: int) -> dict[str, np.ndarray]:

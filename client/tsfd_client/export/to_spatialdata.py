@@ -1,5 +1,7 @@
 """Nuclei as SpatialData: outlines in ``shapes/nuclei``, measurements in ``table``.
 
+Regions of the page are in ``shapes/regions``, by name, with their class.
+
 The files are written directly (container 0.2, shapes 0.3, table 0.2), because the spatialdata
 library would hold all outlines in memory and depends on clients of object stores.
 """
@@ -7,19 +9,24 @@ library would hold all outlines in memory and depends on clients of object store
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 import zarr
 
 from tsfd_client.export.annotated import annotated, name_rows, names
+from tsfd_client.nuclei.regions import Region, drawn_on_page
 from tsfd_client.nuclei.table import SCHEMA, count, read_batches
 
 _SHAPES = "nuclei"
+_REGIONS = "regions"
 _KEYS = {"region": _SHAPES, "region_key": "region", "instance_key": "id"}
 
 
@@ -34,10 +41,51 @@ def write(parquet: Path, path: Path) -> None:
     has_shapes = count(parquet) > 0
     _write_table(parquet, tables, has_shapes)
     if has_shapes:
-        _write_shapes(parquet, shapes.create_group(_SHAPES), path)
+        _write_nuclei(parquet, shapes.create_group(_SHAPES), path)
+    if regions := drawn_on_page(parquet.parent):
+        _write_regions(regions, shapes.create_group(_REGIONS), path)
 
 
-def _write_shapes(parquet: Path, group: zarr.Group, path: Path) -> None:
+def _write_nuclei(parquet: Path, group: zarr.Group, path: Path) -> None:
+    columns = ["id", "geometry"]
+    schema = SCHEMA.empty_table().select(columns).schema
+    geo = json.loads(pq.read_metadata(parquet).metadata[b"geo"])
+    del geo["columns"]["geometry"]["covering"]  # it names a column that is left out
+    _write_shapes(group, path, read_batches(parquet, columns), schema, geo)
+
+
+def _write_regions(regions: Sequence[Region], group: zarr.Group, path: Path) -> None:
+    outlines = [region.outline for region in regions]
+    table = pa.table(
+        {
+            "name": [region.name for region in regions],
+            "class": pa.array([region.kind for region in regions], pa.string()),
+            "geometry": pa.array(shapely.to_wkb(outlines), pa.binary()),
+        }
+    )
+    geometry = {
+        "encoding": "WKB",
+        "geometry_types": sorted({outline.geom_type for outline in outlines}),
+        "crs": None,
+    }
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
+    _write_shapes(group, path, [table], table.schema, geo)
+
+
+def _write_shapes(
+    group: zarr.Group,
+    path: Path,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    geo: dict[str, Any],
+) -> None:
+    """Write shapes, of which the first column is the index, to the zarr folder `path`.
+
+    Parameters
+    ----------
+    geo
+        GeoParquet's metadata.
+    """
     group.attrs.update(
         {
             "encoding-type": "ngff:shapes",
@@ -48,12 +96,10 @@ def _write_shapes(parquet: Path, group: zarr.Group, path: Path) -> None:
             "spatialdata_attrs": {"version": "0.3"},
         }
     )
-    names = ["id", "geometry"]
-    schema = SCHEMA.empty_table().select(names).schema
-    schema = schema.with_metadata({"geo": _geo(parquet), "pandas": _INDEX})
+    schema = schema.with_metadata({"geo": json.dumps(geo), "pandas": _index(schema)})
     with pq.ParquetWriter(path / group.path / "shapes.parquet", schema, compression="zstd") as file:
-        for batch in read_batches(parquet, names):
-            file.write_table(batch.cast(schema), row_group_size=len(batch))
+        for table in tables:
+            file.write_table(table.cast(schema), row_group_size=len(table))
 
 
 def _space(name: str) -> dict[str, Any]:
@@ -61,32 +107,31 @@ def _space(name: str) -> dict[str, Any]:
     return {"name": name, "axes": axes}
 
 
-def _geo(parquet: Path) -> str:
-    """GeoParquet metadata without references to columns that are left out."""
-    geo = json.loads(pq.read_metadata(parquet).metadata[b"geo"])
-    del geo["columns"]["geometry"]["covering"]
-    return json.dumps(geo)
-
-
-def _column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "field_name": name,
-        "pandas_type": pandas_type,
-        "numpy_type": numpy_type,
-        "metadata": None,
+def _index(schema: pa.Schema) -> str:
+    """The metadata that makes the first column the index when pandas reads the file."""
+    kinds = {
+        pa.int64(): ("int64", "int64"),
+        pa.string(): ("unicode", "object"),
+        pa.binary(): ("bytes", "object"),
     }
-
-
-# Makes the ids the index of the shapes, to which the table refers.
-_INDEX = json.dumps(
-    {
-        "index_columns": ["id"],
-        "column_indexes": [],
-        "columns": [_column("geometry", "bytes", "object"), _column("id", "int64", "int64")],
-        "pandas_version": "2.0.0",
-    }
-)
+    columns = [
+        {
+            "name": field.name,
+            "field_name": field.name,
+            "pandas_type": kinds[field.type][0],
+            "numpy_type": kinds[field.type][1],
+            "metadata": None,
+        }
+        for field in schema
+    ]
+    return json.dumps(
+        {
+            "index_columns": schema.names[:1],
+            "column_indexes": [],
+            "columns": columns,
+            "pandas_version": "2.0.0",
+        }
+    )
 
 
 def _write_table(parquet: Path, group: zarr.Group, has_shapes: bool) -> None:

@@ -5,5 +5,7 @@ table, wkb                              ``nuclei.parquet``, from which all other
 geojson, csv, labels, overlay, save     output files of a picture
 overview                                class densities of a slide, as a picture
 summary, plausibility                   figures by class, and whether they fit the image's scale
-raster                                  label images
+raster, ranges                          label images; ranges of numbers
+measures                                ``measures.parquet``, of shapes, stains and neighbours
+regions, region_counts                  named polygons, and the nuclei in each: ``regions.csv``
 """

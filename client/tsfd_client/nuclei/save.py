@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import PARQUET
+from tsfd_client.files import CSV, PARQUET
 from tsfd_client.names import shown
 from tsfd_client.nuclei import csv, geojson, labels, overlay, summary
 from tsfd_client.nuclei.result import Nuclei
@@ -69,7 +69,7 @@ def write_picture(folder: Path, slide: Slide) -> None:
     """
     parquet = folder / PARQUET
     geojson.write(parquet, folder / "nuclei.geojson")
-    csv.write(parquet, folder / "nuclei.csv")
+    csv.write(parquet, folder / CSV)
     labels.write(parquet, folder)
     overlay.write(parquet, slide, folder / "overlay.png")
 

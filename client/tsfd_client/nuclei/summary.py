@@ -82,8 +82,20 @@ def write(
         "client": version("tsfd-client"),
         "use": USE,
     }
-    with replacing(parquet.with_name(FILE)) as partial:
-        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    _write(parquet.parent, summary)
+
+
+def add(folder: Path, **more: Any) -> None:
+    """Add to the ``summary.json`` in a folder, or replace what it says.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    OSError
+        If it cannot be written.
+    """
+    _write(folder, read(folder) | more)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -104,3 +116,8 @@ def remarks_of(summary: dict[str, Any]) -> list[str]:
     """Remarks in a ``summary.json``, without what damage has made of others."""
     remarks = summary.get("remarks")
     return [text for text in remarks if isinstance(text, str)] if isinstance(remarks, list) else []
+
+
+def _write(folder: Path, summary: dict[str, Any]) -> None:
+    with replacing(folder / FILE) as partial:
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")

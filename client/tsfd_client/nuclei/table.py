@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import COUNTS, MEASURES, replacing
 from tsfd_client.names import check_utf8
 from tsfd_client.nuclei import wkb
 from tsfd_client.pixels.tissue import lies_on
@@ -143,7 +143,7 @@ def from_seams(
 class Writer:
     """Writes the file one row group at a time, as a context manager.
 
-    The file appears when it is complete.
+    The file appears when it is complete. Counts and measurements of an earlier one are removed.
 
     Raises
     ------
@@ -161,6 +161,8 @@ class Writer:
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
 
     def __enter__(self) -> Self:
+        for name in (COUNTS, MEASURES):
+            self._path.with_name(name).unlink(missing_ok=True)
         with ExitStack() as stack:
             partial = stack.enter_context(replacing(self._path))
             self._file = stack.enter_context(

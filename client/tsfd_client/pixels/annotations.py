@@ -16,6 +16,7 @@ from tsfd_client.errors import ImageError
 
 _GZIP: Final = b"\x1f\x8b"
 _FEWEST: Final = 3  # corners of a ring
+_DETECTIONS: Final = ("detection", "cell")  # what QuPath calls objects of one nucleus
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def read_annotations(path: Path) -> list[Annotation]:
                 found += [Annotation(rings_of(each), kind) for each in polygons_of(feature)]
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ImageError(
-                    f"{path}: {_name(feature, number)} is damaged: a polygon is a list of rings, "
-                    "each of three or more points [x, y]."
+                    f"{path}: {describe(feature, number)} is damaged: a polygon is a list of "
+                    "rings, each of three or more points [x, y]."
                 ) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ImageError(f"{path} is not GeoJSON.") from error
@@ -64,9 +65,7 @@ def load(path: Path) -> Any:
     Raises
     ------
     ImageError
-        If the file is missing or cannot be read.
-    ValueError, RecursionError
-        If it is not JSON.
+        If the file is missing, cannot be read, or is not JSON.
     """
     try:
         content = path.read_bytes()
@@ -82,6 +81,8 @@ def load(path: Path) -> Any:
         return json.loads(content)
     except UnicodeDecodeError as error:
         raise ImageError(f"{path} is not UTF-8: save it as UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{path} is not GeoJSON.") from error
 
 
 def features_of(node: Any) -> Iterator[Any]:
@@ -157,8 +158,23 @@ def class_of(feature: Any) -> str | None:
     return str(said) if said else None
 
 
-def _name(feature: Any, number: int) -> str:
-    name, kind = (feature.get("properties") or {}).get("name"), class_of(feature)
+def name_of(feature: Any) -> str | None:
+    """The name of a feature."""
+    said = (feature.get("properties") or {}).get("name")
+    return str(said) if said else None
+
+
+def is_detection(feature: Any) -> bool:
+    """Whether a feature is one of QuPath's objects whose polygon is one nucleus."""
+    return (feature.get("properties") or {}).get("objectType") in _DETECTIONS
+
+
+def describe(feature: Any, number: int) -> str:
+    """A feature as messages name it: its place in the file, and what else is known of it."""
+    try:
+        name, kind = name_of(feature), class_of(feature)
+    except AttributeError:  # it is no object
+        name = kind = None
     known = [repr(name)] if name else []
     known += [f"class {kind}"] if kind else []
     return f"feature {number}" + (f" ({', '.join(known)})" if known else "")

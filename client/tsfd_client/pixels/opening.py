@@ -94,6 +94,16 @@ def open_image_of(result: Path) -> Slide:
     return slide
 
 
+def open_needed_image(result: Path) -> Slide:
+    """As `open_image_of`, for what cannot be done without the image; the message names both."""
+    try:
+        return open_image_of(result)
+    except ImageError as error:
+        raise ImageError(
+            f"{result} needs its image: put it back, or segment it again. {error}"
+        ) from error
+
+
 def is_slide(path: Path) -> bool:
     """Whether a file is a slide: a scanner's format, DICOM (or its folder), a TIFF of levels.
 

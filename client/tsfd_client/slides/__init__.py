@@ -6,6 +6,6 @@ options               options of a run
 pipeline              read, segment, stitch and keep blocks, several at a time
 concurrency           limit of requests in flight; memory: return freed memory to the system
 run, lock, events     the folder of a run, its lock and its log
-outputs               write the output files
+outputs               write the output files; measure: measurements of every nucleus
 progress, status      progress of a run; cluster: run on other machines
 """

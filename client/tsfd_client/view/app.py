@@ -26,10 +26,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import TsfdError
-from tsfd_client.files import REGIONS
+from tsfd_client.files import MARKS, REGIONS
 from tsfd_client.names import shown
 from tsfd_client.view import marks, regions
 from tsfd_client.view.differing import differing, other_of

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tsfd_client.classes.marks import FILE
 from tsfd_client.errors import ImageError, OutputError
-from tsfd_client.files import replacing
+from tsfd_client.files import MARKS, replacing
 from tsfd_client.pixels.annotations import class_of, features_of, load, points_of, polygons_of
 from tsfd_client.view.alone import alone
 
@@ -26,7 +25,7 @@ _WRONG: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError
 def version(folder: Path) -> str:
     """Tell one content of the file from another without reading it, as an entity tag of HTTP."""
     try:
-        known = (folder / FILE).stat()
+        known = (folder / MARKS).stat()
     except OSError:
         return '"none"'
     return f'"{known.st_mtime_ns:x}-{known.st_size:x}-{known.st_ino:x}"'
@@ -45,7 +44,7 @@ def read(folder: Path, slide: str) -> bytes:
     OutputError
         If they cannot be read or are damaged.
     """
-    return _content(_features(folder / FILE), slide)
+    return _content(_features(folder / MARKS), slide)
 
 
 def change(folder: Path, slide: str, content: bytes) -> None:
@@ -71,7 +70,7 @@ def change(folder: Path, slide: str, content: bytes) -> None:
         removed = {str(number) for number in asked["remove"]}
     except _WRONG as error:
         raise OutputError("These are no marks: points and polygons with a class each.") from error
-    path = folder / FILE
+    path = folder / MARKS
     with alone(path):
         gone = removed | added.keys()
         points = [each["geometry"] for each in added.values() if [*points_of(each)]]
@@ -94,7 +93,7 @@ def _features(path: Path) -> list[Any]:
     try:
         return [each for feature in features_of(load(path)) for each in _single(feature)]
     except ImageError as error:
-        raise OutputError(str(error)) from error
+        raise OutputError(f"{error} Repair or remove the file, then reload.") from error
     except _WRONG as error:
         raise OutputError(
             f"{path} is not GeoJSON. Repair or remove the file, then reload."

@@ -8,10 +8,9 @@ import shutil
 from pathlib import Path, PurePath
 from typing import Final
 
-from tsfd_client.classes.marks import FILE as MARKS
 from tsfd_client.contract import USE
 from tsfd_client.errors import OutputError, TsfdError
-from tsfd_client.files import REGIONS
+from tsfd_client.files import MARKS, REGIONS
 from tsfd_client.view import marks, pixels, regions
 from tsfd_client.view.results import FILES, Result, find
 

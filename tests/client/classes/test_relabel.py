@@ -204,14 +204,19 @@ def test_marks_and_regions_come_along(
     said = {"annotations.geojson": b'{"features": []}', "regions.geojson": b"even damaged"}
     for name, content in said.items():
         (old / name).write_bytes(content)
+    (old / "regions.csv").write_text("counts of other classes")
     new = tmp_path / "new/picture"
     assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
     assert {name: (new / name).read_bytes() for name in said} == said
 
+    assert not (new / "regions.csv").exists()
+
     (new / "DONE").unlink()
     (new / "annotations.geojson").write_bytes(b"marked since")
+    (new / "regions.csv").write_text("counts of earlier nuclei")
     assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
     assert (new / "annotations.geojson").read_bytes() == b"marked since"
+    assert not (new / "regions.csv").exists()
 
     # Whoever has gone on with an earlier result finds what was marked there last.
     shutil.copytree(new, old.with_name("earlier"))

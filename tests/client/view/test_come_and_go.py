@@ -17,7 +17,7 @@ from tests.client.export.run_folder import finished
 from tests.client.view.pages import NAME, drawn, go
 from tests.client.view.test_marking import click, near, says
 from tests.client.view.test_view_server import TOKEN, get, serving
-from tsfd_client.classes.marks import FILE
+from tsfd_client.files import MARKS
 
 
 def test_the_list_follows(browser: Browser, tmp_path: Path) -> None:
@@ -82,4 +82,4 @@ def test_a_page_goes_on_with_a_server_that_is_started_again(
         click(page, one)
         says(page, {"neoplastic": 1})
         context.close()
-    (shown / NAME / FILE).unlink()
+    (shown / NAME / MARKS).unlink()

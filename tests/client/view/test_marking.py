@@ -22,9 +22,10 @@ from tests.client.view.test_regions import CORNERS, picture, place
 from tests.client.view.test_view_server import TOKEN, get, put, serving
 from training.target import CLASSES
 from tsfd_client.classes.labels import spellings
-from tsfd_client.classes.marks import FILE, read_marks
+from tsfd_client.classes.marks import read_marks
 from tsfd_client.classes.matching import Marked, match
 from tsfd_client.cli import main
+from tsfd_client.files import MARKS
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def context(browser: Browser, shown: Path) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1040, "height": 900})
     yield context
     context.close()
-    (shown / NAME / FILE).unlink(missing_ok=True)
+    (shown / NAME / MARKS).unlink(missing_ok=True)
 
 
 def opened(context: BrowserContext, url: str) -> Page:
@@ -84,7 +85,7 @@ def says(page: Page, expected: dict[str, int]) -> None:
 
 
 def features(shown: Path, number: int, page: Page) -> list[dict[str, Any]]:
-    return kept(shown / NAME / FILE, number, page)
+    return kept(shown / NAME / MARKS, number, page)
 
 
 def kept(path: Path, number: int, page: Page) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ def kept(path: Path, number: int, page: Page) -> list[dict[str, Any]]:
 
 def matched(shown: Path) -> Marked:
     """The nuclei that learning takes the file to mean."""
-    read = read_marks(shown / NAME / FILE, {NAME: "made.svs"})
+    read = read_marks(shown / NAME / MARKS, {NAME: "made.svs"})
     assert read.problems == []
     labels = spellings([mark.label for mark in read.marks], ["neoplastic", "inflammatory"])
     return match(read.marks, shown / NAME / "nuclei.parquet", labels)
@@ -336,9 +337,9 @@ def test_where_two_results_differ_is_suggested(context: BrowserContext, tmp_path
             page.keyboard.press("Shift+5")
         expect(page.locator("#marking-told")).to_have_text("All nuclei are marked.")
         says(page, {"epithelial": len(differ)})
-        kept(tmp_path / "differs" / FILE, len(differ), page)
+        kept(tmp_path / "differs" / MARKS, len(differ), page)
         page.close()
-    read = read_marks(tmp_path / "differs" / FILE, {"first": "made.svs"})
+    read = read_marks(tmp_path / "differs" / MARKS, {"first": "made.svs"})
     assert [mark.slide for mark in read.marks] == ["first"] * len(differ)
 
 
@@ -353,7 +354,7 @@ def test_what_is_exported_and_what_lies_beside_the_result(
     said = {"objectType": "annotation", "classification": {"name": "Neoplastic"}}
     geometries = [{"type": "MultiPoint", "coordinates": [first, second]}]
     geometries += [{"type": "Point", "coordinates": third}]
-    (shown / NAME / FILE).write_text(
+    (shown / NAME / MARKS).write_text(
         json.dumps([{"type": "Feature", "geometry": g, "properties": said} for g in geometries])
     )
     page = opened(context, url)
@@ -376,7 +377,7 @@ def test_what_is_exported_and_what_lies_beside_the_result(
 
 
 def test_what_the_server_refuses(shown: Path) -> None:
-    path = shown / NAME / FILE
+    path = shown / NAME / MARKS
     name = NAME.replace(" ", "%20").replace("&", "%26")
     point = {"type": "Point", "coordinates": [1, 2]}
     mark = {
@@ -390,7 +391,7 @@ def test_what_the_server_refuses(shown: Path) -> None:
         return json.dumps({"add": [mark | changed], "remove": []}).encode()
 
     with serving(shown) as url:
-        address = f"{url}/data/{name}/{FILE}"
+        address = f"{url}/data/{name}/{MARKS}"
         assert json.loads(get(address)[1])["features"] == []
         told = (409, b"These are no marks: points and polygons with a class each.")
         for wrong in (
@@ -424,10 +425,10 @@ def test_a_mark_that_cannot_be_kept_is_not_shown(
     page.keyboard.press("Shift+1")
     click(page, near(nuclei).iloc[0])
     features(shown, 1, page)
-    (shown / NAME / FILE).write_text("damaged")
+    (shown / NAME / MARKS).write_text("damaged")
     click(page, near(nuclei).iloc[9])
     expect(page.locator("#marking-told")).to_have_text(
-        f"Not saved: {shown / NAME / FILE} is not GeoJSON. Repair or remove the file, then reload."
+        f"Not saved: {shown / NAME / MARKS} is not GeoJSON. Repair or remove the file, then reload."
     )
     says(page, {"neoplastic": 1})
 

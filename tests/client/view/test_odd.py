@@ -18,7 +18,7 @@ from tests.client import made
 from tests.client.view.pages import NAME, drawn
 from tests.client.view.test_marking import click, features, near, opened, says
 from tests.client.view.test_view_server import TOKEN, serving
-from tsfd_client.classes.marks import FILE
+from tsfd_client.files import MARKS
 from tsfd_client.nuclei.table import Writer, from_nuclei
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.release import NucleusClass
@@ -34,7 +34,7 @@ def page(browser: Browser, shown: Path) -> Iterator[Page]:
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context.new_page()
     context.close()
-    (shown / NAME / FILE).unlink(missing_ok=True)
+    (shown / NAME / MARKS).unlink(missing_ok=True)
     (shown / NAME / TISSUE).unlink(missing_ok=True)
     assert errors == []
 
@@ -83,7 +83,9 @@ def test_marks_of_other_programs_are_shown_and_removed(
         mark("x", {"name": "nowhere"}),
         mark(0, {"name": "region"}) | {"geometry": region},
     ]
-    (shown / NAME / FILE).write_text(json.dumps({"type": "FeatureCollection", "features": written}))
+    (shown / NAME / MARKS).write_text(
+        json.dumps({"type": "FeatureCollection", "features": written})
+    )
     page = opened(page.context, url)
     assert page.is_hidden("#problem")
     expect(page.locator("#kinds .name")).to_contain_text(["red", "short", "text", "5", "region"])

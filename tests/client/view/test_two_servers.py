@@ -14,8 +14,7 @@ import pytest
 from tests.client.commands import TSFD
 from tests.client.export.run_folder import finished
 from tests.client.view.test_view_server import ask, serving
-from tsfd_client.classes.marks import FILE as MARKS
-from tsfd_client.files import REGIONS
+from tsfd_client.files import MARKS, REGIONS
 
 EACH = 100
 RING = [[0, 0], [9, 0], [9, 9], [0, 0]]
