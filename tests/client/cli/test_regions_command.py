@@ -136,5 +136,5 @@ def test_without_results_or_regions_nothing_is_counted(
     (results / "a/DONE").unlink()
     assert run(results / "a", path) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {results / 'a'} is no finished result of `tsfd segment`, and holds none.\n"
+        f"tsfd: {results / 'a'} is no finished result, and holds none.\n"
     )
