@@ -28,7 +28,7 @@ from tsfd_client.nuclei import wkb
 from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
 from tsfd_client.stitching.join import Nucleus
-from tsfd_client.stitching.outline import outline
+from tsfd_client.stitching.outline import closed_outlines
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _AT_A_TIME: Final = 4_096
@@ -109,10 +109,8 @@ def from_nuclei(
         least = (release.settings.min_area or 0) / scale**2
         nuclei = [nucleus for nucleus in nuclei if np.count_nonzero(nucleus.mask) >= least]
     nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
-    # Closed rings, relative to each nucleus's own box: small numbers stay exact.
-    rings = [np.concatenate([ring, ring[:1]]) for ring in (outline(n.mask) for n in nuclei)]
-    offsets = np.cumsum([0, *(len(ring) for ring in rings)])
-    points = np.concatenate([np.empty((0, 2), np.int64), *rings]).astype(np.int64)
+    # Relative to each nucleus's own box: small numbers stay exact.
+    offsets, points = closed_outlines([nucleus.mask for nucleus in nuclei])
     corners = np.array([(n.x, n.y) for n in nuclei], np.int64).reshape(-1, 2)
     sizes = np.array([n.mask.shape[::-1] for n in nuclei], np.int64).reshape(-1, 2)
     pixels, centroids = _measure(offsets, points)
@@ -120,8 +118,9 @@ def from_nuclei(
     boxes = np.hstack([corners, corners + sizes]) * scale
     polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
 
+    names = release.class_names
     columns = {
-        "class": [release.class_names[n.nucleus_class] for n in nuclei],
+        "class": [names[n.nucleus_class] for n in nuclei],
         "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
