@@ -130,7 +130,7 @@ def closed_outlines(masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     runs = runs_of(masks)
     plain = runs.plain()
     lengths, points = _walk_around(runs, plain)
-    others = [outline(masks[i]) for i in np.flatnonzero(~plain)]
+    others = [outline(masks[i]) for i in np.flatnonzero(~plain).tolist()]
     rings = [np.concatenate([ring, ring[:1]]) for ring in others]
     lengths[~plain] = [len(ring) for ring in rings]
     offsets = np.concatenate([[0], lengths.cumsum()])

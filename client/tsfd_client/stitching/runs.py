@@ -33,23 +33,30 @@ class Runs:
 
         Such a mask is one 4-connected piece without holes. Most nuclei are.
         """
-        heights, widths = self.sizes.T
-        count = np.bincount(self.mask, minlength=len(heights))
+        count = np.bincount(self.mask, minlength=len(self.sizes))
         follows = self.mask[1:] == self.mask[:-1]
         touches = (self.begin[1:] < self.end[:-1]) & (self.begin[:-1] < self.end[1:])
         broken = follows & ((self.row[1:] != self.row[:-1] + 1) | ~touches)
-        plain: np.ndarray = count == heights
+        plain: np.ndarray = (count > 0) & (count == self.sizes[:, 0])
         plain[self.mask[1:][broken]] = False
         return plain
 
+    def wide(self) -> np.ndarray:
+        """Which masks reach both sides of their box; bool [n]."""
+        at_left = self.mask[self.begin == 0]
+        at_right = self.mask[self.end == self.sizes[self.mask, 1]]
+        left, right = (np.bincount(m, minlength=len(self.sizes)) for m in (at_left, at_right))
+        both: np.ndarray = (left > 0) & (right > 0)
+        return both
+
 
 def runs_of(masks: Sequence[np.ndarray]) -> Runs:
-    """Find the runs of masks, each bool [h, w] of any size but 0."""
+    """Find the runs of masks, each bool [h, w]."""
     sizes = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2)
     pixels = np.concatenate([np.empty(0, bool), *(mask.ravel() for mask in masks)])
-    heights, widths = sizes.T
-    # The rows of all masks, one after the other.
-    row_widths = widths.repeat(heights)
+    # The rows of all masks that have pixels, one after the other.
+    heights = np.where(sizes[:, 1], sizes[:, 0], 0)
+    row_widths = sizes[:, 1].repeat(heights)
     row_ends = row_widths.cumsum()
     row_starts = row_ends - row_widths
     begins, ends = pixels.copy(), pixels.copy()
@@ -58,7 +65,7 @@ def runs_of(masks: Sequence[np.ndarray]) -> Runs:
     ends[:-1] &= ~pixels[1:]
     ends[row_ends - 1] = pixels[row_ends - 1]
     begin, end = np.flatnonzero(begins), np.flatnonzero(ends) + 1
-    place = np.searchsorted(row_ends, begin, side="right")
+    place = np.arange(len(row_widths)).repeat(row_widths)[begin]
     mask = np.arange(len(masks)).repeat(heights)[place]
     first_rows = heights.cumsum() - heights
     return Runs(
