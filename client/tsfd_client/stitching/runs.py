@@ -53,21 +53,19 @@ class Runs:
 def runs_of(masks: Sequence[np.ndarray]) -> Runs:
     """Find the runs of masks, each bool [h, w]."""
     sizes = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2)
-    pixels = np.concatenate([np.empty(0, bool), *(mask.ravel() for mask in masks)])
+    pixels = np.concatenate([np.empty(0, bool), *masks], axis=None)
     # The rows of all masks that have pixels, one after the other.
     heights = np.where(sizes[:, 1], sizes[:, 0], 0)
     row_widths = sizes[:, 1].repeat(heights)
     row_ends = row_widths.cumsum()
     row_starts = row_ends - row_widths
     begins, ends = pixels.copy(), pixels.copy()
-    begins[1:] &= ~pixels[:-1]
+    np.greater(pixels[1:], pixels[:-1], out=begins[1:])
+    np.greater(pixels[:-1], pixels[1:], out=ends[:-1])
     begins[row_starts] = pixels[row_starts]
-    ends[:-1] &= ~pixels[1:]
     ends[row_ends - 1] = pixels[row_ends - 1]
     begin, end = np.flatnonzero(begins), np.flatnonzero(ends) + 1
-    place = np.arange(len(row_widths)).repeat(row_widths)[begin]
+    place = np.arange(len(row_widths), dtype=np.int32).repeat(row_widths)[begin]
     mask = np.arange(len(masks)).repeat(heights)[place]
-    first_rows = heights.cumsum() - heights
-    return Runs(
-        sizes, mask, place - first_rows[mask], begin - row_starts[place], end - row_starts[place]
-    )
+    row = place - (heights.cumsum() - heights)[mask]
+    return Runs(sizes, mask, row, begin - row_starts[place], end - row_starts[place])
