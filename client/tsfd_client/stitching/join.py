@@ -25,7 +25,7 @@ _SAME = 0.5
 _MOSTLY = 0.6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: creating a frozen one takes several times as long
 class Nucleus:
     """A nucleus of the image.
 
@@ -102,7 +102,7 @@ def settle(
     nuclei: list[Nucleus] = []
     left: list[Version] = []
     for component in components(found):
-        if all(is_final(version) for version in component):
+        if all(map(is_final, component)):
             nuclei += join(component)
         else:
             left += component
@@ -145,9 +145,8 @@ class _Canvas:
     def add(self, version: Version) -> None:
         box = version.box.moved(-self._y, -self._x)
         under = box.crop(self._instance_map)
-        pixels = np.bincount(under[version.mask])  # by nucleus; index 0 counts free pixels
-        free = int(pixels[0])
-        shared = {n: int(pixels[n]) for n in np.flatnonzero(pixels).tolist() if n}
+        free, *others = np.bincount(under[version.mask]).tolist()  # pixels by nucleus
+        shared = {n: pixels for n, pixels in enumerate(others, start=1) if pixels}
         parts = [n for n in shared if self._is_part(version, n, shared[n])]
         if parts:
             number = self._unite(parts, box, free)

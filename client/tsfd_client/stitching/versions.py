@@ -61,7 +61,7 @@ class Edges(NamedTuple):
     right: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: creating a frozen one takes several times as long
 class Version:
     """One tile's version of a nucleus.
 
@@ -144,21 +144,20 @@ def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
     stubs = ((begins <= EDGE) & (ends < STUB * shared[is_inner])).any(axis=0)
     margins = begins.min(axis=0, initial=TILE)
     kept = np.flatnonzero(~stubs)
-    numbers, places = (kept + 1).tolist(), boxes[kept].tolist()
+    numbers, places = (kept + 1).astype(tile.instance_map.dtype), boxes[kept].tolist()
     masks = [
         tile.instance_map[top:bottom, left:right] == number
         for number, (left, top, right, bottom) in zip(numbers, places, strict=True)
     ]
     runs = runs_of(masks)
-    columns = (
-        *(numbers, places, masks, (runs.plain() & runs.wide()).tolist(), margins[kept].tolist()),
-        *(tile.nuclei[kept, CLASS].astype(int).tolist(), tile.nuclei[kept, CLASS_PROB].tolist()),
-    )
-    corner = tile.y, tile.x
-    for number, (left, top, *_), mask, is_solid, *rest in zip(*columns, strict=True):
+    are_solid = runs.plain() & runs.wide()
+    classes, class_probs = tile.nuclei[kept, CLASS].astype(int), tile.nuclei[kept, CLASS_PROB]
+    columns = (numbers, are_solid, margins[kept], classes, class_probs)
+    rows = zip(places, masks, *(column.tolist() for column in columns), strict=True)
+    for (left, top, *_), mask, number, is_solid, *rest in rows:
         y, x = tile.y + top, tile.x + left
         if is_solid:
-            yield Version(corner, number, y, x, mask, *rest)
+            yield Version((tile.y, tile.x), number, y, x, mask, *rest)
         elif mask.any():
             down, right, piece = solid_piece(mask)
-            yield Version(corner, number, y + down, x + right, piece, *rest)
+            yield Version((tile.y, tile.x), number, y + down, x + right, piece, *rest)
