@@ -108,7 +108,6 @@ def from_nuclei(
     if scale < 1:
         least = (release.settings.min_area or 0) / scale**2
         nuclei = [nucleus for nucleus in nuclei if np.count_nonzero(nucleus.mask) >= least]
-    nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
     # Relative to each nucleus's own box: small numbers stay exact.
     offsets, points = closed_outlines([nucleus.mask for nucleus in nuclei])
     corners = np.array([(n.x, n.y) for n in nuclei], np.int64).reshape(-1, 2)
@@ -118,9 +117,9 @@ def from_nuclei(
     boxes = np.hstack([corners, corners + sizes]) * scale
     polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
 
-    names = release.class_names
+    classes = np.array([n.nucleus_class for n in nuclei], np.int64)
     columns = {
-        "class": [names[n.nucleus_class] for n in nuclei],
+        "class": pa.array(release.class_names).take(pa.array(classes)),
         "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
@@ -128,7 +127,9 @@ def from_nuclei(
         "bbox": sides(boxes),
         "geometry": wkb.encode(offsets, polygons),
     }
-    return pa.table(columns, schema=SCHEMA.remove(0))
+    # By place: the first corner of an outline is that of the first pixel in the top row.
+    order = np.lexsort((points[offsets[:-1], 0], *corners.T))
+    return pa.table(columns, schema=SCHEMA.remove(0)).take(pa.array(order))
 
 
 def from_seams(

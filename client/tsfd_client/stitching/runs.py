@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -52,8 +53,9 @@ class Runs:
 
 def runs_of(masks: Sequence[np.ndarray]) -> Runs:
     """Find the runs of masks, each bool [h, w]."""
-    sizes = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2)
-    pixels = np.concatenate([np.empty(0, bool), *masks], axis=None)
+    sizes = np.fromiter(chain.from_iterable(mask.shape for mask in masks), np.int64).reshape(-1, 2)
+    rows = b"".join([np.ascontiguousarray(mask).data for mask in masks])
+    pixels = np.frombuffer(rows, np.bool_)
     # The rows of all masks that have pixels, one after the other.
     heights = np.where(sizes[:, 1], sizes[:, 0], 0)
     row_widths = sizes[:, 1].repeat(heights)
