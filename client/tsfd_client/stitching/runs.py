@@ -54,7 +54,7 @@ class Runs:
 def runs_of(masks: Sequence[np.ndarray]) -> Runs:
     """Find the runs of masks, each bool [h, w]."""
     sizes = np.fromiter(chain.from_iterable(mask.shape for mask in masks), np.int64).reshape(-1, 2)
-    rows = b"".join([np.ascontiguousarray(mask).data for mask in masks])
+    rows = b"".join([np.ascontiguousarray(mask) for mask in masks])  # type: ignore[misc]
     pixels = np.frombuffer(rows, np.bool_)
     # The rows of all masks that have pixels, one after the other.
     heights = np.where(sizes[:, 1], sizes[:, 0], 0)
