@@ -164,7 +164,7 @@ def _walk_around(runs: Runs, plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     x[up], y[up] = end, row + 1
     top = first[plain]
     x[top + 2 * heights[plain]], y[top + 2 * heights[plain]] = x[top], 0
-    # Between two ends that are not in line there are two corners.
+    # Between two ends that are not in line there are two corners; at the first there is its own.
     before = np.concatenate([x[:1], x[:-1]])
     corners = np.stack([before, x], axis=1)
     turns = np.repeat(before != x, 2).reshape(-1, 2)

@@ -61,12 +61,14 @@ def runs_of(masks: Sequence[np.ndarray]) -> Runs:
     row_widths = sizes[:, 1].repeat(heights)
     row_ends = row_widths.cumsum()
     row_starts = row_ends - row_widths
+    # A run begins at a pixel that none precedes, and ends at one that none follows, in its row.
     begins, ends = pixels.copy(), pixels.copy()
     np.greater(pixels[1:], pixels[:-1], out=begins[1:])
     np.greater(pixels[:-1], pixels[1:], out=ends[:-1])
     begins[row_starts] = pixels[row_starts]
     ends[row_ends - 1] = pixels[row_ends - 1]
     begin, end = np.flatnonzero(begins), np.flatnonzero(ends) + 1
+    # From places among all rows to those within each mask.
     place = np.arange(len(row_widths), dtype=np.int32).repeat(row_widths)[begin]
     mask = np.arange(len(masks)).repeat(heights)[place]
     row = place - (heights.cumsum() - heights)[mask]
