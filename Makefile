@@ -122,13 +122,14 @@ loadtest: ready $(VENV)/.load  ## run all profiles of loadtest/load.toml and che
 soak: ready $(VENV)/.load  ## an hour of load, to find leaks; writes docs/reliability.md and build/soak
 	@$(RUN) -m loadtest.soak --document docs/reliability.md
 
-bench: ready $(VENV)/.bench  ## time post-processing, stitching, network, serving, slides, the page: build/bench
+bench: ready $(VENV)/.bench  ## time post-processing, stitching, network, serving, slides, what is around the network, the page: build/bench
 	@$(RUN) -m bench.postprocess
 	@$(RUN) -m bench.stitching
 	@$(RUN) -m bench.replay
 	@$(RUN) -m bench.network
 	@$(RUN) -m bench.serving
 	@$(RUN) -m bench.slides
+	@$(RUN) -m bench.around
 	@$(RUN) -m bench.view
 
 bench-peers bench-gpu: $(VENV)/.bench

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 import tritonclient.grpc as triton
 
 from tsfd_client.contract import MODEL
@@ -148,3 +151,13 @@ class Stages:
                 queue_ms, compute_ms = queue / requests / 1e6, compute / patches / 1e6
                 stages[name] = Stage(round(queue_ms, 4), round(compute_ms, 4))
         return stages
+
+
+def cpu_seconds(server: int) -> dict[str, float]:
+    """CPU time used so far by this process, the server and its models' processes."""
+    processes = {"client": psutil.Process(os.getpid()), "tritonserver": psutil.Process(server)}
+    for child in processes["tritonserver"].children(recursive=True):
+        model = next((Path(a).parts[-3] for a in child.cmdline() if a.endswith("model.py")), None)
+        if model:
+            processes[model] = child
+    return {name: sum(p.cpu_times()[:2]) for name, p in processes.items()}

@@ -29,7 +29,7 @@ from tsfd_client.settings import Settings
 from tsfd_client.slides import segment_image
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.many import Job
-from tsfd_client.slides.memory import give_back
+from tsfd_client.slides.memory import collect_seldom, give_back
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.pipeline import Pipeline
 from tsfd_client.slides.status import status_of
@@ -58,6 +58,7 @@ def replay(blocks: int, folder: Path) -> dict[str, float]:
             tile.instance_map, tile.nuclei, tissues, _RELEASE.name
         )
     give_back()  # as the command line does
+    collect_seldom()
     path = folder / "glass.tif"
     write_slide(path, _WHITE, side=blocks * SIDE * STEP + OVERLAP, mm2=0)
     with patch.object(segment_image, "Pipeline", _Replay):

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import psutil
 import tritonclient.grpc as triton
 
-from bench.load import Load, Stages, closed_loop
+from bench.load import Load, Stages, closed_loop, cpu_seconds
 from bench.machine import machine
 from conversion.openvino_throughput import best_rate
 from samples.patches import patches
@@ -45,9 +43,9 @@ def measure(
             with Client(server.grpc_url, transport=transport) as client:
                 client.segment_tiles(tiles[:_BATCH])
                 for requests in concurrency:
-                    before, stages = _cpu_seconds(server.pid), Stages(connection)
+                    before, stages = cpu_seconds(server.pid), Stages(connection)
                     load = _load(client, tiles, requests, seconds)
-                    after = _cpu_seconds(server.pid)
+                    after = cpu_seconds(server.pid)
                     rows.append(
                         {
                             "transport": transport,
@@ -97,16 +95,6 @@ def _load(client: Client, tiles: np.ndarray, requests: int, seconds: float) -> L
         client.segment_tiles(tiles[first : first + _BATCH])
 
     return closed_loop(send, concurrency=requests, batch=_BATCH, seconds=seconds)
-
-
-def _cpu_seconds(server: int) -> dict[str, float]:
-    """CPU time used so far by this process, the server and its models' processes."""
-    processes = {"client": psutil.Process(os.getpid()), "tritonserver": psutil.Process(server)}
-    for child in processes["tritonserver"].children(recursive=True):
-        model = next((Path(a).parts[-3] for a in child.cmdline() if a.endswith("model.py")), None)
-        if model:
-            processes[model] = child
-    return {name: sum(p.cpu_times()[:2]) for name, p in processes.items()}
 
 
 def plot(figures: dict[str, object], path: Path) -> None:

@@ -23,7 +23,7 @@ from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.many import Job, folders_of, run_all
 from tsfd_client.slides.measure import measuring
-from tsfd_client.slides.memory import give_back
+from tsfd_client.slides.memory import collect_seldom, give_back
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
 
@@ -34,6 +34,7 @@ _SUMMARY_EVERY: Final = 2.0  # seconds
 def segment(arguments: argparse.Namespace) -> int:
     """Segment the images on the command line; return the exit code."""
     give_back()
+    collect_seldom()
     options_of, names = _options(arguments)
     folders = folders_of(options_of, arguments.out, names)
     if arguments.shard:

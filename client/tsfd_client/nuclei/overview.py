@@ -118,17 +118,19 @@ class Overview:
         return densities, _round_up(max(_SPARSE, float(most)))
 
     def _paper(self) -> np.ndarray:
-        """The slide in pale grey, float64 [h, w, 1]."""
-        paper: np.ndarray = 255 - _PALE * (255 - self._slide.mean(axis=2, keepdims=True))
+        """The slide in pale grey, float64 [h, w]."""
+        red, green, blue = cv2.split(self._slide)
+        paper: np.ndarray = 255 - _PALE * (255 - (red.astype(float) + green + blue) / 3)
         return paper
 
 
 def _tinted(paper: np.ndarray, share: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Tint a grey picture by `share`, [h, w] in 0..1: the larger, the more colour."""
+    """Tint a grey picture, [h, w], by `share`, [h, w] in 0..1: the larger, the more colour."""
     # The square root keeps sparse areas visible next to dense ones.
-    ink = np.sqrt(np.minimum(1, share))[..., None]
-    drawn: np.ndarray = paper * (1 - ink) + np.array(colour) * ink
-    return drawn.astype(np.uint8)
+    ink = np.sqrt(np.minimum(1, share))
+    pale = paper * (1 - ink)
+    tones = np.array(colour, float)
+    return np.stack([(pale + tone * ink).astype(np.uint8) for tone in tones], axis=2)
 
 
 def _round_up(number: float) -> int:
@@ -150,8 +152,8 @@ def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np
 def _draw_legend(panel: np.ndarray, most: int, colour: tuple[int, int, int]) -> None:
     """Draw the colour scale below a panel's picture."""
     top = len(panel) - _LEGEND + 6
-    paper: np.ndarray = np.full((10, _RAMP, 1), 255.0)
-    ramp = np.broadcast_to(np.linspace(0, 1, _RAMP), paper.shape[:2])
+    paper: np.ndarray = np.full((10, _RAMP), 255.0)
+    ramp = np.broadcast_to(np.linspace(0, 1, _RAMP), paper.shape)
     panel[top : top + 10, 2 : 2 + _RAMP] = _tinted(paper, ramp, colour)
     for share in (0.0, 0.25, 1.0):
         at = 2 + round(share * (_RAMP - 1))

@@ -28,7 +28,7 @@ from tsfd_client.nuclei import wkb
 from tsfd_client.pixels.tissue import lies_on
 from tsfd_client.release import Release
 from tsfd_client.stitching.join import Nucleus
-from tsfd_client.stitching.outline import outline
+from tsfd_client.stitching.outline import closed_outlines
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _AT_A_TIME: Final = 4_096
@@ -108,11 +108,8 @@ def from_nuclei(
     if scale < 1:
         least = (release.settings.min_area or 0) / scale**2
         nuclei = [nucleus for nucleus in nuclei if np.count_nonzero(nucleus.mask) >= least]
-    nuclei = sorted(nuclei, key=lambda nucleus: nucleus.place)
-    # Closed rings, relative to each nucleus's own box: small numbers stay exact.
-    rings = [np.concatenate([ring, ring[:1]]) for ring in (outline(n.mask) for n in nuclei)]
-    offsets = np.cumsum([0, *(len(ring) for ring in rings)])
-    points = np.concatenate([np.empty((0, 2), np.int64), *rings]).astype(np.int64)
+    # Relative to each nucleus's own box: small numbers stay exact.
+    offsets, points = closed_outlines([nucleus.mask for nucleus in nuclei])
     corners = np.array([(n.x, n.y) for n in nuclei], np.int64).reshape(-1, 2)
     sizes = np.array([n.mask.shape[::-1] for n in nuclei], np.int64).reshape(-1, 2)
     pixels, centroids = _measure(offsets, points)
@@ -120,8 +117,9 @@ def from_nuclei(
     boxes = np.hstack([corners, corners + sizes]) * scale
     polygons = (points + corners.repeat(np.diff(offsets), axis=0)) * scale
 
+    classes = np.array([n.nucleus_class for n in nuclei], np.int64)
     columns = {
-        "class": [release.class_names[n.nucleus_class] for n in nuclei],
+        "class": pa.array(release.class_names).take(pa.array(classes)),
         "class_prob": np.array([n.class_prob for n in nuclei], np.float32),
         "area_um2": (pixels * (mpp * scale) ** 2).astype(np.float32),
         "centroid_x": np.ascontiguousarray(centroids[:, 0]),
@@ -129,7 +127,9 @@ def from_nuclei(
         "bbox": sides(boxes),
         "geometry": wkb.encode(offsets, polygons),
     }
-    return pa.table(columns, schema=SCHEMA.remove(0))
+    # By place: the first corner of an outline is that of the first pixel in the top row.
+    order = np.lexsort((points[offsets[:-1], 0], *corners.T))
+    return pa.table(columns, schema=SCHEMA.remove(0)).take(pa.array(order))
 
 
 def from_seams(

@@ -40,7 +40,12 @@ class Box(NamedTuple):
 
     def holds(self, other: Box) -> bool:
         """Whether the other lies in this one."""
-        return self.intersection(other) == other
+        return (
+            self.top <= other.top
+            and self.left <= other.left
+            and self.bottom >= other.bottom
+            and self.right >= other.right
+        )
 
     def crop(self, pixels: np.ndarray) -> np.ndarray:
         """That part of an array [H, W, ...], as a view."""

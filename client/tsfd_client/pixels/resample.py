@@ -116,11 +116,11 @@ class Grid:
         columns, column_fractions = self._places(x0, x1, left)
         whole = np.empty((len(rows), len(columns), 2), np.int16)
         whole[..., 0], whole[..., 1] = columns, rows[:, None]
-        fraction = row_fractions[:, None] * _FRACTIONS + column_fractions
+        fraction = row_fractions[:, None] * np.uint16(_FRACTIONS) + column_fractions
         return cv2.remap(
             pixels,
             whole,
-            fraction.astype(np.uint16),
+            fraction,
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REPLICATE,
         )
@@ -130,7 +130,7 @@ class Grid:
         centres = (np.arange(first, end) + 0.5) * self.step - 0.5
         fixed = np.round(centres * _FRACTIONS).astype(np.int64)
         whole, fraction = np.divmod(fixed, _FRACTIONS)
-        return whole - origin, fraction
+        return whole - origin, fraction.astype(np.uint16)
 
 
 def resample(image: np.ndarray, mpp: float, target: float) -> np.ndarray:

@@ -74,7 +74,8 @@ def is_glass(pixels: np.ndarray, mpp: float) -> bool:
     times = _GLASS_UM / mpp
     size = [max(1, round(length / times)) for length in pixels.shape[1::-1]]
     places = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    saturation = places.max(axis=2) - places.min(axis=2)
+    colours = cv2.split(places)
+    saturation = np.maximum.reduce(colours) - np.minimum.reduce(colours)
     return bool(saturation.max() <= _GLASS_SATURATION and places.min() >= _GLASS_BRIGHTNESS)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from tsfd_client.errors import TsfdError
 from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.many import Job
-from tsfd_client.slides.memory import give_back
+from tsfd_client.slides.memory import collect_seldom, give_back
 
 Outcome = dict[str, Any] | TsfdError
 
@@ -51,6 +51,7 @@ def run_on_cluster(address: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Out
 def _run(job: Job) -> Outcome:
     """Run a job on a worker; take over a dead worker's image once its lock is free."""
     give_back()
+    collect_seldom()
     until = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -89,7 +89,8 @@ class Run:
         """
         for path, table in zip(self._paths(block), (left_open, closed), strict=True):
             with replacing(path) as partial:
-                pq.write_table(table, partial, compression="zstd")
+                # Read once and removed: quick matters more than small.
+                pq.write_table(table, partial, compression="lz4", use_dictionary=False)
 
     def closed(self, block: Block) -> pa.Table:
         """Read the block's nuclei that no other block can change."""

@@ -78,6 +78,8 @@ def replace(
         corner: {v.number: v for v in versions(tile, _edges(corner, height, width))}
         for corner, tile in tiles.items()
     }
+    if not tiles:
+        return list(found)
     kept: list[Version] = []
     instead: dict[tuple[Corner, int], Version] = {}
     for version in found:

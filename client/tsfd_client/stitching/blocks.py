@@ -71,7 +71,7 @@ class Block:
         """The edges of its tiles, by corner."""
         return {tile.corner: tile.inner for tile in self.tiles}
 
-    @property
+    @cached_property
     def box(self) -> Box:
         """Area covered by its tiles; extends beyond an image that is smaller than a tile."""
         ys, xs = [tile.y for tile in self.tiles], [tile.x for tile in self.tiles]

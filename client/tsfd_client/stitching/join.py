@@ -18,14 +18,14 @@ import numpy as np
 from tsfd_client.contract import TILE
 from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.outline import make_solid
+from tsfd_client.stitching.runs import runs_of
 from tsfd_client.stitching.versions import Version
 
 _SAME = 0.5
 _MOSTLY = 0.6
-_SQUARE = 256  # side of the squares in which versions are looked up; does not affect the result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: creating a frozen one takes several times as long
 class Nucleus:
     """A nucleus of the image.
 
@@ -54,10 +54,7 @@ class Nucleus:
 
 
 def components(found: Sequence[Version]) -> list[list[Version]]:
-    """Group versions that share pixels, directly or through others.
-
-    Memory is bounded by a band of the image as tall as the tallest version.
-    """
+    """Group versions that share pixels, directly or through others."""
     leader = list(range(len(found)))
 
     def leader_of(i: int) -> int:
@@ -65,34 +62,29 @@ def components(found: Sequence[Version]) -> list[list[Version]]:
             leader[i] = i = leader[leader[i]]
         return i
 
-    # Each pixel holds the last version placed there, counted from 1, which has already been grouped
-    # with those before it.
-    squares: dict[tuple[int, int], np.ndarray] = {}
-    passed = None
-    for i in sorted(range(len(found)), key=lambda i: found[i].y):
-        y0, x0, y1, x1 = found[i].box
-        if y0 // _SQUARE != passed:
-            passed = y0 // _SQUARE
-            squares = {place: square for place, square in squares.items() if place[0] >= passed}
-        for row in range(y0 // _SQUARE, (y1 - 1) // _SQUARE + 1):
-            for column in range(x0 // _SQUARE, (x1 - 1) // _SQUARE + 1):
-                square = squares.get((row, column))
-                if square is None:
-                    square = squares[row, column] = np.zeros((_SQUARE, _SQUARE), np.int32)
-                top, left = row * _SQUARE, column * _SQUARE
-                under = square[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
-                y, x = max(0, top - y0), max(0, left - x0)
-                mask = found[i].mask[y : y + under.shape[0], x : x + under.shape[1]]
-                covered = under[mask]
-                if np.count_nonzero(covered):
-                    for other in set(covered.tolist()) - {0}:
-                        leader[leader_of(other - 1)] = leader_of(i)
-                under[mask] = i + 1
-
+    for i, j in _sharing(found):
+        leader[leader_of(i)] = leader_of(j)
     groups: dict[int, list[Version]] = {}
     for i, version in enumerate(found):
         groups.setdefault(leader_of(i), []).append(version)
     return list(groups.values())
+
+
+def _sharing(found: Sequence[Version]) -> list[tuple[int, int]]:
+    """Pairs of versions that share pixels, by index: enough to connect all that do."""
+    runs = runs_of([version.mask for version in found])
+    y, x = np.array([(version.y, version.x) for version in found], np.int64).reshape(-1, 2).T
+    # All rows of the image one after the other, so that runs of different rows are apart.
+    row = (y[runs.mask] + runs.row) * (int((x + runs.sizes[:, 1]).max(initial=0)) + 1)
+    begin, end = row + x[runs.mask] + runs.begin, row + x[runs.mask] + runs.end
+    order = begin.argsort(kind="stable")
+    begin, end, version = begin[order], end[order], runs.mask[order]
+    # A run that shares pixels with any before it does so with the one that reaches furthest.
+    reach = np.maximum.accumulate(end)
+    furthest = np.maximum.accumulate(np.where(end == reach, np.arange(len(end)), 0))
+    shares = np.flatnonzero(begin[1:] < reach[:-1])
+    pairs = np.unique(version[furthest[shares]] * len(found) + version[shares + 1])
+    return [divmod(pair, len(found)) for pair in pairs.tolist()]
 
 
 def settle(
@@ -110,7 +102,7 @@ def settle(
     nuclei: list[Nucleus] = []
     left: list[Version] = []
     for component in components(found):
-        if all(is_final(version) for version in component):
+        if all(map(is_final, component)):
             nuclei += join(component)
         else:
             left += component
@@ -153,9 +145,8 @@ class _Canvas:
     def add(self, version: Version) -> None:
         box = version.box.moved(-self._y, -self._x)
         under = box.crop(self._instance_map)
-        pixels = np.bincount(under[version.mask])  # by nucleus; index 0 counts free pixels
-        free = int(pixels[0])
-        shared = {n: int(pixels[n]) for n in np.flatnonzero(pixels).tolist() if n}
+        free, *others = np.bincount(under[version.mask]).tolist()  # pixels by nucleus
+        shared = {n: pixels for n, pixels in enumerate(others, start=1) if pixels}
         parts = [n for n in shared if self._is_part(version, n, shared[n])]
         if parts:
             number = self._unite(parts, box, free)

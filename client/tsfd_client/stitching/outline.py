@@ -6,10 +6,13 @@ so it is a valid polygon, and it encloses exactly the pixels of the mask.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from tsfd_client.pixels.box import Box
+from tsfd_client.stitching.runs import Runs, runs_of
 
 
 def make_solid(instance_map: np.ndarray, boxes: dict[int, Box]) -> dict[int, Box]:
@@ -102,9 +105,74 @@ def outline(mask: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     (border,), _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corners = (border[:, 0] + 1) // 2
-    corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+    before = corners[np.arange(len(corners)) - 1]
+    corners = corners[(corners != before).any(axis=1)]
     moved: np.ndarray = corners + np.array((x, y), np.int32)
     return moved
+
+
+def closed_outlines(masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Trace the outlines of many masks, as `outline` does, and close them.
+
+    Parameters
+    ----------
+    masks
+        Each bool [h, w]: one 4-connected piece without holes, in its smallest box.
+
+    Returns
+    -------
+    offsets
+        int64 [n + 1]; the ring of mask i is ``points[offsets[i] : offsets[i + 1]]``.
+    points
+        int64 [m, 2]; x, y of the corners, from the upper left corner of the mask. The first corner
+        of each ring is repeated at its end.
+    """
+    runs = runs_of(masks)
+    plain = runs.plain()
+    lengths, points = _walk_around(runs, plain)
+    others = [outline(masks[i]) for i in np.flatnonzero(~plain).tolist()]
+    rings = [np.concatenate([ring, ring[:1]]) for ring in others]
+    lengths[~plain] = [len(ring) for ring in rings]
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    is_plain = plain.repeat(lengths)
+    whole = np.empty((offsets[-1], 2), np.int64)
+    whole[is_plain] = points
+    whole[~is_plain] = np.concatenate([np.empty((0, 2), np.int64), *rings])
+    return offsets, whole
+
+
+def _walk_around(runs: Runs, plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rings of the plain masks: down the left ends of their rows, and up the right ends.
+
+    Returns
+    -------
+    lengths
+        int64 [n]; corners of each ring, 0 for the other masks.
+    points
+        int64 [m, 2]; x, y.
+    """
+    chosen = plain[runs.mask]
+    row, begin, end = runs.row[chosen], runs.begin[chosen], runs.end[chosen]
+    heights = np.where(plain, runs.sizes[:, 0], 0)
+    # Every row has two ends; that at the top left comes again at last.
+    ends = np.where(plain, 2 * heights + 1, 0)
+    first = ends.cumsum() - ends
+    down = first.repeat(heights) + row
+    up = (first + 2 * heights - 1).repeat(heights) - row
+    x, y = np.empty(ends.sum(), np.int64), np.empty(ends.sum(), np.int64)
+    x[down], y[down] = begin, row
+    x[up], y[up] = end, row + 1
+    top = first[plain]
+    x[top + 2 * heights[plain]], y[top + 2 * heights[plain]] = x[top], 0
+    # Between two ends that are not in line there are two corners; at the first there is its own.
+    before = np.concatenate([x[:1], x[:-1]])
+    corners = np.stack([before, x], axis=1)
+    turns = np.repeat(before != x, 2).reshape(-1, 2)
+    turns[top] = False, True
+    points = np.column_stack([corners[turns], y.repeat(2).reshape(-1, 2)[turns]])
+    lengths = np.zeros(len(plain), np.int64)
+    lengths[plain] = np.add.reduceat(turns.sum(axis=1), top) if len(top) else 0
+    return lengths, points
 
 
 def _holes(mask: np.ndarray) -> np.ndarray:

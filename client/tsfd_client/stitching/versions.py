@@ -17,6 +17,7 @@ import numpy as np
 from tsfd_client.contract import CLASS, CLASS_PROB, TILE, X_MIN, Y_MAX
 from tsfd_client.pixels.box import Box
 from tsfd_client.stitching.outline import solid_piece
+from tsfd_client.stitching.runs import runs_of
 
 STUB = 0.875
 """Fraction of the overlap; a cut nucleus that extends less far is left to the neighbour."""
@@ -60,7 +61,7 @@ class Edges(NamedTuple):
     right: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: creating a frozen one takes several times as long
 class Version:
     """One tile's version of a nucleus.
 
@@ -141,22 +142,22 @@ def versions(tile: TileNuclei, inner: Edges) -> Iterator[Version]:
     begins = np.array([y0, x0, TILE - y1, TILE - x1])[is_inner]
     ends = np.array([y1, x1, TILE - y0, TILE - x0])[is_inner]
     stubs = ((begins <= EDGE) & (ends < STUB * shared[is_inner])).any(axis=0)
-    margins = begins.min(axis=0, initial=TILE).tolist()
-    classes = tile.nuclei[:, CLASS].astype(int).tolist()
-    class_probs = tile.nuclei[:, CLASS_PROB].tolist()
-    for row in np.flatnonzero(~stubs).tolist():
-        left, top, right, bottom = boxes[row].tolist()
-        mask = tile.instance_map[top:bottom, left:right] == row + 1
-        if not np.count_nonzero(mask):
-            continue
-        y, x, mask = solid_piece(mask)
-        yield Version(
-            tile=(tile.y, tile.x),
-            number=row + 1,
-            y=tile.y + top + y,
-            x=tile.x + left + x,
-            mask=mask,
-            margin=margins[row],
-            nucleus_class=classes[row],
-            class_prob=class_probs[row],
-        )
+    margins = begins.min(axis=0, initial=TILE)
+    kept = np.flatnonzero(~stubs)
+    numbers, places = (kept + 1).astype(tile.instance_map.dtype), boxes[kept].tolist()
+    masks = [
+        tile.instance_map[top:bottom, left:right] == number
+        for number, (left, top, right, bottom) in zip(numbers, places, strict=True)
+    ]
+    runs = runs_of(masks)
+    are_solid = runs.plain() & runs.wide()
+    classes, class_probs = tile.nuclei[kept, CLASS].astype(int), tile.nuclei[kept, CLASS_PROB]
+    columns = (numbers, are_solid, margins[kept], classes, class_probs)
+    rows = zip(places, masks, *(column.tolist() for column in columns), strict=True)
+    for (left, top, *_), mask, number, is_solid, *rest in rows:
+        y, x = tile.y + top, tile.x + left
+        if is_solid:
+            yield Version((tile.y, tile.x), number, y, x, mask, *rest)
+        elif mask.any():
+            down, right, piece = solid_piece(mask)
+            yield Version((tile.y, tile.x), number, y + down, x + right, piece, *rest)

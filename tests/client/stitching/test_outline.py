@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from samples import histology
 from serving.server import TritonServer
 from tsfd_client import Client, Nuclei, read_image, save
 from tsfd_client.pixels.box import Box
-from tsfd_client.stitching.outline import make_solid, outline
+from tsfd_client.stitching.outline import closed_outlines, make_solid, outline, solid_piece
 
 _RAGGED = nps.arrays(np.int32, st.tuples(*[st.integers(1, 12)] * 2), elements=st.integers(0, 3))
 
@@ -82,6 +83,23 @@ def test_pieces_that_touch_at_a_corner_are_two() -> None:
     make_solid(instance_map, {1: Box(0, 0, 3, 3)})
 
     assert instance_map.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+_MASKS = nps.arrays(bool, st.tuples(*[st.integers(1, 9)] * 2), elements=st.booleans())
+
+
+@given(masks=st.lists(_MASKS.filter(np.any)))
+@settings(deadline=None)
+def test_outlines_of_many_masks_are_those_of_each(masks: list[np.ndarray]) -> None:
+    pieces = [solid_piece(mask)[2] for mask in masks]
+
+    offsets, points = closed_outlines(pieces)
+
+    rings = [points[begin:end] for begin, end in pairwise(offsets)]
+    assert len(rings) == len(pieces)
+    for ring, piece in zip(rings, pieces, strict=True):
+        assert np.array_equal(ring[:-1], outline(piece))
+        assert np.array_equal(ring[-1], ring[0])
 
 
 @pytest.fixture(scope="module")
