@@ -17,11 +17,11 @@ def panels() -> dict[str, np.ndarray]:
     """Of a slide of 1.44 mm²; on its left half is tissue, 2,000 neoplastic and one dead nucleus."""
     tissue = np.zeros((90, 90), bool)
     tissue[:, :45] = True
-    overview = Overview(np.full((90, 90, 3), 200, np.uint8), tissue, 7200, 7200, FIVE)
+    overview = Overview(np.full((90, 90, 3), 200, np.uint8), tissue, [], 7200, 7200, FIVE)
     x, y = np.random.default_rng(0).uniform((0, 0), (3600, 7200), (2000, 2)).T
     overview.add(np.ones(2000, int), x, y)
     overview.add(np.array([FIVE.class_names.index("dead")]), np.array([1800.0]), np.array([3600.0]))
-    picture = overview.draw(0.72)
+    picture = overview.draw(0.72, 1.44)
     rows = np.split(picture, 2)
     parts = [row[:, COLUMN * column : COLUMN * (column + 1)] for row in rows for column in range(3)]
     return dict(zip(("slide", *FIVE.class_names[1:]), parts, strict=True))
