@@ -206,6 +206,12 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         help="segment what pen covers, too; default: leave it out where tissue is detected",
     )
 
+    parser.add_argument(
+        "--without-blur",
+        action="store_true",
+        help="leave out what is out of focus; default: segment it, and say its area",
+    )
+
     many = parser.add_argument_group("many images")
     many.add_argument(
         "--slides",

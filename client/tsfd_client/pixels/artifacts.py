@@ -16,7 +16,8 @@ from tsfd_client.pixels.tissue import read_tissue, to_geojson
 FILE: Final = "artifacts.geojson"
 """Name of their outlines in a result's folder; missing if none were found or searched for."""
 PEN: Final = "pen"
-COLOURS: Final = {PEN: (232, 89, 12)}
+BLUR: Final = "blur"
+COLOURS: Final = {PEN: (232, 89, 12), BLUR: (25, 113, 194)}
 """Colours of outlines, RGB, by kind."""
 
 
@@ -27,7 +28,7 @@ class Artifact:
     Attributes
     ----------
     kind
-        `PEN`.
+        `PEN` or `BLUR`.
     mask
         bool [h, w], the whole image at any scale.
     is_left_out

@@ -24,7 +24,7 @@ _THINNEST_UM: Final = 136.0  # strokes have 200 and more, pigment less
 _SMALLEST_UM2: Final = 60_000.0  # a dot of 0.28 mm
 _MARGIN_UM: Final = 16.0  # ink lies on the cover slip, out of focus: its edges are soft
 _SMOOTH_UM: Final = 56.0  # length in which ink is smooth
-_SMOOTH: Final = 0.05  # relative deviation of green light; in blood 0.05 to 0.12
+_SMOOTH: Final = 0.06  # relative deviation of green light; in blood more than 0.08
 _GLASS_BRIGHTNESS, _GLASS_SATURATION = 200, 20  # of 255
 _GLASS_SHARE: Final = 0.01  # of the thumbnail: with less, glass is unknown
 _WHITE: Final = 245.0  # glass where it is unknown
@@ -67,10 +67,10 @@ def _has_colour_of_ink(pixels: np.ndarray, glass: np.ndarray, mpp: float) -> np.
     is_red = (red < 0.3 * green) & (blue > 0.72 * green) & (green > 0.35)
     found: np.ndarray = (
         (red > 0.9 * green + 0.03)  # blue, green, black
-        | (red > 0.5 * green + 0.13 * blue + 0.22)  # the same over tissue
+        | (red > 0.5 * green + 0.13 * blue + 0.2)  # the same over tissue
         | (blue > 0.6 * red + 0.8 * green + 0.08)  # yellow, orange
         | (is_red & ((green > 1.2) | _is_smooth(pixels, mpp)))
-        | ((red > 0.45 * green) & (blue < 0.4 * green) & (green > 1.5))  # violet
+        | ((red > 0.45 * green) & (blue < 0.45 * green) & (green > 1.4))  # violet
     )
     return found
 

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from tsfd_client.errors import ImageError, TsfdError
-from tsfd_client.pixels.artifacts import PEN, Artifact
+from tsfd_client.pixels.artifacts import BLUR, PEN, Artifact
+from tsfd_client.pixels.blur import find_blur
 from tsfd_client.pixels.pen import find_pen
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import find_tissue, read_tissue
@@ -35,7 +36,9 @@ class RunOptions:
     everywhere
         Segment glass, too.
     with_pen
-        Segment what pen covers, too. Pen is searched for where tissue is.
+        Segment what pen covers, too.
+    without_blur
+        Leave out what is out of focus. Pen and blur are searched for where tissue is.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class RunOptions:
     tissue_class: str | None = None
     everywhere: bool = False
     with_pen: bool = False
+    without_blur: bool = False
 
     def __post_init__(self) -> None:
         if self.tissue_class is not None and self.tissue is None:
@@ -99,7 +103,15 @@ class RunOptions:
                 f"{slide.path} has no tissue that pen does not cover: segment it all the same with "
                 "--with-pen (in Python with_pen=True)."
             )
-        return tissue, [pen]
+        blur = Artifact(BLUR, find_blur(slide, tissue & ~pen.mask), is_left_out=self.without_blur)
+        if blur.is_left_out:
+            tissue &= ~blur.mask
+        if not tissue.any():
+            raise ImageError(
+                f"{slide.path} has no tissue in focus: segment it all the same without "
+                "--without-blur (without_blur=)."
+            )
+        return tissue, [pen, blur]
 
     def outlined(self, slide: Slide) -> np.ndarray | None:
         """The outlined part of the image, bool [h, w]; None without an outline.

@@ -15,6 +15,7 @@ from typing import Any, Final
 from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
 from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
+from tsfd_client.pixels.artifacts import BLUR, PEN
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
@@ -178,7 +179,10 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
         tissue = "everywhere"
     elif options.tissue is None:
         tissue = "found"
-        artifacts = {"pen": "segmented" if options.with_pen else "left out"}
+        artifacts = {
+            PEN: "segmented" if options.with_pen else "left out",
+            BLUR: "left out" if options.without_blur else "segmented",
+        }
     else:
         options.outlined(slide)  # raises if it cannot be used, before the run is created
         tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
