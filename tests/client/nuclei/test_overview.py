@@ -7,6 +7,7 @@ import pytest
 from releases import FIVE
 
 from tsfd_client.nuclei.overview import Overview
+from tsfd_client.pixels.artifacts import COLOURS, Artifact
 
 SIDE = 720  # of a panel's picture and of the slide
 COLUMN = SIDE + 12  # pitch of the panels
@@ -59,3 +60,22 @@ def test_a_legend_says_what_the_colours_mean(panels: dict[str, np.ndarray]) -> N
         # Numbers and unit are the same for all.
         assert np.array_equal(legend[20:], legends["dead"][20:])
         assert (legend[20:] < 100).any()
+
+
+def test_artifacts_are_outlined_and_named() -> None:
+    mask = np.zeros((90, 90), bool)
+    mask[30:60, 30:60] = True
+    artifacts = [Artifact(kind, mask, is_left_out=kind == "pen") for kind in COLOURS]
+    bare, drawn = (
+        Overview(np.full((90, 90, 3), 200, np.uint8), ~mask, found, 7200, 7200, FIVE).draw(1, 1)
+        for found in ([], artifacts)
+    )
+    changed = (bare != drawn).any(axis=2)
+    picture, legend = changed[30 : 30 + SIDE, :SIDE], changed[30 + SIDE : 68 + SIDE, :COLUMN]
+    assert picture[230:250].any()
+    assert not picture[260:460, 260:460].any(), "within the outline"
+    for colour in COLOURS.values():
+        assert (drawn[30 + SIDE : 68 + SIDE, :COLUMN] == colour).all(axis=2).sum() > 100
+    assert legend[:18].any()
+    assert legend[18:].any()
+    assert not changed[:, COLUMN:].any(), "other panels"

@@ -67,9 +67,8 @@ def test_pen_is_left_out_and_the_rest_found(
     (said,) = capsys.readouterr().err.splitlines()
     summary = json.loads((tmp_path / "pen/summary.json").read_text())
     mm2 = summary["artifacts"]["pen"]
-    assert (
-        said == f"tsfd: {slides}/pen.svs: pen covers {mm2:.2f} mm² and is left out; see --with-pen."
-    )
+    told = f"pen of {mm2:.2f} mm² was left out. To segment it, too, give --with-pen."
+    assert said == f"tsfd: {slides}/pen.svs: {told}"
     assert (covered > 0.5).sum() * 0.25**2 / 1e6 <= mm2 <= 1.5 * covered.sum() * 0.25**2 / 1e6
     assert summary["left_out"] == ["pen"]
 
