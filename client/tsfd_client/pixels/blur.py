@@ -18,10 +18,10 @@ from tsfd_client.pixels.slide import Slide
 _MPP: Final = 2.0  # micrometres per pixel at which detail is compared
 _LEAST: Final = 0.9  # detail of a pixel by that of two: in sharp tissue 1.04 and more
 _FAINTEST: Final = 1.5  # grey levels: less detail of four pixels says nothing
-_AROUND_UM: Final = 24.0  # sigma of the neighbourhood that is judged
+_AROUND_UM: Final = 16.0  # sigma of the neighbourhood that is judged
 _SIDE: Final = 1024  # pixels that are read at a time
 _MARGIN: Final = 48  # pixels around them that have a say
-_SMALLEST_UM: Final = 80.0  # diameter of a disc: what is thinner counts as sharp
+_SMALLEST_UM: Final = 80.0  # thinner gaps, which have no detail at all, and islands do not count
 
 
 def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
@@ -56,7 +56,8 @@ def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
                 blurred[part] = _blurred(slide, cells, tissue.shape, shrink)
     size = round(_SMALLEST_UM / (slide.height * slide.mpp / rows))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    found: np.ndarray = (cv2.morphologyEx(blurred, cv2.MORPH_OPEN, disc) > 0) & tissue
+    whole = cv2.morphologyEx(blurred, cv2.MORPH_CLOSE, disc)
+    found: np.ndarray = (cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc) > 0) & tissue
     return found
 
 
