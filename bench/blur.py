@@ -30,19 +30,17 @@ _SIGMAS_UM: Final = (1.0, 2.0, 3.0, 4.0, 6.0)
 _LEAST_MM: Final = 0.2  # width and height of an image
 _BETWEEN_UM: Final = 48.0  # beside the edge of what is blurred, where both have a say
 _JPEG: Final = 85
-_PERIOD: Final = 8  # one in so many images
 
 
 def images(data: Path | None) -> list[tuple[Path, float]]:
     """Pictures and their micrometres per pixel."""
     if data is None:
         return [(histology.path(), histology.MPP)]
-    large = [
+    return [
         (data / entry["image"], entry["mpp"])
         for entry in read_entries(data)
         if min(entry["height"], entry["width"]) * entry["mpp"] / 1000 >= _LEAST_MM
     ]
-    return large[::_PERIOD]
 
 
 def measure(chosen: list[tuple[Path, float]]) -> dict[str, object]:

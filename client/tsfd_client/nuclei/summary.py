@@ -41,7 +41,7 @@ def write(
     artifacts
         Area by kind, mm², of what does not belong to the tissue; empty if it was not searched for.
     left_out
-        The kinds of which nothing was segmented.
+        The kinds that were found and not segmented.
     scale_assumed
         Whether the image does not say its scale and the network's was assumed.
     remarks

@@ -131,7 +131,7 @@ def write_from_nuclei(
         area,
         min(area, stained),
         artifacts={each.kind: each.mm2(slide.area_mm2) for each in artifacts},
-        left_out=[each.kind for each in artifacts if each.is_left_out],
+        left_out=[each.kind for each in artifacts if each.is_left_out and each.mask.any()],
         scale_assumed=scale_assumed,
         remarks=remarks,
     )
