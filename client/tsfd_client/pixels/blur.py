@@ -6,12 +6,14 @@ stains and contrasts change alike: sharp tissue has more of the former.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
 import cv2
 import numpy as np
 
+from tsfd_client.errors import ImageError
 from tsfd_client.pixels.box import Box
 from tsfd_client.pixels.slide import Slide
 
@@ -25,7 +27,7 @@ _SMALLEST_UM: Final = 80.0  # thinner gaps, which have no detail at all, and isl
 
 
 def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
-    """Tissue that is out of focus by some 2 micrometres or more.
+    """Tissue that is out of focus by some 2 micrometres or more, where the slide can be read.
 
     Parameters
     ----------
@@ -35,11 +37,6 @@ def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
     Returns
     -------
     bool [h, w]
-
-    Raises
-    ------
-    ImageError
-        If the slide cannot be read.
     """
     rows, columns = tissue.shape
     blurred = np.zeros(tissue.shape, np.uint8)
@@ -53,7 +50,9 @@ def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
             part = np.s_[top : top + step_y, left : left + step_x]
             if tissue[part].any():
                 cells = Box(top, left, min(rows, top + step_y), min(columns, left + step_x))
-                blurred[part] = _blurred(slide, cells, tissue.shape, shrink)
+                # The segmentation says what cannot be read, and keeps what it has done by then.
+                with suppress(ImageError):
+                    blurred[part] = _blurred(slide, cells, tissue.shape, shrink)
     size = round(_SMALLEST_UM / (slide.height * slide.mpp / rows))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     whole = cv2.morphologyEx(blurred, cv2.MORPH_CLOSE, disc)
