@@ -23,6 +23,7 @@ _SIGMA_UM: Final = 16.0  # nuclei and their surroundings become one colour
 _THINNEST_UM: Final = 136.0  # strokes have 200 and more, pigment less
 _SMALLEST_UM2: Final = 60_000.0  # a dot of 0.28 mm
 _MARGIN_UM: Final = 16.0  # ink lies on the cover slip, out of focus: its edges are soft
+_FRINGE_UM: Final = 32.0  # beyond that margin: too faint for a colour, not to look stained
 _SMOOTH_UM: Final = 56.0  # length in which ink is smooth
 _SMOOTH: Final = 0.06  # relative deviation of green light; in blood more than 0.08
 _GLASS_BRIGHTNESS, _GLASS_SATURATION = 200, 20  # of 255
@@ -59,6 +60,16 @@ def find_pen(thumbnail: np.ndarray, mpp: float = MPP) -> np.ndarray:
     large[0] = False  # what is not inked
     strokes: np.ndarray = large[pieces]
     return strokes
+
+
+def wiped(thumbnail: np.ndarray, pen: np.ndarray, mpp: float = MPP) -> np.ndarray:
+    """A thumbnail, uint8 [h, w, 3], with white where pen is, bool [h, w], and its faint fringe.
+
+    The fringe lies on tissue, too, which `find_tissue` gives back by its own margin.
+    """
+    wide = cv2.dilate(pen.astype(np.uint8), _disc(2 * _FRINGE_UM / mpp))
+    clean: np.ndarray = np.where(wide[..., None] > 0, np.uint8(255), thumbnail)
+    return clean
 
 
 def _has_colour_of_ink(pixels: np.ndarray, glass: np.ndarray, mpp: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.pixels.artifacts import BLUR, PEN, Artifact
 from tsfd_client.pixels.blur import find_blur
-from tsfd_client.pixels.pen import find_pen
+from tsfd_client.pixels.pen import find_pen, wiped
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import find_tissue, read_tissue
 from tsfd_client.settings import Settings
@@ -96,8 +96,8 @@ class RunOptions:
                 "(everywhere=True)."
             )
         pen = Artifact(PEN, find_pen(thumbnail), is_left_out=not self.with_pen)
-        if pen.is_left_out:
-            tissue &= ~pen.mask
+        if pen.is_left_out and pen.mask.any():
+            tissue = find_tissue(wiped(thumbnail, pen.mask)) & ~pen.mask
         if not tissue.any():
             raise ImageError(
                 f"{slide.path} has no tissue that pen does not cover: segment it all the same with "

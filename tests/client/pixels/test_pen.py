@@ -13,7 +13,8 @@ from samples import histology
 from samples.pen import INKS, draw, strokes
 from tsfd_client import read_image
 from tsfd_client.pixels.artifacts import PEN, Artifact, read_artifacts, write_artifacts
-from tsfd_client.pixels.pen import find_pen
+from tsfd_client.pixels.pen import find_pen, wiped
+from tsfd_client.pixels.tissue import find_tissue
 
 DATA = Path(__file__).parents[4] / "shared/data"
 SIZE = (5.0, 3.0)  # mm, of a field
@@ -74,6 +75,20 @@ def test_translucent_and_opaque(
 
             assert mask[inked].mean() >= 0.95, (ink, opacity)
             assert not mask[~around].any(), "nothing else"
+
+
+@pytest.mark.parametrize("opacity", [0.5, 1.0])
+def test_where_pen_was_glass_is_glass_and_tissue_tissue(
+    opacity: float, covered: np.ndarray, tissue: np.ndarray, glass: np.ndarray
+) -> None:
+    """What is left of tissue borders on the pen, and on glass pen leaves no rim."""
+    ink = INKS["green"][0]
+    drawn = draw(glass, covered, ink, opacity=opacity, mpp=8.0, seed=0)
+    assert not find_tissue(wiped(drawn, find_pen(drawn))).any()
+
+    drawn = draw(tissue, covered, ink, opacity=opacity, mpp=8.0, seed=0)
+    pen = find_pen(drawn)
+    assert find_tissue(wiped(drawn, pen))[~pen].mean() > 0.999
 
 
 def test_red_ink_is_found_where_it_is_opaque(covered: np.ndarray, tissue: np.ndarray) -> None:
