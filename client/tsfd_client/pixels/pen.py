@@ -26,7 +26,7 @@ _MARGIN_UM: Final = 16.0  # ink lies on the cover slip, out of focus: its edges 
 _FRINGE_UM: Final = 32.0  # beyond that margin: too faint for a colour, not to look stained
 _SMOOTH_UM: Final = 56.0  # length in which ink is smooth
 _SMOOTH: Final = 0.06  # relative deviation of green light; in blood more than 0.08
-_GLASS_BRIGHTNESS, _GLASS_SATURATION = 200, 20  # of 255
+_GLASS_BRIGHTNESS, _GLASS_GREEN = 180, 20  # of 255: the darkest channel, what green may lack
 _GLASS_SHARE: Final = 0.01  # of the thumbnail: with less, glass is unknown
 _WHITE: Final = 245.0  # glass where it is unknown
 _BAND: Final = 512  # rows at a time, whose optical density is in memory
@@ -97,10 +97,10 @@ def _is_smooth(pixels: np.ndarray, mpp: float) -> np.ndarray:
 
 
 def _glass(thumbnail: np.ndarray) -> np.ndarray:
-    """Colour of the glass, float32 [3]."""
+    """Colour of the glass, float32 [3]: pale, but not pink as pale tissue is."""
     sample = thumbnail[::2, ::2].reshape(-1, 3)
-    brightness, saturation = sample.min(axis=1), np.ptp(sample, axis=1)
-    glass = sample[(brightness >= _GLASS_BRIGHTNESS) & (saturation <= _GLASS_SATURATION)]
+    green_lacks = sample.max(axis=1) - sample[:, 1]
+    glass = sample[(sample.min(axis=1) >= _GLASS_BRIGHTNESS) & (green_lacks <= _GLASS_GREEN)]
     if len(glass) < _GLASS_SHARE * len(sample):
         return np.full(3, _WHITE, np.float32)
     colour: np.ndarray = np.median(glass, axis=0).astype(np.float32)

@@ -97,6 +97,18 @@ def test_red_ink_is_found_where_it_is_opaque(covered: np.ndarray, tissue: np.nda
     assert find_pen(drawn)[covered > 0.5].mean() >= 0.95
 
 
+@pytest.mark.parametrize("tint", [(238, 226, 200), (225, 232, 240), (228, 235, 225)])
+def test_tinted_glass_is_no_pen(
+    tint: tuple[int, ...], glass: np.ndarray, tissue: np.ndarray
+) -> None:
+    """Such as under old mounting medium."""
+    field = glass.copy()
+    field[:, :150] = tissue[:, :150]
+    tinted = np.rint(field * (np.array(tint) / GLASS)).clip(0, 255).astype(np.uint8)
+
+    assert not find_pen(tinted).any()
+
+
 def test_dust_and_specks_of_ink_are_no_pen(glass: np.ndarray) -> None:
     speckled = glass.copy()
     for number in range(10):
