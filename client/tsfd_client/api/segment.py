@@ -18,6 +18,8 @@ from tsfd_client.api.result import Result
 from tsfd_client.classes.keep import keeping
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
+from tsfd_client.nuclei.summary import artifacts_of
+from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings, check_settings
@@ -63,6 +65,8 @@ def segment_images(
     tissue: str | Path | None = None,
     tissue_class: str | None = None,
     everywhere: bool = False,
+    with_pen: bool = False,
+    without_blur: bool = False,
     settings: Settings | None = None,
     measure: bool = False,
     keep_features: bool = False,
@@ -89,6 +93,10 @@ def segment_images(
         Class of the polygons to segment; by default all except those that QuPath ignores.
     everywhere
         Segment glass, too.
+    with_pen
+        Segment what pen covers, too; by default it is left out where tissue is detected.
+    without_blur
+        Leave out what is out of focus; by default it is segmented, and its area is in the summary.
     settings
         Thresholds that override the server's.
     measure
@@ -111,7 +119,7 @@ def segment_images(
     -----
     UserWarning
         If the scale had to be assumed, is probably wrong, or differs from the file's own; if a
-        picture is stored turned.
+        picture is stored turned; if something was left out.
 
     Raises
     ------
@@ -127,6 +135,8 @@ def segment_images(
         tissue=None if tissue is None else Path(tissue),
         tissue_class=tissue_class,
         everywhere=everywhere,
+        with_pen=with_pen,
+        without_blur=without_blur,
     )
     connection = {"url": server, **connection}
     with Client(**connection) as client:
@@ -173,6 +183,11 @@ def _open(folder: Path) -> Outcome:
 def _warn(job: Job, found: dict[str, Any]) -> None:
     for remark in found.get("remarks", []):
         warnings.warn(f"{job.path}: {remark}", stacklevel=3)
+    for kind, (mm2, is_left_out) in artifacts_of(found).items():
+        if mm2 and is_left_out:
+            advice = " To segment it, too, give with_pen=True." if kind == PEN else ""
+            told = f"{kind} of {mm2:.2f} mm² was left out.{advice}"
+            warnings.warn(f"{job.path}: {told}", stacklevel=3)
     if found["scale_assumed"]:
         assumed = assumption_warning(job.path, found["mpp"])
         warnings.warn(f"{assumed} Give another with mpp=.", stacklevel=3)

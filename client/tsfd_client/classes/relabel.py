@@ -20,6 +20,8 @@ from tsfd_client.errors import OutputError, TsfdError
 from tsfd_client.files import MARKS, PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
+from tsfd_client.pixels.artifacts import FILE as ARTIFACTS
+from tsfd_client.pixels.artifacts import read_artifacts
 from tsfd_client.pixels.opening import open_needed_image
 from tsfd_client.pixels.origin import Origin, image_of
 from tsfd_client.pixels.slide import Slide
@@ -228,12 +230,17 @@ def _relabel(
         labels, probs = _labels(own, kept, count(result / PARQUET))
         lock.check()
         _write_nuclei(result, own, info, labels, probs, run.folder / PARQUET)
-        _copy(result / TISSUE, run.folder / TISSUE)
+        for name in (TISSUE, ARTIFACTS):
+            _copy(result / name, run.folder / name)
         for name in (MARKS, REGIONS):  # places on the slide, whatever is found there
             _copy(_latest(result, name), run.folder / name)
         before = summary.read(result)
+        known = summary.artifacts_of(before)
+        artifacts = read_artifacts(
+            *(result / ARTIFACTS, slide.height, slide.width, slide.mpp, known)
+        )
         nuclei = write_from_nuclei(
-            *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area),
+            *(run, slide, slide.thumbnail(TISSUE_MPP), tissue, area, artifacts),
             scale_assumed=before.get("scale_assumed") is True,
             remarks=summary.remarks_of(before),
         )

@@ -228,6 +228,18 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         help="class of the polygons to segment; default: all except those that QuPath ignores",
     )
 
+    parser.add_argument(
+        "--with-pen",
+        action="store_true",
+        help="segment what pen covers, too; default: leave it out where tissue is detected",
+    )
+
+    parser.add_argument(
+        "--without-blur",
+        action="store_true",
+        help="leave out what is out of focus; default: segment it, and say its area",
+    )
+
     many = parser.add_argument_group("many images")
     many.add_argument(
         "--slides",

@@ -15,6 +15,8 @@ from tsfd_client.cli.table import read_table
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
+from tsfd_client.nuclei.summary import artifacts_of
+from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
 from tsfd_client.release import Release
@@ -103,6 +105,8 @@ def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dic
         mpp=arguments.mpp,
         tissue=arguments.tissue,
         everywhere=arguments.no_tissue,
+        with_pen=arguments.with_pen,
+        without_blur=arguments.without_blur,
     )
     kind = arguments.tissue_class
     options_of: dict[Path, RunOptions] = {}
@@ -177,6 +181,10 @@ def _report_each(
 def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
     for remark in found.get("remarks", []):
         _say(f"{job.path}: {remark}")
+    for kind, (mm2, is_left_out) in artifacts_of(found).items():
+        if mm2 and is_left_out:
+            advice = " To segment it, too, give --with-pen." if kind == PEN else ""
+            _say(f"{job.path}: {kind} of {mm2:.2f} mm² was left out.{advice}")
     if found["scale_assumed"]:
         _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:

@@ -6,12 +6,14 @@ Densities are in nuclei per mm² of tissue, with the same colour scale for all c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 
 from tsfd_client.contract import USE
+from tsfd_client.pixels.artifacts import COLOURS, Artifact
 from tsfd_client.release import Release
 
 _SIDE: Final = 720  # pixels of a panel's longer side
@@ -37,6 +39,8 @@ class Overview:
         uint8 [h, w, 3], the whole slide.
     tissue
         bool [h, w], where it was segmented.
+    artifacts
+        What does not belong to the tissue.
     width, height
         Size of level 0, pixels.
     release
@@ -47,6 +51,7 @@ class Overview:
         self,
         thumbnail: np.ndarray,
         tissue: np.ndarray,
+        artifacts: Sequence[Artifact],
         width: int,
         height: int,
         release: Release,
@@ -55,7 +60,8 @@ class Overview:
         size = tuple(max(_CELL, round(length * zoom)) for length in thumbnail.shape[1::-1])
         kind = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
         self._slide = cv2.resize(thumbnail, size, interpolation=kind)
-        self._tissue = cv2.resize(tissue.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        self._tissue = _resized(tissue, self._slide)
+        self._artifacts = artifacts
         self._width, self._height = width, height
         self._classes = release.classes
         rows, columns = (-(-length // _CELL) for length in self._slide.shape[:2])
@@ -74,15 +80,10 @@ class Overview:
         numbers = self._numbers[1:].sum(axis=(1, 2)).tolist()
         return {kind.name: n for kind, n in zip(self._classes, numbers, strict=True)}
 
-    def draw(self, area: float) -> np.ndarray:
-        """Draw the overview, uint8 [H, W, 3]; `area` is that of the tissue in mm²."""
+    def draw(self, area: float, whole: float) -> np.ndarray:
+        """Draw the overview, uint8 [H, W, 3]; areas of the tissue and of the slide are in mm²."""
         densities, most = self._densities(area)
-        outlined = self._slide.copy()
-        contours, _ = cv2.findContours(self._tissue, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(outlined, contours, -1, _OUTLINE, 2, cv2.LINE_AA)
-        total = sum(self.counts().values())
-        title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
-        panels = [_titled(outlined, title, _OUTLINE)]
+        panels = [self._draw_slide(area, whole)]
         paper = self._paper()
         for index, kind in enumerate(self._classes, start=1):
             number = self.counts()[kind.name]
@@ -96,6 +97,22 @@ class Overview:
         panels += [np.full_like(panels[0], 255)] * (-len(panels) % _COLUMNS)
         rows = [panels[first : first + _COLUMNS] for first in range(0, len(panels), _COLUMNS)]
         return np.vstack([np.hstack(row) for row in rows])
+
+    def _draw_slide(self, area: float, whole: float) -> np.ndarray:
+        """The slide with tissue and artifacts outlined, in a panel."""
+        outlined = self._slide.copy()
+        _outline(outlined, self._tissue, _OUTLINE)
+        total = sum(self.counts().values())
+        title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
+        found = [artifact for artifact in self._artifacts if artifact.mask.any()]
+        for artifact in found:
+            _outline(outlined, _resized(artifact.mask, outlined), COLOURS[artifact.kind])
+        panel = _titled(outlined, title, _OUTLINE)
+        for row, artifact in enumerate(found):
+            done = "left out" if artifact.is_left_out else "segmented"
+            text = f"{artifact.kind}: {artifact.mm2(whole):,.2f} mm2, {done}"
+            _write_key(panel, text, COLOURS[artifact.kind], len(panel) - _LEGEND + 18 * row)
+        return panel
 
     def _densities(self, area: float) -> tuple[np.ndarray, int]:
         """Nuclei per mm² of tissue, and the top of the colour scale.
@@ -144,9 +161,25 @@ def _titled(picture: np.ndarray, title: str, colour: tuple[int, int, int]) -> np
     height, width = picture.shape[:2]
     panel = np.full((_TITLE + height + _LEGEND, max(width, _SIDE // 2) + 12, 3), 255, np.uint8)
     panel[_TITLE : _TITLE + height, :width] = picture
-    cv2.rectangle(panel, (2, 8), (16, 22), colour, -1)
-    _write(panel, title, 24, 21)
+    _write_key(panel, title, colour, 6)
     return panel
+
+
+def _resized(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A mask bool [h, w] in the size of a picture, uint8."""
+    size = picture.shape[1::-1]
+    return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
+def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(picture, contours, -1, colour, 2, cv2.LINE_AA)
+
+
+def _write_key(panel: np.ndarray, text: str, colour: tuple[int, int, int], top: int) -> None:
+    """Write a text behind a square of the colour that it explains."""
+    cv2.rectangle(panel, (2, top + 2), (16, top + 16), colour, -1)
+    _write(panel, text, 24, top + 15)
 
 
 def _draw_legend(panel: np.ndarray, most: int, colour: tuple[int, int, int]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +25,8 @@ def write(
     area: float,
     stained: float | None,
     *,
+    artifacts: Mapping[str, float] = MappingProxyType({}),
+    left_out: Sequence[str] = (),
     scale_assumed: bool = False,
     remarks: Sequence[str] = (),
 ) -> None:
@@ -34,6 +38,10 @@ def write(
         Segmented area, mm².
     stained
         The part of `area` that is not glass, mm²; None if unknown.
+    artifacts
+        Area by kind, mm², of what does not belong to the tissue; empty if it was not searched for.
+    left_out
+        The kinds that were found and not segmented.
     scale_assumed
         Whether the image does not say its scale and the network's was assumed.
     remarks
@@ -61,6 +69,8 @@ def write(
         "height": info.height,
         "mpp": info.mpp,
         "segmented_mm2": round(area, 4),
+        "artifacts": {kind: round(mm2, 4) for kind, mm2 in artifacts.items()},
+        "left_out": list(left_out),
         "nuclei": nuclei,
         "nuclei_per_mm2": round(nuclei / area, 2),
         "classes": {
@@ -110,6 +120,24 @@ def read(folder: Path) -> dict[str, Any]:
         summary = dict(json.loads((folder / FILE).read_text()))
         {kind["nuclei"] for kind in summary["classes"].values()}  # fails here, not in a caller
         return summary
+
+
+def artifacts_of(summary: dict[str, Any]) -> dict[str, tuple[float, bool]]:
+    """Artifacts in a ``summary.json``, without what damage has made of others.
+
+    Returns
+    -------
+    dict
+        By kind that was searched for: its area in mm², and whether it was left out.
+    """
+    found, left_out = summary.get("artifacts"), summary.get("left_out")
+    known = found.items() if isinstance(found, dict) else ()
+    names = left_out if isinstance(left_out, list) else []
+    return {
+        kind: (mm2, kind in names)
+        for kind, mm2 in known
+        if isinstance(mm2, float) and 0 <= mm2 < math.inf
+    }
 
 
 def remarks_of(summary: dict[str, Any]) -> list[str]:

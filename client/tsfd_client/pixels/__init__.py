@@ -11,5 +11,6 @@ orientation                         the tag by which cameras ask to turn a pictu
 box                                 a rectangle of pixels
 resample                            to the network's scale, whole or in parts
 tissue                              where an image has tissue; annotations: a user's polygons
+artifacts                           what does not belong to it: pen, blur
 origin                              where the image of a result is
 """

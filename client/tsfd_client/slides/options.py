@@ -9,6 +9,9 @@ from typing import Final
 import numpy as np
 
 from tsfd_client.errors import ImageError, TsfdError
+from tsfd_client.pixels.artifacts import BLUR, PEN, Artifact
+from tsfd_client.pixels.blur import find_blur
+from tsfd_client.pixels.pen import find_pen, wiped
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import find_tissue, read_tissue
 from tsfd_client.settings import Settings
@@ -32,6 +35,10 @@ class RunOptions:
         Class of the polygons to segment; by default all except those that QuPath ignores.
     everywhere
         Segment glass, too.
+    with_pen
+        Segment what pen covers, too.
+    without_blur
+        Leave out what is out of focus. Pen and blur are searched for where tissue is.
 
     Raises
     ------
@@ -44,6 +51,8 @@ class RunOptions:
     tissue: Path | None = None
     tissue_class: str | None = None
     everywhere: bool = False
+    with_pen: bool = False
+    without_blur: bool = False
 
     def __post_init__(self) -> None:
         if self.tissue_class is not None and self.tissue is None:
@@ -61,8 +70,8 @@ class RunOptions:
         is_small = slide.is_picture and slide.area_mm2 <= _SMALL
         return self.everywhere or (is_small and self.tissue is None)
 
-    def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> np.ndarray:
-        """Return where to segment, bool [h, w].
+    def tissue_of(self, slide: Slide, thumbnail: np.ndarray) -> tuple[np.ndarray, list[Artifact]]:
+        """Return where to segment, bool [h, w], and the artifacts if they were searched for.
 
         Parameters
         ----------
@@ -75,10 +84,10 @@ class RunOptions:
             If no tissue is found, or its outline cannot be used.
         """
         if self.take_whole(slide):
-            return np.ones(thumbnail.shape[:2], bool)
+            return np.ones(thumbnail.shape[:2], bool), []
         outlined = self.outlined(slide)
         if outlined is not None:
-            return outlined
+            return outlined, []
         tissue = find_tissue(thumbnail)
         if not tissue.any():
             raise ImageError(
@@ -86,7 +95,23 @@ class RunOptions:
                 "--tissue (in Python tissue=), or segment everything with --no-tissue "
                 "(everywhere=True)."
             )
-        return tissue
+        pen = Artifact(PEN, find_pen(thumbnail), is_left_out=not self.with_pen)
+        if pen.is_left_out and pen.mask.any():
+            tissue = find_tissue(wiped(thumbnail, pen.mask)) & ~pen.mask
+        if not tissue.any():
+            raise ImageError(
+                f"{slide.path} has no tissue that pen does not cover: segment it all the same with "
+                "--with-pen (in Python with_pen=True)."
+            )
+        blur = Artifact(BLUR, find_blur(slide, tissue & ~pen.mask), is_left_out=self.without_blur)
+        if blur.is_left_out:
+            tissue &= ~blur.mask
+        if not tissue.any():
+            raise ImageError(
+                f"{slide.path} has no tissue in focus: segment it all the same without "
+                "--without-blur (without_blur=)."
+            )
+        return tissue, [pen, blur]
 
     def outlined(self, slide: Slide) -> np.ndarray | None:
         """The outlined part of the image, bool [h, w]; None without an outline.

@@ -28,6 +28,8 @@ from tsfd_client.nuclei.table import (
     read_batches,
     read_info,
 )
+from tsfd_client.pixels.artifacts import FILE as ARTIFACTS
+from tsfd_client.pixels.artifacts import Artifact, write_artifacts
 from tsfd_client.pixels.slide import Scaled, Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import find_tissue, to_geojson
@@ -45,6 +47,7 @@ def write_outputs(
     thumbnail: np.ndarray,
     tissue: np.ndarray,
     area: float,
+    artifacts: Sequence[Artifact],
     release: Release,
     *,
     whole: bool,
@@ -63,6 +66,8 @@ def write_outputs(
         bool [h, w], where it was segmented.
     area
         Area of `tissue`, mm².
+    artifacts
+        What was found that does not belong to the tissue, if it was searched for.
     release
         The network, post-processing and thresholds that found the nuclei.
     whole
@@ -83,8 +88,9 @@ def write_outputs(
     slide = scaled.slide
     _write_nuclei(run, scaled, plan, tissue, release, run.folder / PARQUET)
     _write_tissue(run.folder / TISSUE, slide, tissue, whole=whole)
+    write_artifacts(run.folder / ARTIFACTS, artifacts, slide.height, slide.width)
     return write_from_nuclei(
-        *(run, slide, thumbnail, tissue, area),
+        *(run, slide, thumbnail, tissue, area, artifacts),
         scale_assumed=slide.scale_is_assumed,
         remarks=[shown(remark) for remark in slide.remarks],
     )
@@ -96,6 +102,7 @@ def write_from_nuclei(
     thumbnail: np.ndarray,
     tissue: np.ndarray,
     area: float,
+    artifacts: Sequence[Artifact],
     *,
     scale_assumed: bool,
     remarks: Sequence[str],
@@ -106,7 +113,7 @@ def write_from_nuclei(
     ----------
     slide
         The image.
-    run, thumbnail, tissue, area
+    run, thumbnail, tissue, area, artifacts
         As of `write_outputs`, which also says what is returned and raised.
     scale_assumed, remarks
         As of `tsfd_client.nuclei.summary.write`.
@@ -116,13 +123,15 @@ def write_from_nuclei(
         write_picture(run.folder, slide)
     else:
         geojson.write(parquet, run.folder / "nuclei.geojson.gz")
-        _write_overview(parquet, slide, thumbnail, tissue, area)
+        _write_overview(parquet, slide, thumbnail, tissue, area, artifacts)
     # Glass may have been segmented as well, but has no nuclei.
     stained = float(find_tissue(thumbnail).mean()) * slide.area_mm2
     summary.write(
         parquet,
         area,
         min(area, stained),
+        artifacts={each.kind: each.mm2(slide.area_mm2) for each in artifacts},
+        left_out=[each.kind for each in artifacts if each.is_left_out and each.mask.any()],
         scale_assumed=scale_assumed,
         remarks=remarks,
     )
@@ -144,14 +153,15 @@ def _write_overview(
     thumbnail: np.ndarray,
     tissue: np.ndarray,
     area: float,
+    artifacts: Sequence[Artifact],
 ) -> None:
     release = read_info(parquet).release
-    overview = Overview(thumbnail, tissue, slide.width, slide.height, release)
+    overview = Overview(thumbnail, tissue, artifacts, slide.width, slide.height, release)
     for table in read_batches(parquet, ["class", "centroid_x", "centroid_y"]):
         x, y = (table[name].to_numpy() for name in ("centroid_x", "centroid_y"))
         overview.add(classes_of(table, release.class_names), x, y)
     with replacing(parquet.with_name("overview.png")) as partial:
-        Image.fromarray(overview.draw(area)).save(partial, "PNG")
+        Image.fromarray(overview.draw(area, slide.area_mm2)).save(partial, "PNG")
 
 
 def _write_nuclei(

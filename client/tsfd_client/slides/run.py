@@ -5,7 +5,7 @@
     blocks/r003_c012.open.parquet   versions of nuclei at the block's borders
     origin.json                     path of the image
     nuclei.parquet summary.json events.jsonl, and
-    for a slide    nuclei.geojson.gz overview.png tissue.geojson
+    for a slide    nuclei.geojson.gz overview.png tissue.geojson artifacts.geojson
     for a picture  nuclei.geojson nuclei.csv labels.png overlay.png
     DONE                            written last
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
 from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
+from tsfd_client.pixels.artifacts import BLUR, PEN
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
@@ -57,8 +58,8 @@ def segment_image(
         The image; for DICOM, any of its files or their folder.
     folder
         Receives ``nuclei.parquet`` and ``summary.json``; for a slide also ``nuclei.geojson.gz``,
-        ``overview.png`` and ``tissue.geojson``; for a picture ``nuclei.geojson``, ``nuclei.csv``,
-        ``labels.png`` and ``overlay.png``.
+        ``overview.png``, ``tissue.geojson`` and, if there are any, ``artifacts.geojson``; for a
+        picture ``nuclei.geojson``, ``nuclei.csv``, ``labels.png`` and ``overlay.png``.
     options
         Must be the same to resume an image.
     loop, client
@@ -123,7 +124,7 @@ def _segment(
 ) -> None:
     with recording(run.folder) as events:
         thumbnail = slide.thumbnail(TISSUE_MPP)
-        tissue = options.tissue_of(slide, thumbnail)
+        tissue, artifacts = options.tissue_of(slide, thumbnail)
         whole = options.take_whole(slide)
         scaled = slide.at(release.mpp)
         plan = make_plan(*scaled.grid.shape, None if whole else tissue)
@@ -136,7 +137,9 @@ def _segment(
             loop.run(pipeline.segment())
         lock.check()
         events.write("joining")
-        nuclei = write_outputs(run, scaled, plan, thumbnail, tissue, area, release, whole=whole)
+        nuclei = write_outputs(
+            *(run, scaled, plan, thumbnail, tissue, area, artifacts, release), whole=whole
+        )
         events.write("done", nuclei=nuclei)
 
 
@@ -171,10 +174,15 @@ def unwritable(folder: Path, error: OSError) -> OutputError:
 
 def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any]:
     """Everything that decides the result."""
+    artifacts = {}
     if options.take_whole(slide):
         tissue = "everywhere"
     elif options.tissue is None:
         tissue = "found"
+        artifacts = {
+            PEN: "segmented" if options.with_pen else "left out",
+            BLUR: "left out" if options.without_blur else "segmented",
+        }
     else:
         options.outlined(slide)  # raises if it cannot be used, before the run is created
         tissue = hashlib.sha256(options.tissue.read_bytes()).hexdigest()
@@ -185,6 +193,7 @@ def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any
         "client": version("tsfd-client"),
         "tissue": tissue,
         "tissue_class": options.tissue_class,
+        **artifacts,
         "overlap": OVERLAP,
         "block": SIDE,
         **release.settings.given(),

@@ -29,9 +29,11 @@ from tsfd_client.files import PARQUET, RUN
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
-from tsfd_client.nuclei.summary import remarks_of
+from tsfd_client.nuclei.summary import artifacts_of, remarks_of
 from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info, reading
 from tsfd_client.pixels.annotations import read_annotations
+from tsfd_client.pixels.artifacts import COLOURS as ARTIFACT_COLOURS
+from tsfd_client.pixels.artifacts import FILE as ARTIFACTS
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
@@ -185,6 +187,21 @@ class Result:
         warnings = (*remarks_of(summary), assumed, summary.get("scale_warning"))
         return [warning for warning in warnings if isinstance(warning, str) and warning]
 
+    def _artifacts(self) -> list[dict[str, Any]]:
+        """What does not belong to the tissue: kind, colour, area, outlines."""
+        found = artifacts_of(_read(self.folder / SUMMARY)).items()
+        return [
+            {
+                "kind": kind,
+                "colour": ARTIFACT_COLOURS[kind],
+                "mm2": mm2,
+                "is_left_out": is_left_out,
+                "outlines": _outlines(self.folder / ARTIFACTS, kind),
+            }
+            for kind, (mm2, is_left_out) in found
+            if mm2 and kind in ARTIFACT_COLOURS
+        ]
+
     def _comparison(self) -> dict[str, Any] | None:
         """What was compared, and the numbers; None if this is no comparison."""
         known = _read(self.folder / COMPARISON)
@@ -223,6 +240,7 @@ class Result:
                 for number, kind in enumerate(release.classes, 1)
             ],
             "tissue": [] if tissue is None else _outlines(self.folder / TISSUE),
+            "artifacts": self._artifacts(),
             "release": release.name,
             "settings": release.settings.given(),
             "comparison": self._comparison(),
@@ -475,10 +493,14 @@ def _explained(name: str, status: Status) -> str:
     return f"{name} is not finished: it is {status.state}{reason}.{advice}"
 
 
-def _outlines(path: Path) -> list[list[list[float]]]:
-    """Closed rings of the polygons in a file that can be read."""
-    rings = (ring for polygon in read_annotations(path) for ring in polygon.rings)
-    return [np.vstack([ring, ring[:1]]).tolist() for ring in rings]
+def _outlines(path: Path, kind: str | None = None) -> list[list[list[float]]]:
+    """Closed rings of the polygons in a file, of one class if it is given; none if damaged."""
+    try:
+        polygons = read_annotations(path)
+    except ImageError:
+        return []
+    chosen = (polygon for polygon in polygons if kind in (None, polygon.kind))
+    return [np.vstack([ring, ring[:1]]).tolist() for polygon in chosen for ring in polygon.rings]
 
 
 def time_of(path: Path) -> int:

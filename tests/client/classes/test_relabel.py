@@ -30,6 +30,7 @@ from tsfd_client.contract import FEATURES
 from tsfd_client.errors import ServerError
 from tsfd_client.export import export
 from tsfd_client.nuclei.table import read_info
+from tsfd_client.pixels.artifacts import Artifact, write_artifacts
 from tsfd_client.view.results import Result
 
 NOWHERE = "--server=localhost:1"
@@ -225,6 +226,26 @@ def test_marks_and_regions_come_along(
     last = tmp_path / "last/picture"
     assert _relabel(old, classes, last.parent, f"--server={server.grpc_url}") == 0
     assert (last / "annotations.geojson").read_bytes() == b"marked since"
+
+
+def test_artifacts_come_along(
+    server: TritonServer, folder: Path, classes: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(folder / "results/slide", tmp_path / "results/slide"))
+    mask = np.zeros((22, 17), bool)
+    mask[3:9, 2:12] = True
+    write_artifacts(old / "artifacts.geojson", [Artifact("pen", mask, is_left_out=True)], 701, 533)
+    mm2 = round(float(mask.mean()) * 701 * 533 * 0.25**2 / 1e6, 4)
+    known = {"artifacts": {"pen": mm2, "blur": 0.0}, "left_out": ["pen"]}
+    summary = json.loads((old / "summary.json").read_text()) | known
+    (old / "summary.json").write_text(json.dumps(summary))
+    new = tmp_path / "new/slide"
+    assert _relabel(old, classes, new.parent, f"--server={server.grpc_url}") == 0
+
+    summary = json.loads((new / "summary.json").read_text())
+    assert {name: summary[name] for name in known} == known
+    outlines = [(path / "artifacts.geojson").read_bytes() for path in (old, new)]
+    assert outlines[0] == outlines[1]
 
 
 def test_features_are_exported(server: TritonServer, folder: Path, tmp_path: Path) -> None:

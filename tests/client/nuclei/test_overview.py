@@ -7,6 +7,7 @@ import pytest
 from releases import FIVE
 
 from tsfd_client.nuclei.overview import Overview
+from tsfd_client.pixels.artifacts import COLOURS, Artifact
 
 SIDE = 720  # of a panel's picture and of the slide
 COLUMN = SIDE + 12  # pitch of the panels
@@ -17,11 +18,11 @@ def panels() -> dict[str, np.ndarray]:
     """Of a slide of 1.44 mm²; on its left half is tissue, 2,000 neoplastic and one dead nucleus."""
     tissue = np.zeros((90, 90), bool)
     tissue[:, :45] = True
-    overview = Overview(np.full((90, 90, 3), 200, np.uint8), tissue, 7200, 7200, FIVE)
+    overview = Overview(np.full((90, 90, 3), 200, np.uint8), tissue, [], 7200, 7200, FIVE)
     x, y = np.random.default_rng(0).uniform((0, 0), (3600, 7200), (2000, 2)).T
     overview.add(np.ones(2000, int), x, y)
     overview.add(np.array([FIVE.class_names.index("dead")]), np.array([1800.0]), np.array([3600.0]))
-    picture = overview.draw(0.72)
+    picture = overview.draw(0.72, 1.44)
     rows = np.split(picture, 2)
     parts = [row[:, COLUMN * column : COLUMN * (column + 1)] for row in rows for column in range(3)]
     return dict(zip(("slide", *FIVE.class_names[1:]), parts, strict=True))
@@ -59,3 +60,22 @@ def test_a_legend_says_what_the_colours_mean(panels: dict[str, np.ndarray]) -> N
         # Numbers and unit are the same for all.
         assert np.array_equal(legend[20:], legends["dead"][20:])
         assert (legend[20:] < 100).any()
+
+
+def test_artifacts_are_outlined_and_named() -> None:
+    mask = np.zeros((90, 90), bool)
+    mask[30:60, 30:60] = True
+    artifacts = [Artifact(kind, mask, is_left_out=kind == "pen") for kind in COLOURS]
+    bare, drawn = (
+        Overview(np.full((90, 90, 3), 200, np.uint8), ~mask, found, 7200, 7200, FIVE).draw(1, 1)
+        for found in ([], artifacts)
+    )
+    changed = (bare != drawn).any(axis=2)
+    picture, legend = changed[30 : 30 + SIDE, :SIDE], changed[30 + SIDE : 68 + SIDE, :COLUMN]
+    assert picture[230:250].any()
+    assert not picture[260:460, 260:460].any(), "within the outline"
+    for colour in COLOURS.values():
+        assert (drawn[30 + SIDE : 68 + SIDE, :COLUMN] == colour).all(axis=2).sum() > 100
+    assert legend[:18].any()
+    assert legend[18:].any()
+    assert not changed[:, COLUMN:].any(), "other panels"

@@ -13,6 +13,9 @@ export class Counts {
     element("classes").classList.toggle("unmeasured", !isMeasured);
     element("per").textContent = tissue.isKnown
       ? "tissue" : "the whole image (its tissue is not outlined)";
+    const artifacts = view.artifacts ?? [];
+    element("artifacts").hidden = !artifacts.length;
+    element("artifacts").textContent = artifacts.map(areaOf).join(" ");
     const doubtful = view.classes.filter(({ f1 }) => f1 != null && f1 < UNRELIABLE);
     element("doubt").hidden = !doubtful.length;
     element("doubt").textContent = sentenceOf(doubtful);
@@ -46,6 +49,12 @@ function sentenceOf(kinds) {
   const named = kinds.map(({ name, f1 }) => `${name} (F1 ${f1.toFixed(2)})`).join(" and ");
   return `! Do not rely on counts of ${named}: most such nuclei are missed or given another class, `
     + `or others are taken for them. ${MEASURED}`;
+}
+
+// "Pen covers 0.52 mm² and was left out."
+function areaOf({ kind, mm2, is_left_out }) {
+  const name = kind[0].toUpperCase() + kind.slice(1);
+  return `${name} covers ${mm2.toPrecision(2)} mm² and was ${is_left_out ? "left out" : "segmented"}.`;
 }
 
 function rowOf({ id, name, colour, f1 }, toggle) {

@@ -35,6 +35,7 @@ function styleOf(view, here, scale, near, densities) {
   const sources = {
     density: { type: "canvas", canvas: densities, animate: false, coordinates: everywhere },
     tissue: { type: "geojson", data: linesOf(view.tissue ?? [], scale) },
+    artifacts: { type: "geojson", data: artifactsOf(view.artifacts ?? [], scale) },
     regions: { type: "geojson", data: linesOf([], scale) },
     region: { type: "geojson", data: linesOf([], scale) },
     ruler: { type: "geojson", data: linesOf([], scale) },
@@ -53,6 +54,8 @@ function styleOf(view, here, scale, near, densities) {
         layout: { visibility: "none" }, paint: { "raster-resampling": "linear" } },
       { id: "tissue", type: "line", source: "tissue",
         paint: { "line-color": "#00963c", "line-width": 1.5 } },
+      { id: "artifacts", type: "line", source: "artifacts",
+        paint: { "line-color": ["get", "colour"], "line-width": 1.5 } },
       ...lines("regions", {}),
       ...lines("region", { "line-dasharray": [2, 1] }),
       ...lines("ruler", {}),
@@ -80,6 +83,14 @@ export function linesOf(lines, scale) {
   return collection(lines.map((line) => ({
     type: "LineString", coordinates: line.map(([x, y]) => scale.toMap(x, y)),
   })));
+}
+
+function artifactsOf(artifacts, scale) {
+  const features = artifacts.flatMap(({ colour, outlines }) => {
+    const properties = { colour: `rgb(${colour.join()})` };
+    return linesOf(outlines, scale).features.map((line) => ({ ...line, properties }));
+  });
+  return { type: "FeatureCollection", features };
 }
 
 export function pointOf(place, scale) {

@@ -65,7 +65,9 @@ export class Overlay {
     const colours = view.classes.filter(({ id }) => shown[id]).map(({ id, colour }) => [id, colour]);
     this.dots.paint(Object.fromEntries(colours), least, opacity);
     map.setPaintProperty("density", "raster-opacity", opacity);
-    map.setLayoutProperty("tissue", "visibility", visibility(settings.hasTissue));
+    for (const id of ["tissue", "artifacts"]) {
+      map.setLayoutProperty(id, "visibility", visibility(settings.hasTissue));
+    }
     this.drawDensity();
     map.triggerRepaint();
   }
