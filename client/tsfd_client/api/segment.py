@@ -15,7 +15,7 @@ from threading import Event
 from typing import Any
 
 from tsfd_client.api.result import Result
-from tsfd_client.classes.keep import keeping
+from tsfd_client.classes.keep import keep_features as keep
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import artifacts_of
@@ -23,8 +23,8 @@ from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings, check_settings
-from tsfd_client.slides.many import Job, folders_of, run_all
-from tsfd_client.slides.measure import measuring
+from tsfd_client.slides.many import Job, after_each, folders_of, run_all
+from tsfd_client.slides.measure import measure as measure_all
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.progress import Report
 
@@ -151,9 +151,9 @@ def segment_images(
     run = _run_beside if _has_a_loop() else run_all
     outcomes = run(jobs, report, bar=bar)
     if measure:
-        outcomes = measuring(outcomes, bar=bar)
+        outcomes = after_each(outcomes, lambda job: measure_all(job.folder, bar=bar))
     if keep_features:
-        outcomes = keeping(outcomes, bar=bar)
+        outcomes = after_each(outcomes, lambda job: keep(job.folder, job.server, bar=bar))
     for job, outcome in outcomes:
         if isinstance(outcome, TsfdError):
             yield job.path, outcome

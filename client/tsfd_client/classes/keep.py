@@ -5,7 +5,6 @@ Each row of tiles is kept as it is answered. Asked again, what is kept is not as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,16 @@ from tqdm import tqdm
 
 from tsfd_client.classes.features import features_of, scaled_for
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.errors import ServerError, TsfdError
+from tsfd_client.errors import ServerError
 from tsfd_client.files import PARQUET, sweep
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_image_of
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.server.client import Client
 from tsfd_client.slides.lock import Lock
-from tsfd_client.slides.many import SERVER, Job
+from tsfd_client.slides.many import SERVER
 from tsfd_client.slides.segment_image import unwritable
 from tsfd_client.slides.status import LOCK
-
-Outcome = dict[str, Any] | TsfdError
-
-
-def keeping(
-    outcomes: Iterator[tuple[Job, Outcome]], *, bar: bool | None = None
-) -> Iterator[tuple[Job, Outcome]]:
-    """Keep the features of each image that was segmented; its outcome is the error if that fails.
-
-    Parameters
-    ----------
-    bar
-        Whether to show a bar; None shows it only on a terminal.
-    """
-    for job, outcome in outcomes:
-        if not isinstance(outcome, TsfdError):
-            try:
-                keep_features(job.folder, job.server, bar=bar)
-            except TsfdError as error:
-                yield job, error
-                continue
-        yield job, outcome
 
 
 def keep_features(result: Path, server: dict[str, Any], *, bar: bool | None = None) -> None:

@@ -23,8 +23,8 @@ from tsfd_client.release import Release
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import LockedError
-from tsfd_client.slides.many import Job, folders_of, run_all
-from tsfd_client.slides.measure import measuring
+from tsfd_client.slides.many import Job, after_each, folders_of, run_all
+from tsfd_client.slides.measure import measure
 from tsfd_client.slides.memory import collect_seldom, give_back
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
@@ -65,11 +65,11 @@ def segment(arguments: argparse.Namespace) -> int:
 
         outcomes = run_on_cluster(arguments.scheduler, jobs)
     if arguments.measure:
-        outcomes = measuring(outcomes)
+        outcomes = after_each(outcomes, lambda job: measure(job.folder))
     if arguments.keep_features:
-        from tsfd_client.classes.keep import keeping
+        from tsfd_client.classes.keep import keep_features
 
-        outcomes = keeping(outcomes)
+        outcomes = after_each(outcomes, lambda job: keep_features(job.folder, job.server))
     return _report(outcomes, len(jobs), arguments.out)
 
 

@@ -11,10 +11,8 @@ from typing import Any, Final
 
 from tsfd_client.errors import TsfdError
 from tsfd_client.slides.lock import LockedError
-from tsfd_client.slides.many import Job
+from tsfd_client.slides.many import Job, Outcome
 from tsfd_client.slides.memory import collect_seldom, give_back
-
-Outcome = dict[str, Any] | TsfdError
 
 _PATIENCE: Final = 90.0  # seconds; the lock of a worker that died is free after 60
 _PAUSE: Final = 5.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,10 @@ from tsfd_client.slides.status import SUMMARY
 
 SERVER: Final[dict[str, Any]] = {"retry_for": 300.0, "max_in_flight": 32}
 """Default arguments of `AsyncClient` for runs: long retries, many requests in flight."""
+
+
+Outcome = dict[str, Any] | TsfdError
+"""An image's ``summary.json``, or why it has none."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,20 @@ class Job:
         if isinstance(outcome, TsfdError):
             raise outcome
         return outcome
+
+
+def after_each(
+    outcomes: Iterable[tuple[Job, Outcome]], then: Callable[[Job], None]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Do more with each image that was segmented; its outcome is the TsfdError if that fails."""
+    for job, outcome in outcomes:
+        if not isinstance(outcome, TsfdError):
+            try:
+                then(job)
+            except TsfdError as error:
+                yield job, error
+                continue
+        yield job, outcome
 
 
 def run_all(

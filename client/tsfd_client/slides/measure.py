@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.errors import OutputError
 from tsfd_client.files import CSV, PARQUET
 from tsfd_client.nuclei import csv, measures
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_needed_image
 from tsfd_client.slides.lock import Lock
-from tsfd_client.slides.many import Job
 from tsfd_client.slides.segment_image import unwritable
 from tsfd_client.slides.status import LOCK
-
-Outcome = dict[str, Any] | TsfdError
-
-
-def measuring(
-    outcomes: Iterator[tuple[Job, Outcome]], *, bar: bool | None = None
-) -> Iterator[tuple[Job, Outcome]]:
-    """Measure the nuclei of each image that was segmented; its outcome is the error if that fails.
-
-    Parameters
-    ----------
-    bar
-        Whether to show a bar; None shows it only on a terminal.
-    """
-    for job, outcome in outcomes:
-        if not isinstance(outcome, TsfdError):
-            try:
-                measure(job.folder, bar=bar)
-            except TsfdError as error:
-                yield job, error
-                continue
-        yield job, outcome
 
 
 def measure(result: Path, *, bar: bool | None = None) -> None:
