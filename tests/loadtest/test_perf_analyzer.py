@@ -37,11 +37,3 @@ def test_both_tools_offer_the_same_rates(
         assert all(step["answered"] > 0 and step["p95_ms"] > 0 for step in found[name])
     assert found["knee_ours"] == pytest.approx(6)
     assert found["knee_perf_analyzer"] == pytest.approx(6)
-
-
-def test_no_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = perf_analyzer.main(["--server", "localhost:9", "--bare", "20", "--out", str(tmp_path)])
-    assert code == 1
-    assert capsys.readouterr().err.startswith(
-        "perf-analyzer: No Triton server answers at localhost:9: check the address, or start one"
-    )
