@@ -105,6 +105,7 @@ export class Overlay {
       if (this.slide.signal.aborted) return;
       this.density.draw(nuclei, kinds, least);
       if (this.isDense) this.density.show(map);
+      map.triggerRepaint(); // what is not shown changes nothing, and the map would not say that it is done
     };
     if (this.asked) {
       this.isPending = true;
