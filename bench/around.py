@@ -20,15 +20,13 @@ from typing import Final
 from bench.load import cpu_seconds
 from bench.machine import machine
 from bench.recorded import make
-from samples import histology
-from samples.slide import write_slide
+from bench.slides import disc
 from serving.environment import ROOT
 from serving.server import ServerError, TritonServer
-from tsfd_client import TsfdError, read_image
+from tsfd_client import TsfdError
 from tsfd_client.slides.events import read_events
 from tsfd_client.slides.status import status_of
 
-_SIDE, _MM2 = 16_384, 3.0
 _RUNS: Final = (("grpc", 0.25), ("shm", 0.25), ("shm", 0.2))
 """Transport, and micrometres per pixel that the slide is said to have; the network's are 0.25."""
 _NETWORK: Final = "tsfd_net"
@@ -123,11 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            slide = arguments.slide
-            if slide is None:
-                slide = Path(folder) / "disc.tif"
-                picture, _ = read_image(histology.path(), mpp=histology.MPP)
-                write_slide(slide, picture, side=_SIDE, mm2=_MM2)
+            slide = arguments.slide or disc(Path(folder))
             rows = measure(ROOT / "model_repository", slide, Path(folder))
     except (ServerError, TsfdError) as error:
         print(f"bench: {error}", file=sys.stderr)

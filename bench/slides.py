@@ -123,6 +123,14 @@ def _span(folder: Path) -> tuple[float, float]:
     return times["begun"], times["joining"]
 
 
+def disc(folder: Path) -> Path:
+    """Write the slide that is segmented by default, a disc of tissue made from the demo's image."""
+    slide = folder / "disc.tif"
+    picture, _ = read_image(histology.path(), mpp=histology.MPP)
+    write_slide(slide, picture, side=_SIDE, mm2=_MM2)
+    return slide
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -136,11 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as folder, TritonServer() as server:
-            slide = arguments.slide
-            if slide is None:
-                slide = Path(folder) / "disc.tif"
-                picture, _ = read_image(histology.path(), mpp=histology.MPP)
-                write_slide(slide, picture, side=_SIDE, mm2=_MM2)
+            slide = arguments.slide or disc(Path(folder))
             figures = measure(server, slide, Path(folder))
     except (ServerError, TsfdError) as error:
         print(f"bench: {error}", file=sys.stderr)

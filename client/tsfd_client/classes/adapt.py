@@ -165,7 +165,8 @@ def adapt(
     said += [(name, None) for name in release.network_classes]
     classes = _classes(names, taken, colours(said, known | release.colours))
     taken.held = _held(labels, marked, taken.kept, release.network_classes)
-    taken.lost = [name for name in known if name not in {*release.network_classes, *labels}]
+    there = {key(name) for name in (*release.network_classes, *labels)}
+    taken.lost = [name for name in known if key(name) not in there]
     numbers = {kind.name: number for number, kind in enumerate(classes)}
     marked = replace(marked, labels=np.array([numbers[label] for label in labels]))
     base = Base(release.served, release.digests["weights_sha256"], release.network_classes)
