@@ -16,10 +16,13 @@ import pyarrow as pa
 import shapely
 from shapely import MultiPolygon, STRtree
 
+from tsfd_client.errors import ImageError, OutputError
 from tsfd_client.files import COUNTS, PARQUET, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.regions import Region
 from tsfd_client.nuclei.table import Info, classes_of, count, read_batches, read_info
+from tsfd_client.pixels.tissue import FILE as TISSUE
+from tsfd_client.pixels.tissue import read_tissue, share_on
 
 _PLACE: Final = ("centroid_x", "centroid_y")
 # A centroid on an edge counts as right below it, as on the page: of two regions side by side, one
@@ -37,6 +40,8 @@ class Counted:
         The region, with a name.
     mm2
         Its area, also of what lies outside the image.
+    tissue_mm2
+        The area of its tissue, without what was not segmented; None if the result does not say it.
     nuclei
         Number of nuclei by class, zeros included.
     remark
@@ -45,6 +50,7 @@ class Counted:
 
     region: Region
     mm2: float
+    tissue_mm2: float | None
     nuclei: dict[str, int]
     remark: str
 
@@ -55,8 +61,12 @@ class Counted:
             "name": self.region.name,
             "class": self.region.kind,
             "mm2": round(self.mm2, 6),
+            "tissue_mm2": None if self.tissue_mm2 is None else round(self.tissue_mm2, 6),
             "nuclei": nuclei,
             "nuclei_per_mm2": round(nuclei / self.mm2, 2) if self.mm2 else None,
+            "nuclei_per_tissue_mm2": round(nuclei / self.tissue_mm2, 2)
+            if self.tissue_mm2
+            else None,
             "classes": {
                 name: {"nuclei": number, "share": round(number / nuclei, 4) if nuclei else None}
                 for name, number in self.nuclei.items()
@@ -90,8 +100,9 @@ def write(result: Path, regions: Sequence[Region]) -> list[Counted]:
     info = read_info(result / PARQUET)
     names = info.release.class_names
     numbers = _count(result / PARQUET, regions, names)
+    tissue = _tissue(result / TISSUE, info)
     counted = [
-        _counted(region, dict(zip(names[1:], row, strict=True)), info)
+        _counted(region, dict(zip(names[1:], row, strict=True)), info, tissue)
         for region, row in zip(regions, numbers[:, 1:].tolist(), strict=True)
     ]
     records = [each.record() for each in counted]
@@ -137,7 +148,19 @@ def _within(tree: STRtree, table: pa.Table) -> Iterator[tuple[int, np.ndarray]]:
         yield number, rows[shapely.contains_xy(outline, x[rows], y[rows])]
 
 
-def _counted(region: Region, nuclei: dict[str, int], info: Info) -> Counted:
+def _tissue(path: Path, info: Info) -> np.ndarray | None:
+    """The image's tissue, bool [h, w]; None if the result does not say it."""
+    if not path.is_file():
+        return None
+    try:
+        return read_tissue(path, info.height, info.width, info.mpp)
+    except ImageError as error:
+        raise OutputError(f"{error} Segment the image again.") from error
+
+
+def _counted(
+    region: Region, nuclei: dict[str, int], info: Info, tissue: np.ndarray | None
+) -> Counted:
     area = _area(region)
     pixels = area.area
     inside = shapely.intersection(area, shapely.box(0, 0, info.width, info.height)).area
@@ -153,7 +176,17 @@ def _counted(region: Region, nuclei: dict[str, int], info: Info) -> Counted:
         remarks.append("its outline crosses itself: what it encloses twice is not part of it")
     if inside and not any(nuclei.values()):
         remarks.append("there is no nucleus in it")
-    return Counted(region, pixels * info.mpp**2 / 1e6, nuclei, "; ".join(remarks))
+    mm2 = info.mpp**2 / 1e6
+    of_tissue = None if tissue is None else _share(area, tissue, info) * inside * mm2
+    return Counted(region, pixels * mm2, of_tissue, nuclei, "; ".join(remarks))
+
+
+def _share(area: MultiPolygon, tissue: np.ndarray, info: Info) -> float:
+    """Which part of an area is tissue, of what lies on the image."""
+    polygons = [
+        [np.array(ring.coords) for ring in (part.exterior, *part.interiors)] for part in area.geoms
+    ]
+    return share_on(tissue, polygons, info.height, info.width) if polygons else 0.0
 
 
 def _area(region: Region) -> MultiPolygon:
@@ -163,7 +196,10 @@ def _area(region: Region) -> MultiPolygon:
 
 
 def _write_csv(path: Path, records: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    columns = ("name", "class", "mm2", "nuclei", "nuclei_per_mm2")
+    columns = (
+        *("name", "class", "mm2", "tissue_mm2"),
+        *("nuclei", "nuclei_per_mm2", "nuclei_per_tissue_mm2"),
+    )
     figures = ("nuclei", "share")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

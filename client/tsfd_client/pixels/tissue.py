@@ -5,6 +5,7 @@ Stained tissue has a colour and glass has none, so saturation tells them apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,6 +167,40 @@ def lies_on(
     column = np.clip(x * (columns / width), 0, columns - 1).astype(np.intp)
     on: np.ndarray = tissue[row, column]
     return on
+
+
+def share_on(
+    tissue: np.ndarray, polygons: Sequence[Sequence[np.ndarray]], height: int, width: int
+) -> float:
+    """Which part of an area lies on the tissue, by the pixels of the mask that it touches.
+
+    Parameters
+    ----------
+    tissue
+        bool [h, w], the whole image.
+    polygons
+        The area: of each polygon its outer ring and its holes, float [n, 2], x and y in pixels of
+        the image.
+    height, width
+        Of the image, pixels.
+
+    Returns
+    -------
+    float
+        0 if no part of the area is on the image.
+    """
+    scale = np.array([tissue.shape[1] / width, tissue.shape[0] / height])
+    corners = np.concatenate([outer for outer, *_ in polygons]) * scale
+    x0, y0 = np.floor(np.clip(corners.min(axis=0), 0, tissue.shape[::-1])).astype(int)
+    x1, y1 = np.ceil(np.clip(corners.max(axis=0), 0, tissue.shape[::-1])).astype(int)
+    part = tissue[y0:y1, x0:x1]
+    if not part.size:
+        return 0.0
+    area = np.zeros(part.shape, np.uint8)
+    for rings in polygons:
+        _draw(area, [_on_mask(ring - (x0, y0) / scale, scale) for ring in rings])
+    touched = np.count_nonzero(area)
+    return np.count_nonzero(area & part) / touched if touched else 0.0
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

@@ -20,6 +20,7 @@ from tsfd_client.errors import OutputError
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.region_counts import membership, write
 from tsfd_client.nuclei.regions import Region, drawn_on_page, named, regions_in
+from tsfd_client.pixels.tissue import to_geojson
 
 MPP = 0.25
 
@@ -92,6 +93,35 @@ def test_counts_areas_and_shares_are_those_of_each_region(
     assert summary.read(result)["nuclei"] == len(nuclei)  # what was there stays
     member = membership(result / "nuclei.parquet", regions)
     assert member.T.tolist() == [within(nuclei, *rings).tolist() for rings in expected]
+
+
+def test_tissue_of_a_region_and_its_density(result: Path, tmp_path: Path) -> None:
+    """The mask has pixels of 8 micrometres, 32 of the image."""
+    regions = [
+        region(box(32, 32, 288, 288), "half"),
+        region(box(32, 32, 288, 288) - box(100, 100, 180, 220), "half, with a hole"),
+        region(box(200, 0, 300, 300), "glass"),
+        region(box(-320, 0, 160, 320), "beyond the image"),
+        region(box(10, 10, 11, 11), "tiny"),
+        region(box(400, 400, 500, 500), "outside"),
+        region(Polygon(square(40, 40)), "nothing"),
+    ]
+    assert [each.tissue_mm2 for each in write(result, regions)] == [None] * len(regions)
+    outline = to_geojson(np.arange(10) < np.full((10, 1), 5), SIDE, SIDE)
+    (result / "tissue.geojson").write_text(json.dumps(outline))
+    tissue = box(0, 0, 160, SIDE)
+    for each, record in zip(write(result, regions), summary.read(result)["regions"], strict=True):
+        expected = each.region.outline.intersection(tissue).area * MPP**2 / 1e6
+        assert each.tissue_mm2 == pytest.approx(expected, rel=0.1)
+        assert record["tissue_mm2"] == pytest.approx(each.tissue_mm2, abs=1e-6)
+        density = record["nuclei_per_tissue_mm2"]
+        if expected:
+            assert density == pytest.approx(record["nuclei"] / expected, rel=0.1)
+        else:
+            assert density is None
+    (result / "tissue.geojson").write_text("{")
+    with pytest.raises(OutputError, match=r"is not GeoJSON\. Segment the image again"):
+        write(result, regions)
 
 
 @pytest.mark.parametrize("seed", range(5))
