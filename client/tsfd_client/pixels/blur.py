@@ -21,6 +21,7 @@ _MPP: Final = 2.0  # micrometres per pixel at which detail is compared
 _LEAST: Final = 0.9  # detail of a pixel by that of two: in sharp tissue 1.04 and more
 _FAINTEST: Final = 1.5  # grey levels: less detail of four pixels says nothing
 _AROUND_UM: Final = 16.0  # sigma of the neighbourhood that is judged
+_COARSER: Final = 4  # pixels of `_MPP` in a row of one that is judged
 _SIDE: Final = 1024  # pixels that are read at a time
 _MARGIN: Final = 48  # pixels around them that have a say
 _SMALLEST_UM: Final = 80.0  # thinner gaps, which have no detail at all, and islands do not count
@@ -71,19 +72,29 @@ def _blurred(slide: Slide, cells: Box, shape: tuple[int, int], shrink: float) ->
     around = Box(top - margin, left - margin, bottom + margin, end + margin)
     box = around.intersection(Box(0, 0, slide.height, slide.width))
     lacking = _lacks_detail(slide.picture(box, shrink))
-    y, x = round((top - box.top) / shrink), round((left - box.left) / shrink)
-    inner = lacking[y : y + round((bottom - top) / shrink), x : x + round((end - left) / shrink)]
+    step = shrink * _COARSER
+    y, x = round((top - box.top) / step), round((left - box.left) / step)
+    inner = lacking[y : y + round((bottom - top) / step), x : x + round((end - left) / step)]
     size = (cells.right - cells.left, cells.bottom - cells.top)
     return cv2.resize(inner.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
 
 
 def _lacks_detail(picture: np.ndarray) -> np.ndarray:
-    """Where a picture at `_MPP` has less detail of one pixel than of two, bool [h, w]."""
+    """Where a picture at `_MPP` has less detail of one pixel than of two.
+
+    Returns
+    -------
+    bool [h / 4, w / 4]
+    """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    size = [max(1, round(length / _COARSER)) for length in grey.shape[::-1]]
     smoother = [grey, *(cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1, 2, 4))]
     energies = [
-        cv2.GaussianBlur((fine - coarse) ** 2, (0, 0), _AROUND_UM / _MPP)
-        for fine, coarse in pairwise(smoother)
+        cv2.GaussianBlur(
+            cv2.resize((sharp - smooth) ** 2, size, interpolation=cv2.INTER_AREA),
+            *((0, 0), _AROUND_UM / _MPP / _COARSER),
+        )
+        for sharp, smooth in pairwise(smoother)
     ]
     fine, middle, coarse = energies
     lacking: np.ndarray = (fine < _LEAST**2 * middle) & (coarse > _FAINTEST**2)
