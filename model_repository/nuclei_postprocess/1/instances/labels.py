@@ -9,3 +9,4 @@ yet, are -1 minus their boundary probability (0..255).
 from typing import Final
 
 BACKGROUND: Final = 0
+SHARED: Final = -1  # number of a run whose pixels have several labels
