@@ -9,6 +9,7 @@ from instances.labels import BACKGROUND, SHARED
 from instances.runs import connect
 
 _MIN_SEED_AREA: Final = 6  # smaller interiors are gaps in a blurred boundary, not nuclei
+_OUTSIDE, _RIM, _INTERIOR = range(3)
 
 
 @kernel
@@ -49,10 +50,9 @@ def watershed(
     connect(interiors, stride)
     seeds = _number_seeds(interiors)
     count = _number_spans(spans, interiors, seeds)
-    counts = _paint(boundary_prob, labels, spans, stride)
-    if counts.any():
-        strengths = _plant(boundary_prob, labels, interiors, seeds, stride)
-        _flood(labels, strengths, interiors, counts, queues, stride)
+    strengths, rims = _paint(boundary_prob, labels, spans, interiors, seeds, stride)
+    if rims.any():
+        _flood(labels, strengths, interiors, rims, queues, stride)
     return count, span_count
 
 
@@ -63,36 +63,34 @@ def _find_runs(class_probs, boundary_prob, foreground_level, boundary_level, spa
     span_count, interior_count = 0, 0
     for y in range(height):
         p = (y + 1) * (width + 2)
-        in_span, in_interior = False, False
+        state = _OUTSIDE
         for x in range(width):
             p += 1
             if 255 - class_probs[y, x, 0] <= foreground_level:
-                if in_span:
-                    in_span = False
-                    spans[span_count, 1] = p
-                    span_count += 1
-                    if in_interior:
-                        in_interior = False
-                        interiors[interior_count, 1] = p
-                        interior_count += 1
+                here = _OUTSIDE
+            elif boundary_prob[y, x] > boundary_level:
+                here = _RIM
+            else:
+                here = _INTERIOR
+            if here == state:
                 continue
-            if not in_span:
-                in_span = True
+            if state == _OUTSIDE:
                 spans[span_count, 0] = p
-            if boundary_prob[y, x] > boundary_level:
-                if in_interior:
-                    in_interior = False
-                    interiors[interior_count, 1] = p
-                    interior_count += 1
-            elif not in_interior:
-                in_interior = True
+            elif state == _INTERIOR:
+                interiors[interior_count, 1] = p
+                interior_count += 1
+            if here == _OUTSIDE:
+                spans[span_count, 1] = p
+                span_count += 1
+            elif here == _INTERIOR:
                 interiors[interior_count, 0] = p
-        if in_span:
-            spans[span_count, 1] = p + 1
-            span_count += 1
-        if in_interior:
+            state = here
+        if state == _INTERIOR:
             interiors[interior_count, 1] = p + 1
             interior_count += 1
+        if state != _OUTSIDE:
+            spans[span_count, 1] = p + 1
+            span_count += 1
     return span_count, interior_count
 
 
@@ -142,63 +140,61 @@ def _number_spans(spans, interiors, count):
 
 
 @kernel
-def _paint(boundary_prob, labels, spans, stride):
-    """Label the spans; those that several seeds share become rims.
+def _paint(boundary_prob, labels, spans, interiors, count, stride):
+    """Label the pixels: background, spans of one label, and of others the seeds and the rims.
 
-    Returns the number of rim pixels by boundary probability.
+    Returns strengths [n + 1] of the seeds among rims, which decide where two meet, and the number
+    of rim pixels by boundary probability, [256].
     """
-    counts = np.zeros(256, np.int64)
-    painted = 0
+    values = boundary_prob.reshape(-1)
+    strengths = np.zeros(count + 1, np.int64)
+    rims = np.zeros(256, np.int64)
+    painted, i = 0, 0
     for start, end, label in spans:
         labels[painted:start] = BACKGROUND
+        painted = end
         if label != SHARED:
             labels[start:end] = label
-        else:
-            y, x = start // stride - 1, start % stride - 1
-            for p in range(start, end):
-                boundary = boundary_prob[y, x]
-                labels[p] = -1 - np.int32(boundary)
-                counts[boundary] += 1
-                x += 1
-        painted = end
+            continue
+        border = stride + 1 + 2 * (start // stride - 1)  # pixels of it before this row's first one
+        rim = start
+        while i < len(interiors) and interiors[i, 0] < end:
+            first, last, seed = interiors[i]
+            i += 1
+            if first >= start and seed > 0:
+                _paint_rims(values, labels, rims, rim, first, border)
+                rim = last
+                labels[first:last] = seed
+                for boundary in values[first - border : last - border]:
+                    strengths[seed] += (256 - np.int32(boundary)) ** 2  # squared: ties are rarer
+        _paint_rims(values, labels, rims, rim, end, border)
     labels[painted:] = BACKGROUND
-    return counts
+    return strengths, rims
 
 
 @kernel
-def _plant(boundary_prob, labels, interiors, count, stride):
-    """Label the seeds among the rims; return strengths [n + 1], which decide where two meet."""
-    strengths = np.zeros(count + 1, np.int64)
-    for start, end, seed in interiors:
-        if seed > 0 and labels[start] < 0:
-            y, x = start // stride - 1, start % stride - 1
-            labels[start:end] = seed
-            for column in range(x, x + end - start):
-                # squared to make ties rarer
-                strengths[seed] += (256 - np.int32(boundary_prob[y, column])) ** 2
-    return strengths
+def _paint_rims(values, labels, rims, start, end, border):
+    for p in range(start, end):
+        boundary = values[p - border]
+        labels[p] = -1 - np.int32(boundary)
+        rims[boundary] += 1
 
 
 @kernel
-def _flood(labels, strengths, interiors, counts, queues, stride):
+def _flood(labels, strengths, interiors, rims, queues, stride):
     """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
     Each pixel is queued once. A pixel that several seeds reach in the same wave goes to the
     strongest of them, so that the result does not depend on the order of visits.
     """
     waves, now, later = queues
-    ends = np.cumsum(counts) - counts
+    ends = np.cumsum(rims) - rims
     starts = ends.copy()
     size, wave = 0, 1
     for start, end, seed in interiors:
-        if seed > 0:
+        if strengths[seed] > 0:
             for p in range(start, end):
-                if (
-                    labels[p - stride] < 0
-                    or labels[p + stride] < 0
-                    or (p == start and labels[p - 1] < 0)
-                    or (p == end - 1 and labels[p + 1] < 0)
-                ):
+                if labels[p - stride] | labels[p - 1] | labels[p + 1] | labels[p + stride] < 0:
                     now[size] = p
                     waves[p] = wave
                     size += 1
