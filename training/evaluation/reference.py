@@ -42,7 +42,7 @@ def extract(
         parameters.min_area,
     )
     spans = _spans(labels)
-    tallies = tally(class_probs, labels, spans, classes.size - 1)
+    tallies = tally(np.ascontiguousarray(class_probs), labels, spans, classes.size - 1)
     chosen = choose(tallies, 0.0, 1)
     count = int(np.count_nonzero(chosen))
     instance_map, nuclei, starts = measure(

@@ -14,7 +14,16 @@ _OUTSIDE, _RIM, _INTERIOR = range(3)
 
 @kernel
 def watershed(
-    class_probs, boundary_prob, foreground_level, boundary_level, labels, queues, spans, interiors
+    class_probs,
+    boundary_prob,
+    foreground_level,
+    boundary_level,
+    labels,
+    waves,
+    now,
+    later,
+    spans,
+    interiors,
 ):
     """Split the foreground: interiors become seeds, which grow along low boundary probability.
 
@@ -26,8 +35,8 @@ def watershed(
         A pixel is foreground, or boundary, if its probability times 255 exceeds the level.
     labels
         int32 [(H + 2) * (W + 2)]; receives labels 1..n, 0 elsewhere.
-    queues
-        int32 [3, (H + 2) * (W + 2)], for intermediate results.
+    waves, now, later
+        int32 [(H + 2) * (W + 2)], for intermediate results.
     spans
         Memory for `instances.runs`; receives the runs of foreground, numbered by their label, or
         `SHARED`.
@@ -52,7 +61,7 @@ def watershed(
     count = _number_spans(spans, interiors, seeds)
     strengths, rims = _paint(boundary_prob, labels, spans, interiors, seeds, stride)
     if rims.any():
-        _flood(labels, strengths, interiors, rims, queues, stride)
+        _flood(labels, strengths, interiors, rims, waves, now, later, stride)
     return count, span_count
 
 
@@ -96,7 +105,7 @@ def _find_runs(class_probs, boundary_prob, foreground_level, boundary_level, spa
 
 @kernel
 def _number_seeds(interiors):
-    """Number the interiors that are large enough 1..n, and their runs likewise, others 0; return n."""
+    """Number large enough interiors 1..n, and their runs likewise, others 0; return n."""
     numbers = np.zeros(len(interiors), np.int32)  # first the sizes
     for start, end, first in interiors:
         numbers[first] += end - start
@@ -181,13 +190,12 @@ def _paint_rims(values, labels, rims, start, end, border):
 
 
 @kernel
-def _flood(labels, strengths, interiors, rims, queues, stride):
+def _flood(labels, strengths, interiors, rims, waves, now, later, stride):
     """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
     Each pixel is queued once. A pixel that several seeds reach in the same wave goes to the
     strongest of them, so that the result does not depend on the order of visits.
     """
-    waves, now, later = queues
     ends = np.cumsum(rims) - rims
     starts = ends.copy()
     size, wave = 0, 1
