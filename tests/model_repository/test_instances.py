@@ -281,6 +281,16 @@ def test_any_number_of_classes(classes: int) -> None:
     assert (by_place[:, column("class_prob")] == 1).all()
 
 
+@pytest.mark.parametrize("channels", [2, 9, 17])
+def test_sums_of_wide_nuclei_are_exact(channels: int) -> None:
+    class_probs = np.random.default_rng(channels).integers(200, 256, (2, 1000, channels), np.uint8)
+    class_probs[..., 0] = 0
+    row = extract(class_probs, np.zeros((2, 1000), np.uint8)).nuclei[0]
+    sums = class_probs[..., 1:].sum(axis=(0, 1), dtype=int)
+    assert row[column("class")] == 1 + sums.argmax()
+    assert row[column("class_prob")] == np.float32(sums.max() / sums.sum())
+
+
 def test_contours_are_traced_only_when_asked_for() -> None:
     truth = np.zeros((32, 32), np.int32)
     disc(truth, 16, 16, 8, 1)

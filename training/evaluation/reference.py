@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from instances import COLUMNS, Instances, Parameters
 from instances.compile import kernel
-from instances.labels import BACKGROUND
+from instances.labels import BACKGROUND, SHARED
 from instances.measures import choose, measure, tally
 
 
@@ -42,7 +42,7 @@ def extract(
         parameters.min_area,
     )
     spans = _spans(labels)
-    tallies = tally(class_probs, labels, spans, classes.size - 1)
+    tallies = tally(np.ascontiguousarray(class_probs), labels, spans, classes.size - 1)
     chosen = choose(tallies, 0.0, 1)
     count = int(np.count_nonzero(chosen))
     instance_map, nuclei, starts = measure(
@@ -103,7 +103,8 @@ def _label(
 def _spans(labels: np.ndarray) -> np.ndarray:
     """Runs of labelled pixels, as in `instances.runs`."""
     edges = 1 + np.flatnonzero(np.diff(labels > 0))
-    return np.column_stack([edges[::2], edges[1::2], edges[::2]]).astype(np.int32)
+    numbers = np.full(len(edges) // 2, SHARED)
+    return np.column_stack([edges[::2], edges[1::2], numbers]).astype(np.int32)
 
 
 def _without_small(mask: np.ndarray, min_area: int) -> np.ndarray:

@@ -7,7 +7,7 @@
 
 extract       all steps from probabilities to nuclei
 watershed     split touching nuclei; holes: fill them
-measures      area, position and class; contours: outlines
+measures      area, position and class; channels: sum the probabilities; contours: outlines
 runs          stretches of pixels, which the steps work on instead of single ones
 parameters    thresholds and their ranges
 

@@ -34,7 +34,7 @@ def fill_holes(class_probs, labels, tallies, spans, gaps):
 
     owners = np.zeros(len(gaps), np.int32)
     for start, end, first in gaps:
-        if (
+        if owners[first] != _OPEN and (
             start % stride == 1
             or end % stride == width + 1
             or start < 2 * stride
@@ -55,7 +55,7 @@ def fill_holes(class_probs, labels, tallies, spans, gaps):
     holes = gaps[:count]
     for start, end, owner in holes:
         labels[start:end] = owner
-        add(tallies, class_probs, labels, start, end)
+        add(tallies[owner], class_probs.reshape(-1), start, end, stride)
     return holes
 
 

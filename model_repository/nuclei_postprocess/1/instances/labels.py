@@ -8,4 +8,16 @@ yet, are -1 minus their boundary probability (0..255).
 
 from typing import Final
 
+from instances.compile import kernel
+
 BACKGROUND: Final = 0
+SHARED: Final = -1  # number of a run whose pixels have several labels
+
+
+@kernel
+def alike(labels, start, end):
+    """The end of the stretch of like labels from `start` on, at most `end`."""
+    p = start + 1
+    while p < end and labels[p] == labels[start]:
+        p += 1
+    return p

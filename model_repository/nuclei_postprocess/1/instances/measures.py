@@ -4,7 +4,9 @@ from typing import Final
 
 import numpy as np
 
+from instances.channels import add_channels
 from instances.compile import kernel
+from instances.labels import SHARED, alike
 
 COLUMNS: Final = (
     "centroid_x",
@@ -31,38 +33,33 @@ AREA, _X, _Y, _X_MIN, _X_MAX, _Y_MIN, _Y_MAX, _SUMS = range(8)
 def tally(class_probs, labels, spans, count):
     """Add up the pixels of labels 1..n; int64 [n + 1, 7 + channels], columns as above."""
     width, channels = class_probs.shape[1:]
+    values = class_probs.reshape(-1)
     tallies = np.zeros((count + 1, _SUMS + channels), np.int64)
     tallies[:, _X_MIN] = width
-    for start, end, _ in spans:
-        add(tallies, class_probs, labels, start, end)
+    for start, end, number in spans:
+        while start < end:
+            stop = end if number != SHARED else alike(labels, start, end)
+            add(tallies[labels[start]], values, start, stop, width + 2)
+            start = stop
     return tallies
 
 
 @kernel
-def add(tallies, class_probs, labels, start, end):
-    """Add the pixels of a run to the tallies of their labels."""
-    width, channels = class_probs.shape[1:]
-    y, x = start // (width + 2) - 1, start % (width + 2) - 1
-    p = start
-    while p < end:
-        label, first = labels[p], x
-        row = tallies[label]
-        while p < end and labels[p] == label:
-            p += 1
-            x += 1
-        for c in range(channels):
-            total = 0
-            for column in range(first, x):
-                total += class_probs[y, column, c]
-            row[_SUMS + c] += total
-        if row[AREA] == 0:
-            row[_Y_MIN] = y
-        row[AREA] += x - first
-        row[_X] += (first + x - 1) * (x - first) // 2
-        row[_Y] += y * (x - first)
-        row[_X_MIN] = min(row[_X_MIN], first)
-        row[_X_MAX] = max(row[_X_MAX], x)
-        row[_Y_MAX] = max(row[_Y_MAX], y + 1)
+def add(row, values, start, end, stride):
+    """Add a run to the tallies of its label; `values` are those of the channels, flat."""
+    y, x = start // stride - 1, start % stride - 1
+    area = end - start
+    if row[AREA] == 0:
+        row[_Y_MIN] = y
+    row[AREA] += area
+    row[_X] += (2 * x + area - 1) * area // 2
+    row[_Y] += y * area
+    row[_X_MIN] = min(row[_X_MIN], x)
+    row[_X_MAX] = max(row[_X_MAX], x + area)
+    row[_Y_MAX] = max(row[_Y_MAX], y + 1)
+    sums = row[_SUMS:]
+    first = (y * (stride - 2) + x) * len(sums)
+    add_channels(sums, values, first, first + area * len(sums))
 
 
 @kernel
@@ -87,19 +84,19 @@ def measure(tallies, chosen, labels, spans, holes, height, width):
     first_pixels = np.zeros(count, np.int64)
     ids = np.zeros(len(tallies), np.uint16)
     found = 0
-    for start, end, _ in spans:
+    for start, end, number in spans:
         y, x = start // (width + 2) - 1, start % (width + 2) - 1
-        label, number = 0, 0
-        for p in range(start, end):
-            if labels[p] != label:
-                label = labels[p]
-                if chosen[label] and ids[label] == 0:
-                    first_pixels[found] = p
+        while start < end:
+            stop = end if number != SHARED else alike(labels, start, end)
+            label = labels[start]
+            if chosen[label]:
+                if ids[label] == 0:
+                    first_pixels[found] = start
                     found += 1
                     ids[label] = found
-                number = ids[label]
-            instance_map[y, x] = number
-            x += 1
+                instance_map[y, x : x + stop - start] = ids[label]
+            x += stop - start
+            start = stop
     for start, end, label in holes:
         y, x = start // (width + 2) - 1, start % (width + 2) - 1
         instance_map[y, x : x + end - start] = ids[label]

@@ -21,10 +21,10 @@ class Scratch(threading.local):
             return _allocate(pixels, runs)
         if pixels > self._kept[0].size or runs > len(self._kept[-1]):
             self._kept = _allocate(pixels, runs)
-        labels, links, *runs = self._kept
-        return labels[:pixels], links[:pixels], *runs
+        *maps, spans, gaps = self._kept
+        return *(array[:pixels] for array in maps), spans, gaps
 
 
 def _allocate(pixels: int, runs: int) -> tuple[np.ndarray, ...]:
-    shapes = (pixels, (pixels, 2), (runs, 3), (runs, 3))
+    shapes = (pixels,) * 4 + ((runs, 3),) * 2
     return tuple(np.empty(shape, np.int32) for shape in shapes)

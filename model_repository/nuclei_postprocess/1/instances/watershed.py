@@ -5,15 +5,25 @@ from typing import Final
 import numpy as np
 
 from instances.compile import kernel
-from instances.labels import BACKGROUND
+from instances.labels import BACKGROUND, SHARED
 from instances.runs import connect
 
 _MIN_SEED_AREA: Final = 6  # smaller interiors are gaps in a blurred boundary, not nuclei
+_OUTSIDE, _RIM, _INTERIOR = range(3)
 
 
 @kernel
 def watershed(
-    class_probs, boundary_prob, foreground_level, boundary_level, labels, links, spans, interiors
+    class_probs,
+    boundary_prob,
+    foreground_level,
+    boundary_level,
+    labels,
+    waves,
+    now,
+    later,
+    spans,
+    interiors,
 ):
     """Split the foreground: interiors become seeds, which grow along low boundary probability.
 
@@ -25,10 +35,11 @@ def watershed(
         A pixel is foreground, or boundary, if its probability times 255 exceeds the level.
     labels
         int32 [(H + 2) * (W + 2)]; receives labels 1..n, 0 elsewhere.
-    links
-        int32 [(H + 2) * (W + 2), 2], for intermediate results.
+    waves, now, later
+        int32 [(H + 2) * (W + 2)], for intermediate results.
     spans
-        Memory for `instances.runs`; receives the runs of foreground.
+        Memory for `instances.runs`; receives the runs of foreground, numbered by their label, or
+        `SHARED`.
     interiors
         Memory for runs.
 
@@ -40,206 +51,189 @@ def watershed(
         Number of spans.
     """
     stride = boundary_prob.shape[1] + 2
-    levels = foreground_level, boundary_level
-    span_count, interior_count, rims = _find_runs(
-        class_probs, boundary_prob, levels, labels, spans, interiors
+    span_count, interior_count = _find_runs(
+        class_probs, boundary_prob, foreground_level, boundary_level, spans, interiors
     )
     spans, interiors = spans[:span_count], interiors[:interior_count]
-    strengths, gaps = _seed(boundary_prob, labels, interiors, stride)
-    claimed = _grow(labels, strengths, spans, interiors, links, stride)
-    count = strengths.size - 1
-    if claimed < rims + gaps:  # foreground that no seed has reached
-        for p in range(stride, labels.size - stride):
-            if labels[p] < 0:
-                count += 1
-                _flood(labels, links, p, count, stride)
+    connect(spans, stride)
+    connect(interiors, stride)
+    seeds = _number_seeds(interiors)
+    count = _number_spans(spans, interiors, seeds)
+    strengths, rims = _paint(boundary_prob, labels, spans, interiors, seeds, stride)
+    if rims.any():
+        _flood(labels, strengths, interiors, rims, waves, now, later, stride)
     return count, span_count
 
 
 @kernel
-def _find_runs(class_probs, boundary_prob, levels, labels, spans, interiors):
-    """Find the runs of foreground and of interior, and label the rims."""
-    foreground_level, boundary_level = levels
+def _find_runs(class_probs, boundary_prob, foreground_level, boundary_level, spans, interiors):
+    """Find the runs of foreground and of interior; return their numbers."""
     height, width = boundary_prob.shape
-    labels[:] = BACKGROUND
-    span_count, interior_count, rims = 0, 0, 0
+    span_count, interior_count = 0, 0
     for y in range(height):
         p = (y + 1) * (width + 2)
-        in_span, in_interior = False, False
+        state = _OUTSIDE
         for x in range(width):
             p += 1
             if 255 - class_probs[y, x, 0] <= foreground_level:
-                if in_span:
-                    in_span = False
-                    spans[span_count, 1] = p
-                    span_count += 1
-                    if in_interior:
-                        in_interior = False
-                        interiors[interior_count, 1] = p
-                        interior_count += 1
+                here = _OUTSIDE
+            elif boundary_prob[y, x] > boundary_level:
+                here = _RIM
+            else:
+                here = _INTERIOR
+            if here == state:
                 continue
-            if not in_span:
-                in_span = True
+            if state == _OUTSIDE:
                 spans[span_count, 0] = p
-            boundary = boundary_prob[y, x]
-            if boundary > boundary_level:
-                labels[p] = -1 - np.int32(boundary)
-                rims += 1
-                if in_interior:
-                    in_interior = False
-                    interiors[interior_count, 1] = p
-                    interior_count += 1
-            elif not in_interior:
-                in_interior = True
+            elif state == _INTERIOR:
+                interiors[interior_count, 1] = p
+                interior_count += 1
+            if here == _OUTSIDE:
+                spans[span_count, 1] = p
+                span_count += 1
+            elif here == _INTERIOR:
                 interiors[interior_count, 0] = p
-        if in_span:
-            spans[span_count, 1] = p + 1
-            span_count += 1
-        if in_interior:
+            state = here
+        if state == _INTERIOR:
             interiors[interior_count, 1] = p + 1
             interior_count += 1
-    return span_count, interior_count, rims
+        if state != _OUTSIDE:
+            spans[span_count, 1] = p + 1
+            span_count += 1
+    return span_count, interior_count
 
 
 @kernel
-def _seed(boundary_prob, labels, interiors, stride):
-    """Label the interiors 1..n; those too small become rims.
-
-    Returns strengths [n + 1], which decide where two meet, and the number of new rim pixels.
-    """
-    connect(interiors, stride)
-    sizes = np.zeros(len(interiors), np.int32)
+def _number_seeds(interiors):
+    """Number large enough interiors 1..n, and their runs likewise, others 0; return n."""
+    numbers = np.zeros(len(interiors), np.int32)  # first the sizes
     for start, end, first in interiors:
-        sizes[first] += end - start
-    strengths = np.zeros(len(interiors) + 1, np.int64)
-    count, gaps = 0, 0
+        numbers[first] += end - start
+    count = 0
     for i in range(len(interiors)):
-        start, end, first = interiors[i]
-        if first == i:  # from here on its label instead of its size
-            if sizes[i] < _MIN_SEED_AREA:
-                sizes[i] = 0
+        first = interiors[i, 2]
+        if first == i:
+            if numbers[i] < _MIN_SEED_AREA:
+                numbers[i] = 0
             else:
                 count += 1
-                sizes[i] = count
-        label = sizes[first]
-        y, x = start // stride - 1, start % stride - 1
-        for p in range(start, end):
-            boundary = np.int32(boundary_prob[y, x])
-            if label == 0:
-                labels[p] = -1 - boundary
-                gaps += 1
-            else:
-                labels[p] = label
-                strengths[label] += (256 - boundary) ** 2  # squared to make ties rarer
-            x += 1
-    return strengths[: count + 1], gaps
+                numbers[i] = count
+        interiors[i, 2] = numbers[first]
+    return count
 
 
 @kernel
-def _grow(labels, strengths, spans, interiors, links, stride):
-    """Flood the rims from the seeds, one component of the foreground after another.
+def _number_spans(spans, interiors, count):
+    """Number the spans by label; return the number of labels.
 
-    Components do not influence each other, and a small one stays in the processor's cache. Returns
-    the number of rim pixels that seeds have reached.
+    Foreground with one seed is all that seed's, and without a seed a label of its own.
     """
-    connect(spans, stride)
-    heads = np.full(len(spans), -1, np.int32)  # of lists of the components' interiors
-    nexts = np.empty(len(interiors), np.int32)
-    span = len(spans) - 1
-    for i in range(len(interiors) - 1, -1, -1):
-        while spans[span, 0] > interiors[i, 0]:
-            span -= 1
-        nexts[i] = heads[spans[span, 2]]
-        heads[spans[span, 2]] = i
-    first = np.full(256, -1, np.int32)
-    last = np.empty(256, np.int32)
-    claimed = 0
-    for head in heads:
-        highest = _begin(labels, interiors, head, nexts, links, first, last, stride)
-        claimed += _flood_rims(labels, strengths, links, first, last, highest, stride)
-    return claimed
+    labels = np.zeros(len(spans), np.int32)
+    span = 0
+    for start, _, seed in interiors:
+        if seed > 0:
+            while spans[span, 1] <= start:
+                span += 1
+            first = spans[span, 2]
+            if labels[first] == 0:
+                labels[first] = seed
+            elif labels[first] != seed:
+                labels[first] = SHARED
+    for i in range(len(spans)):
+        first = spans[i, 2]
+        if labels[first] == 0:
+            count += 1
+            labels[first] = count
+        spans[i, 2] = labels[first]
+    return count
 
 
 @kernel
-def _begin(labels, interiors, head, nexts, links, first, last, stride):
-    """Queue the pixels of a list of interiors that touch rims; return their level, or -1."""
-    i, highest = head, -1
-    while i >= 0:
-        start, end = interiors[i, 0], interiors[i, 1]
-        if labels[start] > 0:
-            for p in range(start, end):
-                if (
-                    labels[p - stride] < 0
-                    or labels[p + stride] < 0
-                    or (p == start and labels[p - 1] < 0)
-                    or (p == end - 1 and labels[p + 1] < 0)
-                ):
-                    _append(p, 0, 1, links, first, last)
-                    highest = 0
-        i = nexts[i]
-    return highest
+def _paint(boundary_prob, labels, spans, interiors, count, stride):
+    """Label the pixels: background, spans of one label, and of others the seeds and the rims.
+
+    Returns strengths [n + 1] of the seeds among rims, which decide where two meet, and the number
+    of rim pixels by boundary probability, [256].
+    """
+    values = boundary_prob.reshape(-1)
+    strengths = np.zeros(count + 1, np.int64)
+    rims = np.zeros(256, np.int64)
+    painted, i = 0, 0
+    for start, end, label in spans:
+        labels[painted:start] = BACKGROUND
+        painted = end
+        if label != SHARED:
+            labels[start:end] = label
+            continue
+        border = stride + 1 + 2 * (start // stride - 1)  # pixels of it before this row's first one
+        rim = start
+        while i < len(interiors) and interiors[i, 0] < end:
+            first, last, seed = interiors[i]
+            i += 1
+            if first >= start and seed > 0:
+                _paint_rims(values, labels, rims, rim, first, border)
+                rim = last
+                labels[first:last] = seed
+                for boundary in values[first - border : last - border]:
+                    strengths[seed] += (256 - np.int32(boundary)) ** 2  # squared: ties are rarer
+        _paint_rims(values, labels, rims, rim, end, border)
+    labels[painted:] = BACKGROUND
+    return strengths, rims
 
 
 @kernel
-def _flood_rims(labels, strengths, links, first, last, highest, stride):
-    """Flood from the queued pixels, lowest relief first, with one queue per level.
+def _paint_rims(values, labels, rims, start, end, border):
+    for p in range(start, end):
+        boundary = values[p - border]
+        labels[p] = -1 - np.int32(boundary)
+        rims[boundary] += 1
+
+
+@kernel
+def _flood(labels, strengths, interiors, rims, waves, now, later, stride):
+    """Flood the rims from the seeds, lowest relief first, with one queue per level.
 
     Each pixel is queued once. A pixel that several seeds reach in the same wave goes to the
     strongest of them, so that the result does not depend on the order of visits.
     """
-    wave, claimed, level = 1, 0, 0
-    while level <= highest:
-        current = 0
-        p = first[level]
-        while p >= 0:
-            if links[p, 1] != current:
-                current = links[p, 1]
+    ends = np.cumsum(rims) - rims
+    starts = ends.copy()
+    size, wave = 0, 1
+    for start, end, seed in interiors:
+        if strengths[seed] > 0:
+            for p in range(start, end):
+                if labels[p - stride] | labels[p - 1] | labels[p + 1] | labels[p + stride] < 0:
+                    now[size] = p
+                    waves[p] = wave
+                    size += 1
+    for level in range(256):
+        for i in range(starts[level], ends[level]):
+            now[size] = later[i]
+            size += 1
+        current, done = 0, 0
+        while done < size:
+            p = now[done]
+            done += 1
+            if waves[p] != current:
+                current = waves[p]
                 wave += 1
             label = labels[p]
             for q in (p - stride, p - 1, p + 1, p + stride):
                 other = labels[q]
                 if other < 0:
                     labels[q] = label
-                    claimed += 1
-                    reached = max(level, -1 - other)
-                    highest = max(highest, reached)
-                    _append(q, reached, wave, links, first, last)
+                    waves[q] = wave
+                    if -1 - other <= level:
+                        now[size] = q
+                        size += 1
+                    else:
+                        later[ends[-1 - other]] = q
+                        ends[-1 - other] += 1
                 elif (
                     other > 0
                     and other != label
-                    and links[q, 1] == wave
+                    and waves[q] == wave
                     and strengths[label] > strengths[other]
                 ):
                     labels[q] = label
-            p = links[p, 0]
-        first[level] = -1
-        level += 1
-    return claimed
-
-
-@kernel
-def _append(p, level, wave, links, first, last):
-    """Append a pixel to the queue of its level, a linked list."""
-    links[p, 0] = -1
-    links[p, 1] = wave
-    if first[level] < 0:
-        first[level] = p
-    else:
-        links[last[level], 0] = p
-    last[level] = p
-
-
-@kernel
-def _flood(labels, links, start, label, stride):
-    """Label the 4-connected component of rims that `start` belongs to."""
-    labels[start] = label
-    links[0, 0] = start
-    size, done = 1, 0
-    while done < size:
-        p = links[done, 0]
-        done += 1
-        for q in (p - stride, p - 1, p + 1, p + stride):
-            if labels[q] < 0:
-                labels[q] = label
-                links[size, 0] = q
-                size += 1
+        size = 0
