@@ -26,7 +26,7 @@ from tsfd_client.pixels.blur import find_blur
 from tsfd_client.pixels.opening import open_image
 from tsfd_client.pixels.tissue import MPP, find_tissue
 
-_SIGMAS_UM: Final = (1.0, 2.0, 3.0, 4.0, 6.0)
+_SIGMAS_UM: Final = (1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 15.0, 20.0)
 _LEAST_MM: Final = 0.2  # width and height of an image
 _BETWEEN_UM: Final = 48.0  # beside the edge of what is blurred, where both have a say
 _JPEG: Final = 85

@@ -18,7 +18,7 @@ from tsfd_client.api.result import Result
 from tsfd_client.classes.keep import keep_features as keep
 from tsfd_client.errors import ImageError, TsfdError
 from tsfd_client.nuclei.plausibility import assumption_warning
-from tsfd_client.nuclei.summary import artifacts_of
+from tsfd_client.nuclei.summary import artifacts_of, blur_warning
 from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.folder import expand
 from tsfd_client.server.client import Client
@@ -188,6 +188,9 @@ def _warn(job: Job, found: dict[str, Any]) -> None:
             advice = " To segment it, too, give with_pen=True." if kind == PEN else ""
             told = f"{kind} of {mm2:.2f} mm² was left out.{advice}"
             warnings.warn(f"{job.path}: {told}", stacklevel=3)
+    if blurred := blur_warning(found):
+        told = f"{blurred} To leave that out, give without_blur=True."
+        warnings.warn(f"{job.path}: {told}", stacklevel=3)
     if found["scale_assumed"]:
         assumed = assumption_warning(job.path, found["mpp"])
         warnings.warn(f"{assumed} Give another with mpp=.", stacklevel=3)

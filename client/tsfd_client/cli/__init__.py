@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "measure":
             from tsfd_client.cli.measure import measure_all
 
-            return measure_all(arguments.results)
+            with _stoppable():
+                return measure_all(arguments.results)
         if arguments.command == "relabel":
             from tsfd_client.cli.relabel import relabel_all
 

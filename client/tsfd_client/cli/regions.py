@@ -35,7 +35,8 @@ def count_regions(paths: Sequence[Path]) -> int:
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in dict.fromkeys(paths) if path not in folders]
     if not folders:
-        raise OutputError(f"{files[0]} is no folder: name the results, too.")
+        missing = "is no folder" if files[0].exists() else "does not exist"
+        raise OutputError(f"{files[0]} {missing}: name the results, too.")
     results, problems = finished(folders), list[str]()
     found = _read(results, files, problems) if files else _read_drawn(results, problems)
     damaged = [line for regions in found.values() for line in regions.damaged]
@@ -45,8 +46,10 @@ def count_regions(paths: Sequence[Path]) -> int:
     failed, counted = bool(problems or damaged), 0
     for name, folder in results.items():
         try:
-            if name in found:
+            if name in found and (found[name].regions or not files):
                 counted += _count(folder, found[name])
+            elif name in found:
+                _warn(f"{folder}: the files have no region of its image: nothing is counted.")
             else:
                 _warn(f"{folder} has no regions: draw some in `tsfd view`, or name files of them.")
         except TsfdError as error:

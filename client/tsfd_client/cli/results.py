@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tsfd_client.errors import OutputError
-from tsfd_client.files import PARQUET
+from tsfd_client.files import PARQUET, RUN
+from tsfd_client.names import shown
 from tsfd_client.slides.status import DONE
 
 
 def finished(folders: Sequence[Path]) -> dict[str, Path]:
-    """Finished results by name: folders of results are searched.
+    """Finished results by name: folders of results are searched, and a line names the unfinished.
 
     Raises
     ------
@@ -26,6 +28,9 @@ def finished(folders: Sequence[Path]) -> dict[str, Path]:
         own = [path for path in inside if (path / DONE).is_file() and (path / PARQUET).is_file()]
         if not own:
             raise OutputError(f"{folder} is no finished result, and holds none.")
+        for path in inside:
+            if path not in own and (path / RUN).is_file():
+                print(f"tsfd: {shown(path)} is not finished: left out.", file=sys.stderr)
         for path in own:
             if found.setdefault(path.name, path) != path:
                 raise OutputError(f"Two results are called {path.name}: rename one of the folders.")

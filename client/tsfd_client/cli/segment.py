@@ -15,7 +15,7 @@ from tsfd_client.cli.table import read_table
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
-from tsfd_client.nuclei.summary import artifacts_of
+from tsfd_client.nuclei.summary import artifacts_of, blur_warning
 from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
@@ -185,6 +185,8 @@ def _say_what_was_found(job: Job, found: dict[str, Any]) -> None:
         if mm2 and is_left_out:
             advice = " To segment it, too, give --with-pen." if kind == PEN else ""
             _say(f"{job.path}: {kind} of {mm2:.2f} mm² was left out.{advice}")
+    if blurred := blur_warning(found):
+        _say(f"{job.path}: {blurred} To leave that out, give --without-blur.")
     if found["scale_assumed"]:
         _say(f"{assumption_warning(job.path, found['mpp'])} Give another with --mpp.")
     if found["scale_warning"]:

@@ -26,7 +26,6 @@ from tsfd_client.nuclei.table import (
     count,
     read_batches,
     read_info,
-    reading,
     rings_of,
 )
 from tsfd_client.pixels.box import Box
@@ -95,16 +94,21 @@ def write(result: Path, scaled: Scaled, report: Callable[[int], None]) -> None:
 
 
 def is_measured(result: Path) -> bool:
-    """Whether a result has measurements."""
-    return (result / MEASURES).is_file()
+    """Whether a result has measurements of its nuclei that can be read."""
+    try:
+        _check(result)
+    except OutputError:
+        return False
+    return True
 
 
 def columns_beside(parquet: Path) -> list[str]:
     """Names of the measurements beside a ``nuclei.parquet``; none if it is not measured."""
-    if not is_measured(parquet.parent):
+    path = parquet.with_name(MEASURES)
+    if not path.is_file():
         return []
-    with reading(parquet.parent):
-        names: list[str] = pq.read_schema(parquet.with_name(MEASURES)).names
+    _check(parquet.parent)
+    names: list[str] = pq.read_schema(path).names
     return names[1:]
 
 
@@ -116,16 +120,24 @@ def read_batches_with(parquet: Path, columns: Sequence[str]) -> Iterator[pa.Tabl
     OutputError
         If a file is damaged, or the measurements are of other nuclei.
     """
-    if not is_measured(parquet.parent):
+    path = parquet.with_name(MEASURES)
+    if not path.is_file():
         yield from read_batches(parquet, columns)
         return
-    path = parquet.with_name(MEASURES)
-    with reading(parquet.parent):
-        if pq.read_metadata(path).num_rows != count(parquet):
-            raise OutputError(f"{path} is of other nuclei: remove it, and measure again.")
+    _check(parquet.parent)
     for table, more in zip(read_batches(parquet, columns), read_batches(path), strict=True):
         names = [*table.column_names, *more.column_names[1:]]
         yield pa.table([*table.columns, *more.columns[1:]], names)
+
+
+def _check(result: Path) -> None:
+    path, again = result / MEASURES, "run `tsfd measure` again, or remove the file."
+    try:
+        nuclei = pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{path} cannot be read: {again}") from error
+    if nuclei != count(result / PARQUET):
+        raise OutputError(f"{path} is of other nuclei: {again}")
 
 
 def _neighbourhood(parquet: Path, mpp: float, names: Sequence[str]) -> Neighbourhood:

@@ -27,6 +27,7 @@ _RAMP: Final = 160  # pixels: length of the colour ramp in a legend
 _COLUMNS: Final = 3
 _INK: Final = (40, 40, 40)
 _OUTLINE: Final = (0, 150, 60)
+_LEAST: Final = 0.01  # mm2: less is 0.00 otherwise
 _PALE: Final = 0.25  # contrast of the slide behind the densities
 
 
@@ -110,7 +111,9 @@ class Overview:
         panel = _titled(outlined, title, _OUTLINE)
         for row, artifact in enumerate(found):
             done = "left out" if artifact.is_left_out else "segmented"
-            text = f"{artifact.kind}: {artifact.mm2(whole):,.2f} mm2, {done}"
+            mm2 = artifact.mm2(whole)
+            size = f"{mm2:,.2f}" if mm2 >= _LEAST else f"under {_LEAST}"
+            text = f"{artifact.kind}: {size} mm2, {done}"
             _write_key(panel, text, COLOURS[artifact.kind], len(panel) - _LEGEND + 18 * row)
         return panel
 

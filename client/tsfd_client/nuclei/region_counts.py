@@ -29,6 +29,8 @@ _PLACE: Final = ("centroid_x", "centroid_y")
 # has the nucleus. Less than centroids differ by, and no multiple of each other: no edge along both.
 _ASIDE: Final = (2.0**-16, 2.0**-32)
 
+_SLIVER: Final = 5e-4  # of an area: less is not worth a word
+
 
 @dataclass(frozen=True, eq=False)
 class Counted:
@@ -155,7 +157,7 @@ def _tissue(path: Path, info: Info) -> np.ndarray | None:
     try:
         return read_tissue(path, info.height, info.width, info.mpp)
     except ImageError as error:
-        raise OutputError(f"{error} Segment the image again.") from error
+        raise OutputError(f"{error} Repair or remove the file.") from error
 
 
 def _counted(
@@ -170,9 +172,9 @@ def _counted(
         remarks.append("it has no area")
     elif not inside:
         remarks.append(f"it lies outside {size}: coordinates are pixels of the full resolution")
-    elif inside < pixels * (1 - 1e-6):
-        remarks.append(f"{1 - inside / pixels:.1%} of it lie outside {size}, but count as area")
-    if pixels and not region.outline.is_valid:
+    elif inside < pixels * (1 - _SLIVER):
+        remarks.append(f"{1 - inside / pixels:.1%} of it lies outside {size}, but counts as area")
+    if not region.outline.is_valid and abs(region.outline.area - pixels) > _SLIVER * pixels:
         remarks.append("its outline crosses itself: what it encloses twice is not part of it")
     if inside and not any(nuclei.values()):
         remarks.append("there is no nucleus in it")

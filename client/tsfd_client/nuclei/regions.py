@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from shapely import MultiPolygon, Polygon
 
 from tsfd_client.errors import ImageError, OutputError
@@ -30,6 +31,7 @@ from tsfd_client.pixels.annotations import (
 )
 
 _NAMED: Final = 10  # features that a message names
+_FARTHEST: Final = 1e9  # pixels
 _BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -163,6 +165,8 @@ def _region(feature: Any) -> Region | None:
     parts = []
     for polygon in polygons_of(feature):
         outer, *holes = rings_of(polygon)
+        if np.abs(outer).max() > _FARTHEST:
+            raise ValueError("it lies beyond any image")
         parts.append(Polygon(outer, holes))
     if not parts:
         return None

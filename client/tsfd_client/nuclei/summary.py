@@ -16,8 +16,10 @@ from tsfd_client.contract import USE
 from tsfd_client.files import replacing
 from tsfd_client.nuclei.plausibility import warning_of
 from tsfd_client.nuclei.table import classes_of, read_batches, read_info, reading
+from tsfd_client.pixels.artifacts import BLUR
 
 FILE: Final = "summary.json"
+_BLURRED: Final = 0.1  # of the area: less is only in the summary
 
 
 def write(
@@ -138,6 +140,15 @@ def artifacts_of(summary: dict[str, Any]) -> dict[str, tuple[float, bool]]:
         for kind, mm2 in known
         if isinstance(mm2, float) and 0 <= mm2 < math.inf
     }
+
+
+def blur_warning(summary: dict[str, Any]) -> str | None:
+    """Return a warning if much of what was segmented is blurred, else None."""
+    mm2, is_left_out = artifacts_of(summary).get(BLUR, (0.0, False))
+    area = summary["segmented_mm2"]
+    if is_left_out or mm2 < _BLURRED * area:
+        return None
+    return f"{mm2:.2f} of {area:.2f} mm² are blurred: nuclei are missed and mistaken there."
 
 
 def remarks_of(summary: dict[str, Any]) -> list[str]:

@@ -154,7 +154,7 @@ def class_of(feature: Any) -> str | None:
     if isinstance(said, dict):
         said = said.get("name") or said.get("names")
     if isinstance(said, list):
-        said = ": ".join(said)
+        said = ": ".join(map(str, said))
     return str(said) if said else None
 
 

@@ -6,7 +6,6 @@ stains and contrasts change alike: sharp tissue has more of the former.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
@@ -28,7 +27,9 @@ _SMALLEST_UM: Final = 80.0  # thinner gaps, which have no detail at all, and isl
 
 
 def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
-    """Tissue that is out of focus by some 2 micrometres or more, where the slide can be read.
+    """Tissue that is out of focus by some 2 micrometres or more.
+
+    Where the slide cannot be read, none is found, and its remarks say so.
 
     Parameters
     ----------
@@ -51,9 +52,10 @@ def find_blur(slide: Slide, tissue: np.ndarray) -> np.ndarray:
             part = np.s_[top : top + step_y, left : left + step_x]
             if tissue[part].any():
                 cells = Box(top, left, min(rows, top + step_y), min(columns, left + step_x))
-                # The segmentation says what cannot be read, and keeps what it has done by then.
-                with suppress(ImageError):
+                try:
                     blurred[part] = _blurred(slide, cells, tissue.shape, shrink)
+                except ImageError as error:  # the full resolution may be whole
+                    slide.remarks.append(f"Blur was not searched for everywhere: {error}")
     size = round(_SMALLEST_UM / (slide.height * slide.mpp / rows))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     whole = cv2.morphologyEx(blurred, cv2.MORPH_CLOSE, disc)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tsfd_client.errors import ImageError
 from tsfd_client.pixels.annotations import Annotation, read_annotations
+from tsfd_client.pixels.outlines import outlines
 
 MPP = 8.0
 """Scale of the masks, micrometres per pixel."""
@@ -27,6 +28,8 @@ _MARGIN_UM = 32.0  # pale rims belong to the tissue
 _GLASS_UM = 2.0  # finer is noise
 _GLASS_SATURATION, _GLASS_BRIGHTNESS = 10, 200  # of 255
 _SHIFT = 4  # OpenCV draws in sixteenths of a pixel
+_INSET = 2.0**-_SHIFT  # pixels: an outline on the edge would touch the pixels beyond
+_FINE, _FINEST = 512, 32  # parts along an area's sides, at most so many of a pixel
 _IGNORED: Final = "*"  # ends the names of classes that QuPath ignores
 _CUT_OUT: Final = "Ignore*"
 
@@ -127,20 +130,11 @@ def read_tissue(
 def to_geojson(tissue: np.ndarray, height: int, width: int) -> dict[str, Any]:
     """A mask bool [h, w] as polygons in pixels of the slide's level 0, as `read_tissue` takes."""
     scale = np.array([width / tissue.shape[1], height / tissue.shape[0]])
-    contours, links = cv2.findContours(
-        tissue.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    polygons: dict[int, list[list[list[float]]]] = {}
-    for number, contour in enumerate(contours):
-        ring = (contour[:, 0] + 0.5) * scale
-        if len(ring) >= 3:
-            around = int(links[0, number, 3])
-            rings = polygons.setdefault(number if around < 0 else around, [])
-            rings.append(np.concatenate([ring, ring[:1]]).round(1).tolist())
-    features = [
-        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": rings}, "properties": {}}
-        for rings in polygons.values()
-    ]
+    features = []
+    for rings in outlines(tissue, _INSET):
+        closed = [np.concatenate([ring, ring[:1]]) * scale for ring in rings]
+        polygon = {"type": "Polygon", "coordinates": [ring.round(2).tolist() for ring in closed]}
+        features.append({"type": "Feature", "geometry": polygon, "properties": {}})
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -172,7 +166,7 @@ def lies_on(
 def share_on(
     tissue: np.ndarray, polygons: Sequence[Sequence[np.ndarray]], height: int, width: int
 ) -> float:
-    """Which part of an area lies on the tissue, by the pixels of the mask that it touches.
+    """Which part of an area lies on the tissue.
 
     Parameters
     ----------
@@ -196,11 +190,13 @@ def share_on(
     part = tissue[y0:y1, x0:x1]
     if not part.size:
         return 0.0
+    times = int(np.clip(_FINE // max(part.shape), 1, _FINEST))
+    part = part.repeat(times, axis=0).repeat(times, axis=1)
     area = np.zeros(part.shape, np.uint8)
     for rings in polygons:
-        _draw(area, [_on_mask(ring - (x0, y0) / scale, scale) for ring in rings])
-    touched = np.count_nonzero(area)
-    return np.count_nonzero(area & part) / touched if touched else 0.0
+        _draw(area, [_on_mask(ring - (x0, y0) / scale, scale * times) for ring in rings])
+    covered = np.count_nonzero(area)
+    return np.count_nonzero(area & part) / covered if covered else 0.0
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

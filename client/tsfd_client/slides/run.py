@@ -54,8 +54,16 @@ class Run:
         """Whether all outputs exist; outputs that were deleted are made again."""
         return all(any(self.folder.glob(name)) for name in self._outputs)
 
+    @property
+    def _has_begun(self) -> bool:
+        """Whether there is an output or a block."""
+        there = (any(self.folder.glob(name)) for name in self._outputs)
+        return any(there) or any(self.blocks.glob("*.parquet"))
+
     def begin(self, facts: dict[str, Any]) -> None:
         """Create the run, or resume one that was started with the same facts.
+
+        Other facts take the place of those of a run of which nothing is kept yet.
 
         Raises
         ------
@@ -63,7 +71,7 @@ class Run:
             If it was started with other facts; the message names the first that differs.
         """
         path = self.folder / RUN
-        if path.is_file():
+        if path.is_file() and self._has_begun:
             self._compare(path, facts)
         else:
             (self.folder / DONE).unlink(missing_ok=True)

@@ -116,6 +116,15 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_counted(
     )
     assert names(results / "a") == ["all"]
 
+    saved(path, feature("Polygon", [square(1e10, 2e10)], name="beyond"))
+    assert run(results / "a", path) == 1
+    damaged, nothing = capsys.readouterr().err.splitlines()
+    assert damaged.startswith(f"tsfd: {path}: feature 1 ('beyond') is damaged: ")
+    assert nothing == (
+        f"tsfd: {results / 'a'}: the files have no region of its image: nothing is counted."
+    )
+    assert names(results / "a") == ["all"]  # what was counted before stays
+
     (results / "a/summary.json").write_text("{")
     assert run(results / "a", saved(path, ALL)) == 1
     assert capsys.readouterr().err == (
@@ -129,11 +138,16 @@ def test_without_results_or_regions_nothing_is_counted(
     path = saved(tmp_path / "a.geojson", ALL)
     assert run(path) == 1
     assert capsys.readouterr().err == f"tsfd: {path} is no folder: name the results, too.\n"
+    assert run(tmp_path / "gone") == 1
+    assert capsys.readouterr().err.endswith("gone does not exist: name the results, too.\n")
     assert run(results / "a", results / "b") == 1
     (results / "a/regions.geojson").write_text("{")
     assert run(results / "a") == 1
     assert f"tsfd: {results / 'a/regions.geojson'} is not GeoJSON.\n" in capsys.readouterr().err
     (results / "a/DONE").unlink()
+    (results / "a/run.json").touch()
+    assert run(results) == 1
+    assert f"tsfd: {results / 'a'} is not finished: left out.\n" in capsys.readouterr().err
     assert run(results / "a", path) == 1
     assert capsys.readouterr().err == (
         f"tsfd: {results / 'a'} is no finished result, and holds none.\n"

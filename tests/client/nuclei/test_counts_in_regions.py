@@ -120,7 +120,7 @@ def test_tissue_of_a_region_and_its_density(result: Path, tmp_path: Path) -> Non
         else:
             assert density is None
     (result / "tissue.geojson").write_text("{")
-    with pytest.raises(OutputError, match=r"is not GeoJSON\. Segment the image again"):
+    with pytest.raises(OutputError, match=r"is not GeoJSON\. Repair or remove"):
         write(result, regions)
 
 
@@ -170,7 +170,7 @@ def test_what_is_odd_of_a_region_is_said(result: Path, nuclei: pd.DataFrame) -> 
     counted = write(result, regions)
     assert [each.remark for each in counted] == [
         f"it lies outside {image}: coordinates are pixels of the full resolution",
-        f"50.0% of it lie outside {image}, but count as area",
+        f"50.0% of it lies outside {image}, but counts as area",
         "it has no area",
         "its outline crosses itself: what it encloses twice is not part of it",
         "there is no nucleus in it",

@@ -165,5 +165,10 @@ def test_measurements_of_other_nuclei_are_refused(tmp_path: Path) -> None:
     made.write(folder / "nuclei.parquet", BLOCKS[:1], 1.0, SIDE)
     assert not (folder / MEASURES).exists()
     (folder / MEASURES).write_bytes(earlier)
-    with pytest.raises(OutputError, match=r"measures\.parquet is of other nuclei: remove it"):
+    assert not measures.is_measured(folder)
+    with pytest.raises(OutputError, match=r"measures\.parquet is of other nuclei: run `tsfd meas"):
         list(measures.read_batches_with(folder / "nuclei.parquet", ["id"]))
+    (folder / MEASURES).write_bytes(earlier[:-10])
+    assert not measures.is_measured(folder)
+    with pytest.raises(OutputError, match=r"measures\.parquet cannot be read: run `tsfd measure`"):
+        measures.columns_beside(folder / "nuclei.parquet")

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from samples import histology
 from samples.synthetic import generate
@@ -76,6 +77,20 @@ def test_glass_and_what_is_not_asked_for(tmp_path: Path) -> None:
         mask = find_blur(slide, tissue)
     assert mask[10:30, 10:30].all()
     assert mask.sum() == 400
+
+
+def test_where_a_slide_is_damaged_a_remark_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "slide.tif"
+    write_tiff(path, cv2.GaussianBlur(real(), (0, 0), 16), compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        start, length = file.pages[0].dataoffsets[6], file.pages[0].databytecounts[6]
+    content = bytearray(path.read_bytes())
+    content[start : start + length] = b"\x55" * length
+    path.write_bytes(content)
+    with open_image(path) as slide:
+        find_blur(slide, np.ones((50, 50), bool))
+        (remark,) = slide.remarks
+    assert remark.startswith(f"Blur was not searched for everywhere: {path} cannot be read at x ")
 
 
 def test_squares_that_are_read_join_without_a_seam(

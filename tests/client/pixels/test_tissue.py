@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from shapely import MultiPolygon, Polygon, contains_xy
 
 from samples.synthetic import generate
 from tsfd_client import ImageError
 from tsfd_client.pixels.opening import open_image
+from tsfd_client.pixels.outlines import outlines
 from tsfd_client.pixels.tissue import (
     find_tissue,
     is_glass,
@@ -379,12 +381,21 @@ def test_an_outline_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_mask_comes_back_from_its_outline(tmp_path: Path) -> None:
     """To the pixel: densities are per area of it, wherever they are counted."""
-    noise = np.random.default_rng(2).random((90, 120)).astype(np.float32)
-    spots = (cv2.GaussianBlur(noise, (0, 0), 3) > 0.5).astype(np.uint8)
-    mask = cv2.morphologyEx(spots, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+    mask = np.random.default_rng(2).random((90, 120)) < 0.6
     path = outlined(tmp_path, to_geojson(mask, 1440, 1921))
 
     assert np.array_equal(read_tissue(path, 1440, 1921, mpp=0.5), mask)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_outlines_enclose_their_pixels_and_no_others(share: float) -> None:
+    mask = np.random.default_rng(3).random((40, 60)) < share
+    pieces = [Polygon(outer, holes) for outer, *holes in outlines(mask, 0.0)]
+    assert sum(piece.area for piece in pieces) == mask.sum()
+    within = MultiPolygon([Polygon(outer, holes) for outer, *holes in outlines(mask, 0.1)])
+    assert within.is_valid
+    y, x = np.mgrid[:40, :60] + 0.5
+    assert np.array_equal(contains_xy(within, x, y), mask)
 
 
 def test_run_lengths() -> None:

@@ -143,6 +143,8 @@ def test_a_slide_that_is_all_pen(
         f"tsfd: {path} has no tissue that pen does not cover: segment it all the same with "
         "--with-pen (in Python with_pen=True)."
     )
+    assert main([*command, "--with-pen"]) == 0  # a run of which nothing is kept binds nobody
+    assert json.loads((tmp_path / "pen/summary.json").read_text())["left_out"] == []
 
 
 def test_pictures_are_searched_where_their_tissue_is(
