@@ -16,7 +16,7 @@ from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
 from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.errors import OutputError, TsfdError, unwritable
 from tsfd_client.files import MARKS, PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
@@ -32,7 +32,7 @@ from tsfd_client.release import NucleusClass, Release
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.outputs import write_from_nuclei
 from tsfd_client.slides.run import Run
-from tsfd_client.slides.segment_image import recording, unwritable
+from tsfd_client.slides.segment_image import recording
 from tsfd_client.slides.status import DONE, LOCK
 
 _DIGITS = 6  # of a file's SHA-256 that tell it from others

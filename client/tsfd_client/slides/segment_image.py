@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
+from tsfd_client.errors import ImageError, TsfdError, unwritable
 from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
 from tsfd_client.pixels.artifacts import BLUR, PEN
@@ -34,8 +32,6 @@ from tsfd_client.slides.run import Run
 from tsfd_client.slides.status import LOCK, note_failure
 from tsfd_client.stitching.blocks import make_plan
 from tsfd_client.stitching.grid import OVERLAP, SIDE
-
-_FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @TRACER.start_as_current_span("segment_image")
@@ -162,14 +158,6 @@ def recording(folder: Path) -> Iterator[Events]:
         except BaseException:  # Ctrl-C, or an error raised by the callback
             events.write("stopped")
             raise
-
-
-def unwritable(folder: Path, error: OSError) -> OutputError:
-    """The error to raise if a folder cannot be written into."""
-    # pyarrow's own messages are long.
-    reason = os.strerror(error.errno) if error.errno else error
-    kind = DiskFullError if error.errno in _FOR_ALL else OutputError
-    return kind(f"Cannot write into {folder}: {reason}.")
 
 
 def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any]:
