@@ -157,7 +157,7 @@ def relabel(
             with Lock(folder / LOCK) as lock:
                 run = Run(folder, is_picture=slide.is_picture)
                 run.begin(_facts(result, info, slide, own))
-                Origin(str(slide.path.resolve()), slide.fingerprint(), slide.mpp).write(folder)
+                Origin.of(slide).write(folder)
                 if not run.is_done:
                     _relabel(result, own, info, slide, run, lock, server, bar)
     except OSError as error:
