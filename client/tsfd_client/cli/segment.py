@@ -131,7 +131,7 @@ def _images(paths: list[Place]) -> list[Place]:
             continue
         found = images_in(folder)
         noun = "image" if len(found) == 1 else "images"
-        print(f"{shown(folder)}: {len(found)} {noun}", flush=True)
+        print(f"{shown(str(path))}: {len(found)} {noun}", flush=True)
         images += found
     return images
 

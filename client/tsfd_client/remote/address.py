@@ -10,12 +10,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tsfd_client.errors import ImageError
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _WEB: Final = ("http", "https")
+_KEPT: Final = "%:/?#[]@!$&'()*+,;=~"
 _IN_PARTS: Final = {".mrxs", ".vms", ".vmu", ".dcm", ".dicom", ".dic"}
 
 
@@ -43,6 +44,8 @@ class Address:
         ImageError
             If it names no file, or has credentials that its store does not take from it.
         """
+        if "::" in text:
+            raise ImageError("An address with '::' leads into an archive: name the file itself.")
         scheme = text.partition("://")[0].lower()
         public = text
         if scheme in _WEB:
@@ -64,12 +67,17 @@ class Address:
                     "environment, or in the configuration file of its store."
                 )
         address = cls(public, text)
-        if "::" in public or "\0" in public or address.name in ("", ".", ".."):
+        if "\0" in public or address.name in ("", ".", ".."):
             raise ImageError(f"{public} is no address of a file.")
         return address
 
     def __str__(self) -> str:
         return self.public
+
+    @property
+    def quoted(self) -> str:
+        """The private address in which only what no address may contain is changed."""
+        return quote(self.private, safe=_KEPT) if self.is_web else self.private
 
     @property
     def scheme(self) -> str:

@@ -62,7 +62,7 @@ class Store:
             from fsspec import url_to_fs
 
             options = _web_options() if address.is_web else {}
-            self._system, self._path = url_to_fs(address.private, **options)
+            self._system, self._path = url_to_fs(address.quoted, **options)
         except ImportError as error:
             raise missing(address) from error
         except Exception:  # which may name credentials
@@ -158,10 +158,10 @@ class Store:
                     self._copy(file, out, partial, report)
                 except ValueError as error:  # as fsspec says it
                     raise _NoRangesError from error
+        self._check(found)
         have = _size(partial)
         if found.size is not None and have < found.size:
             raise EOFError(f"it ends after {have:,} of {found.size:,} bytes")
-        self._check(found)
         if found.size is not None and have > found.size:
             raise ChangedError(f"{self._address} has more bytes than its store says.")
 
@@ -196,6 +196,7 @@ def _web_options() -> dict[str, Any]:
     timeout = ClientTimeout(total=None, sock_connect=_CONNECTS, sock_read=_SILENT)
     return {
         "client_kwargs": {"timeout": timeout, "trust_env": True},  # netrc, and proxies
+        "encoded": True,  # a signature is of the address as it was written
         "headers": {"Accept-Encoding": "identity"},  # ranges are of the file as it is
     }
 

@@ -56,7 +56,8 @@ def trouble_of(error: BaseException, address: Address) -> Trouble:
             return _answered(status, address)
         if isinstance(each, socket.gaierror):
             return Trouble(f"There is no host {address.host} to fetch {address} from.", True)
-        if isinstance(each, ssl.SSLCertVerificationError):
+        # aiohttp's own error of this kind only holds the one that says why.
+        if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_message"):
             return Trouble(
                 f"The certificate of {address.host} is not trusted ({each.verify_message}): name "
                 "the file of its authority in SSL_CERT_FILE (for S3 in AWS_CA_BUNDLE).",
