@@ -59,17 +59,13 @@ class Cache:
     most: float = MOST
 
     @contextmanager
-    def lend(
-        self, address: Address, known: str | None = None, *, quiet: bool = False
-    ) -> Iterator[Lent]:
+    def lend(self, address: Address, known: str | None = None) -> Iterator[Lent]:
         """Lend a slide, fetching it if it is not here.
 
         Parameters
         ----------
         known
             A version that will do: if it is here, the store is not asked for another.
-        quiet
-            Whether to show no bar even on a terminal.
 
         Raises
         ------
@@ -83,7 +79,7 @@ class Cache:
         folder = self.folder or _default(address)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            entry, version = self._take(folder, address, known, quiet=quiet)
+            entry, version = self._take(folder, address, known)
         except OSError as error:
             raise unwritable(folder, error) from error
         try:
@@ -95,9 +91,7 @@ class Cache:
                     entry.remove()
                 self._tidy(folder)
 
-    def _take(
-        self, folder: Path, address: Address, known: str | None, *, quiet: bool
-    ) -> tuple[Entry, str | None]:
+    def _take(self, folder: Path, address: Address, known: str | None) -> tuple[Entry, str | None]:
         """An entry whose lock is shared, with its slide, and the slide's version."""
         if known is not None:
             entry = Entry.of(folder, address, known)
@@ -110,7 +104,7 @@ class Cache:
             entry = Entry.of(folder, address, found.version)
             try:
                 while not entry.lend(address):
-                    self._fetch(store, found, entry, address.name, quiet=quiet)
+                    self._fetch(store, found, entry, address.name)
             except ChangedError:
                 LOG.warning("%s has changed on its store: it is fetched anew.", address)
                 entry.remove()
@@ -121,7 +115,7 @@ class Cache:
                 return entry, found.version
         raise ImageError(f"{address} keeps changing on its store: wait until it is complete.")
 
-    def _fetch(self, store: Store, found: Found, entry: Entry, name: str, *, quiet: bool) -> None:
+    def _fetch(self, store: Store, found: Found, entry: Entry, name: str) -> None:
         """Fetch a slide, unless another process has done that meanwhile."""
         entry.lock.take(shared=False)
         if entry.is_complete:
@@ -134,7 +128,7 @@ class Cache:
             unit="B",
             unit_scale=True,
             leave=False,
-            disable=True if quiet else None,
+            disable=None,
         ) as bar:
             store.fetch(found, entry.partial, lambda there: bar.update(there - bar.n))
         entry.complete(name)

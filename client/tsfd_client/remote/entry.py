@@ -83,7 +83,8 @@ class Entry:
     def lend(self, what: Address) -> bool:
         """Share the lock if the slide is here, so that it stays; return whether it is."""
         if not self.lock.take(shared=True, wait=False):
-            LOG.warning("Waiting for %s, which is being fetched already.", what)
+            if not self.lock.is_of_this_process():  # whose thread shows its progress
+                LOG.warning("Waiting for %s, which another process fetches.", what)
             self.lock.take(shared=True)
         if self.is_complete:
             os.utime(self.place.with_suffix(".lock"))

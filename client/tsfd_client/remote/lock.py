@@ -47,15 +47,25 @@ class Lock:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         while True:
             if self._file is None:
-                self._file = self._path.open("a")
+                self._file = self._path.open("a+")
             try:
                 fcntl.flock(self._file, kind | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 self.drop()
                 return False
             if self._is_current(self._file.fileno()):
+                if not shared:
+                    self._file.truncate(0)
+                    print(os.getpid(), file=self._file, flush=True)
                 return True
             self.drop()
+
+    def is_of_this_process(self) -> bool:
+        """Whether another thread of this process was the last to have the lock alone."""
+        try:
+            return self._path.read_text().strip() == str(os.getpid())
+        except FileNotFoundError:  # removed just now
+            return False
 
     def drop(self) -> None:
         """Let the lock go."""

@@ -97,7 +97,7 @@ def _answered(status: int, address: Address) -> Trouble:
         return Trouble(f"There is no file {address}.", True)
     if status in _REFUSED:
         advice = (
-            "give credentials in the address or in ~/.netrc, or sign it anew"
+            "give credentials in the address (results keep none) or in ~/.netrc, or sign it anew"
             if address.is_web
             else "look at the credentials in the environment or in the store's configuration file"
         )

@@ -41,5 +41,5 @@ class Ahead:
 
 
 def _hold(address: Address, ended: Event) -> None:
-    with suppress(TsfdError), chosen().lend(address, quiet=True):
+    with suppress(TsfdError), chosen().lend(address):
         ended.wait()
