@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     # The same if a server cannot be reached; gRPC reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     LOG.handlers[:] = [_Said()]
+    logging.getLogger("asyncio").addFilter(_is_news)
     try:
         arguments = options.parse(argv)
         if "cache" in arguments:
@@ -107,6 +108,11 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"tsfd: {shown(record.getMessage())}", file=sys.stderr, flush=True)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of a transfer that is in the middle when the program ends."""
+    return "was destroyed but it is pending" not in record.getMessage()
 
 
 @contextmanager

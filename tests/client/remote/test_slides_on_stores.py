@@ -19,6 +19,8 @@ from tests.client.slide_files import strip, write_tiff
 from tsfd_client import open_result, segment_image
 from tsfd_client.cli import main
 from tsfd_client.remote import cache
+from tsfd_client.remote.address import Address
+from tsfd_client.slides.ahead import Ahead
 from tsfd_client.slides.status import status_of
 from tsfd_client.view.results import find
 
@@ -109,16 +111,25 @@ def test_the_results_are_those_of_the_local_slide(
     refuse_secrets(out, captured.out + captured.err)
 
 
-def test_a_killed_run_goes_on(
+def test_a_stopped_fetch_and_a_killed_run_go_on(
     web: Web, server: TritonServer, local: dict[str, bytes], tmp_path: Path
 ) -> None:
+    """With the bytes that are there, and to the same result."""
     out, kept = tmp_path / "out", tmp_path / "cache"
     command = [*TSFD, "segment", web.url("far%20away.tif", user=USER), f"--out={out}"]
     command += [f"--server={server.grpc_url}", f"--cache={kept}", "--in-flight=1", "--batch=1"]
     folder = out / "far away"
+    web.seconds = 0.5
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        until(lambda: len(web.asked) == 2)
+        run.send_signal(signal.SIGTERM)
+        assert run.communicate()[1] == "tsfd: stopped; files already written are complete.\n"
+    web.seconds = 0
+    web.asked.clear()
     with subprocess.Popen(command) as run:
         until(lambda: any((folder / "blocks").glob("*.closed.parquet")))
         run.send_signal(signal.SIGKILL)
+    assert web.asked[0].startswith(f"{8 << 20}-")
     assert status_of(folder).state != "done"
     sent = web.sent
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -195,3 +206,16 @@ def test_from_python(web: Web, server: TritonServer, tmp_path: Path) -> None:
     segment_image(web.url(user=USER), tmp_path, server.grpc_url)
     assert len(open_result(tmp_path / "slide").table()) > 100
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["tsfd-slides"]
+
+
+def test_the_next_slide_is_fetched_ahead(web: Web, tmp_path: Path) -> None:
+    cache.choose(cache.Cache(tmp_path, most=0))
+    ahead, finished = Ahead(), tmp_path / "finished"
+    finished.mkdir()
+    (finished / "DONE").touch()
+    ahead.fetch(Address.parse(web.url("a.tif")), finished)
+    ahead.fetch(Address.parse(web.url("b.tif")), tmp_path / "begun")
+    until(lambda: any(tmp_path.glob("*/b.tif")))
+    ahead.close()
+    until(lambda: not any(tmp_path.glob("*.lock")))
+    assert web.sent == len(web.content)

@@ -217,11 +217,11 @@ def test_a_slide_larger_than_the_disk_is_refused_before(
     ("how", "message"),
     [
         ({"status": 404}, "There is no file {url}."),
-        ({"status": 403}, "{url} is refused (403): give credentials in the address or in "),
+        ({"status": 403}, "{url} is refused (403): give credentials in the address ("),
         ({"status": 410}, "There is no file {url}."),
         ({"status": 418}, "{url} cannot be fetched: its server answers 418."),
         ({"status": 503}, "{url} cannot be fetched: its server answers 503."),
-        ({"user": "ann:sesame"}, "{url} is refused (401): give credentials in the address or in "),
+        ({"user": "ann:sesame"}, "{url} is refused (401): give credentials in the address ("),
     ],
 )
 def test_what_is_refused_is_one_line(
