@@ -172,7 +172,7 @@ def _places(given: Any) -> list[Place]:
                 f"Images are given as paths of files, not as {type(path).__name__}: for pixels, "
                 "use `Client.segment`."
             )
-    return [place_of(path) if isinstance(path, (str, Address)) else Path(path) for path in paths]
+    return [place_of(path) for path in paths]
 
 
 def _open(folder: Path) -> Outcome:

@@ -4,5 +4,5 @@ cache     lends the slide of an address as a file on this machine, fetched once 
 transfer  fetches it, taking up what broke off
 trouble   what a store's errors mean
 address   the address of a slide, with its credentials and without
-lock      a lock on a file of the cache
+entry     the files of a slide in the cache; lock: a lock on one of them
 """

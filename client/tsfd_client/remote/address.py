@@ -128,6 +128,6 @@ def place_of(given: str | Path | Address) -> Place:
     ImageError
         If it looks like an address, and is none.
     """
-    if isinstance(given, str):
-        return Address.parse(given) if _SCHEME.match(given) else Path(given)
-    return given
+    if isinstance(given, str) and _SCHEME.match(given):
+        return Address.parse(given)
+    return given if isinstance(given, Address) else Path(given)

@@ -76,6 +76,7 @@ def refuse_secrets(folder: Path, said: str) -> None:
 @pytest.mark.parametrize("how", ["user", "signature"])
 def test_the_results_are_those_of_the_local_slide(
     web: Web,
+    slide: Path,
     server: TritonServer,
     local: dict[str, bytes],
     how: str,
@@ -105,6 +106,11 @@ def test_the_results_are_those_of_the_local_slide(
     web.user = web.query = None
     assert result.view()["pixels"] == "tiles"
     result.close()
+
+    # A copy on this machine takes its place, and nothing is segmented again.
+    assert main(["segment", str(slide), *command[2:]]) == 0
+    assert json.loads((out / "far away/origin.json").read_text())["path"] == str(slide)
+    assert everything(out / "far away") == local
     captured = capfd.readouterr()
     assert captured.out.startswith(f"{web.url(name)}: ")
     assert "It is tried again after" in captured.err
