@@ -8,7 +8,7 @@ from typing import Final
 
 from tsfd_client.errors import TsfdError
 from tsfd_client.pixels.resample import check_mpp
-from tsfd_client.remote.address import Place, place_of
+from tsfd_client.remote.address import Address, Place, place_of
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.spreadsheet import number, read_lines
 
@@ -54,8 +54,9 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
             raise TsfdError(f"{path}, line {line}: {error}") from error
         before, same = rows.setdefault(row.path, (line, row))
         if same != row:
+            named = row.path if isinstance(row.path, Address) else cells["slide"]
             raise TsfdError(
-                f"{path} has different values for {row.path} in lines {before} and {line}: "
+                f"{path} has different values for {named} in lines {before} and {line}: "
                 "remove one of them."
             )
     if not rows:
