@@ -117,8 +117,8 @@ class Store:
             except TsfdError:
                 raise
             except Exception as error:
-                tries = 0 if _size(partial) > had else tries
-                self._pause(error, tries, partial)
+                tries = 0 if self._goes_on(found) and _size(partial) > had else tries
+                self._pause(error, tries, _size(partial) if self._goes_on(found) else 0)
             tries += 1
 
     def _look(self) -> Found:
@@ -130,22 +130,31 @@ class Store:
         marks = [str(info[name]) for name in _MARKS if info.get(name)]
         return Found(size, f"{marks[0]} {size}" if marks else None)
 
-    def _pause(self, error: Exception, tries: int, partial: Path | None = None) -> None:
-        """Wait before another try; raise ImageError if that would not help."""
+    def _pause(self, error: Exception, tries: int, kept: int | None = None) -> None:
+        """Wait before another try; raise ImageError if that would not help.
+
+        Parameters
+        ----------
+        kept
+            Bytes that need not be fetched again; None if none are being fetched.
+        """
         if isinstance(error, TsfdError):
             raise error
         trouble = trouble_of(error, self._address)
-        had = _size(partial) if partial else 0
-        kept = f" {had / 1e6:,.1f} MB are kept: the same command goes on from there." if had else ""
         if trouble.is_final or tries == len(_PAUSES):
-            raise ImageError(trouble.text + kept) from None  # which may name credentials
-        if partial:
-            LOG.warning("%s It is tried again after %.1f MB.", trouble.text, had / 1e6)
+            more = f" {(kept or 0) / 1e6:,.1f} MB are kept: the same command goes on from there."
+            raise ImageError(trouble.text + more * bool(kept)) from None  # it may name credentials
+        if kept is not None:
+            LOG.warning("%s It is tried again after %.1f MB.", trouble.text, kept / 1e6)
         time.sleep(_PAUSES[tries])
+
+    def _goes_on(self, found: Found) -> bool:
+        """Whether what broke off can be taken up where it stopped."""
+        return not self._streams and found.size is not None and found.version is not None
 
     def _take_up(self, found: Found, partial: Path, report: Callable[[int], None]) -> None:
         self._check(found)
-        if self._streams or found.size is None or found.version is None:
+        if not self._goes_on(found):
             if _size(partial):
                 LOG.warning("%s cannot be taken up in the middle: it begins anew.", self._address)
             partial.unlink(missing_ok=True)
@@ -157,6 +166,8 @@ class Store:
                         file.seek(have)
                     self._copy(file, out, partial, report)
                 except ValueError as error:  # as fsspec says it
+                    if self._streams or not self._address.is_web:
+                        raise
                     raise _NoRangesError from error
         self._check(found)
         have = _size(partial)

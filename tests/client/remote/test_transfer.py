@@ -102,6 +102,13 @@ def test_without_ranges_it_begins_anew_and_says_so(
     assert set(web.asked) == {""}
 
 
+def test_without_ranges_it_gives_up_some_time(web: Web, fetched: Callable[..., bytes]) -> None:
+    web.ranges, web.cuts = False, [20 * MIB, *[MIB, 2 * MIB] * 9]
+    with pytest.raises(ImageError, match="cannot be fetched"):
+        fetched(web.url())
+    assert len(web.asked) < 8
+
+
 def test_of_unknown_size(web: Web, fetched: Callable[..., bytes]) -> None:
     web.says_size, web.cuts = False, [0, 5 * MIB]
     assert fetched(web.url()) == CONTENT
