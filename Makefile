@@ -179,9 +179,10 @@ manifests: build/validate-env/.ready $(VENV)/.test  ## check compose, chart and 
 release: ready  ## make a reproducible archive of the served models: build/release
 	@$(RUN) -m deploy.release make --out build/release
 
-release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## test releases with a real registry, and serving from S3
+release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## test releases with a real registry, and S3: serving and slides
 	@which docker-registry > /dev/null || { echo "docker-registry is missing: apt-get install docker-registry"; exit 1; }
-	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py
+	@$(RUN) -m pytest tests/deploy/test_release_registry.py tests/deploy/test_s3.py \
+		tests/client/remote/test_slides_on_s3.py
 
 check: $(VENV)/.train  ## summarise DATA and name its problems
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"

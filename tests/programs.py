@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -36,6 +37,15 @@ def need(program: str) -> str:
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     return choose_ports("127.0.0.1", {"": 0})[""]
+
+
+def answers(address: str) -> bool:
+    """Whether a page is answered."""
+    try:
+        urllib.request.urlopen(address).close()
+    except OSError:
+        return False
+    return True
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> float:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+_FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 class TsfdError(Exception):
     """Base of all errors of this package."""
@@ -25,3 +32,11 @@ class OutputError(TsfdError):
 
 class DiskFullError(OutputError):
     """The disk is full or read-only: no other result can be written either."""
+
+
+def unwritable(folder: Path, error: OSError) -> OutputError:
+    """The error to raise if a folder cannot be written into."""
+    # pyarrow's own messages are long.
+    reason = os.strerror(error.errno) if error.errno else error
+    kind = DiskFullError if error.errno in _FOR_ALL else OutputError
+    return kind(f"Cannot write into {folder}: {reason}.")

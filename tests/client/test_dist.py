@@ -75,6 +75,11 @@ def test_wheel_segments_through_the_server(
 
     call(tsfd, "segment", tmp_path / "picture.png", tmp_path / "slide.tif", *options)
 
+    remote = [tsfd, "segment", "https://host/a.svs", *options]
+    said = subprocess.run(remote, capture_output=True, text=True, check=False).stderr
+    advice = "https://host/a.svs needs another package: pip install 'tsfd-client[remote]'."
+    assert said == f"tsfd: {advice}\n"
+
     with Client(server.grpc_url) as client:
         expected = client.segment(image)
     found = cv2.imread(str(tmp_path / "picture" / "labels.png"), cv2.IMREAD_UNCHANGED)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from programs import free_port, need, until
+from programs import answers, free_port, need, until
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,6 @@ def running(folder: Path) -> Iterator[Registry]:
         finally:
             server.terminate()
             server.wait()
-
-
-def answers(address: str) -> bool:
-    """Whether a page is answered."""
-    try:
-        urllib.request.urlopen(address).close()
-    except OSError:
-        return False
-    return True
 
 
 def new_keys(folder: Path, name: str) -> None:

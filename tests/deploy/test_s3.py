@@ -13,17 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import free_port, until
-from registry import answers
+from s3 import KEYS, call, s3
 
 from samples import histology
-from serving.environment import ROOT
 from tsfd_client import Client, read_image
 
 pytestmark = pytest.mark.long
 
-MOTO = ROOT / "build/moto-env/bin"
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 SERVE = [sys.executable, "-m", "serving"]
 SERVE += [f"--{name}-port=0" for name in ("grpc", "http", "metrics", "health")]
 UPLOAD = """
@@ -40,18 +36,9 @@ for path in folder.rglob("*"):
 @pytest.fixture(scope="module")
 def store(repository: Path) -> Iterator[str]:
     """Address of an S3 with the model repository at ``models/tsfd``."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [MOTO / "moto_server", "--host=127.0.0.1", f"--port={port}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet) as s3:
-        try:
-            until(lambda: answers(address), 20)
-            upload = [MOTO / "python", "-c", UPLOAD, address, repository]
-            subprocess.run(upload, env=os.environ | KEYS, check=True)
-            yield address
-        finally:
-            s3.terminate()
+    with s3() as address:
+        call(UPLOAD, address, repository)
+        yield address
 
 
 def _refused(*options: str) -> str:

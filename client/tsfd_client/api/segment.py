@@ -21,6 +21,7 @@ from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import artifacts_of, blur_warning
 from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.folder import expand
+from tsfd_client.remote.address import Address, Place, place_of
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings, check_settings
 from tsfd_client.slides.many import Job, after_each, folders_of, run_all
@@ -32,7 +33,7 @@ Outcome = Result | TsfdError
 
 
 def segment_image(
-    path: str | Path, out: str | Path, server: str = "localhost:8001", **options: Any
+    path: str | Place, out: str | Path, server: str = "localhost:8001", **options: Any
 ) -> Result:
     """Segment a picture or a slide; parameters as in `segment_images`.
 
@@ -47,7 +48,7 @@ def segment_image(
         If it cannot be segmented: `ImageError`, `ServerUnavailableError`, `ServerError` or
         `OutputError` say why.
     """
-    images = expand(_paths([path]))
+    images = expand(_places([path]))
     if len(images) > 1:
         raise ImageError(f"{path} contains {len(images)} images: use `segment_images`.")
     ((_, outcome),) = segment_images(images, out, server, **options)
@@ -57,7 +58,7 @@ def segment_image(
 
 
 def segment_images(
-    paths: str | Path | Iterable[str | Path],
+    paths: str | Place | Iterable[str | Place],
     out: str | Path,
     server: str = "localhost:8001",
     *,
@@ -72,7 +73,7 @@ def segment_images(
     keep_features: bool = False,
     progress: Report | bool = False,
     **connection: Any,
-) -> Iterator[tuple[Path, Outcome]]:
+) -> Iterator[tuple[Place, Outcome]]:
     """Segment pictures and slides, one after the other, over one connection.
 
     May be called from any thread, even with an event loop running, as in a notebook.
@@ -80,7 +81,8 @@ def segment_images(
     Parameters
     ----------
     paths
-        An image or a folder of images, or several of them.
+        An image or a folder of images, or several of them; images also as addresses on a store,
+        such as ``s3://bucket/a.svs``.
     out
         Results go to ``out/<name of the image>``.
     server
@@ -111,7 +113,7 @@ def segment_images(
 
     Yields
     ------
-    Path, Result or TsfdError
+    Path or Address, Result or TsfdError
         Each image with its result or its error. A damaged image does not stop the others; a lost
         server or a full disk does.
 
@@ -127,8 +129,8 @@ def segment_images(
         If no server answers, there are no images, or two images would share a folder.
     """
     check_settings(settings)
-    is_one = isinstance(paths, (str, PathLike)) or not isinstance(paths, Iterable)
-    images = expand(_paths([paths] if is_one else paths))
+    is_one = isinstance(paths, (str, PathLike, Address)) or not isinstance(paths, Iterable)
+    images = expand(_places([paths] if is_one else paths))
     options = RunOptions(
         settings=settings or Settings(),
         mpp=mpp,
@@ -162,15 +164,15 @@ def segment_images(
             yield job.path, _open(job.folder)
 
 
-def _paths(given: Any) -> list[Path]:
+def _places(given: Any) -> list[Place]:
     paths = list(given)
     for path in paths:
-        if not isinstance(path, (str, PathLike)):
+        if not isinstance(path, (str, PathLike, Address)):
             raise TypeError(
                 f"Images are given as paths of files, not as {type(path).__name__}: for pixels, "
                 "use `Client.segment`."
             )
-    return [Path(path) for path in paths]
+    return [place_of(path) for path in paths]
 
 
 def _open(folder: Path) -> Outcome:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tsfd_client.classes.features import features_of, scaled_for
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.errors import ServerError
+from tsfd_client.errors import ServerError, unwritable
 from tsfd_client.files import PARQUET, sweep
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_image_of
@@ -22,7 +22,6 @@ from tsfd_client.pixels.slide import Slide
 from tsfd_client.server.client import Client
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.many import SERVER
-from tsfd_client.slides.segment_image import unwritable
 from tsfd_client.slides.status import LOCK
 
 

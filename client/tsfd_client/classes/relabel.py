@@ -16,7 +16,7 @@ from tsfd_client.classes.features import split
 from tsfd_client.classes.head import Head, load
 from tsfd_client.classes.keep import Wanted, ask
 from tsfd_client.classes.kept_features import FOLDER, KeptFeatures
-from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.errors import OutputError, TsfdError, unwritable
 from tsfd_client.files import MARKS, PARQUET, REGIONS, RUN, replacing
 from tsfd_client.nuclei import summary
 from tsfd_client.nuclei.table import SCHEMA, Info, Writer, count, read_batches, read_info
@@ -32,7 +32,7 @@ from tsfd_client.release import NucleusClass, Release
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.outputs import write_from_nuclei
 from tsfd_client.slides.run import Run
-from tsfd_client.slides.segment_image import recording, unwritable
+from tsfd_client.slides.segment_image import recording
 from tsfd_client.slides.status import DONE, LOCK
 
 _DIGITS = 6  # of a file's SHA-256 that tell it from others
@@ -157,7 +157,7 @@ def relabel(
             with Lock(folder / LOCK) as lock:
                 run = Run(folder, is_picture=slide.is_picture)
                 run.begin(_facts(result, info, slide, own))
-                Origin(str(slide.path.resolve()), slide.fingerprint(), slide.mpp).write(folder)
+                Origin.of(slide).write(folder)
                 if not run.is_done:
                     _relabel(result, own, info, slide, run, lock, server, bar)
     except OSError as error:

@@ -30,6 +30,8 @@ from tsfd_client.cli import options
 from tsfd_client.contract import VERSION
 from tsfd_client.errors import TsfdError
 from tsfd_client.names import shown
+from tsfd_client.remote.cache import choose
+from tsfd_client.remote.trouble import LOG
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,12 +41,17 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # For a damaged file, print only our own line.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    for name in ("tifffile", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
     # The same if a server cannot be reached; gRPC reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    LOG.handlers[:] = [_Said()]
+    logging.getLogger("asyncio").addFilter(_is_news)
     try:
         arguments = options.parse(argv)
+        if "cache" in arguments:
+            choose(options.cache(arguments))
         if arguments.command == "check":
             return _check(options.connection(arguments))
         if arguments.command == "status":
@@ -95,6 +102,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tsfd: stopped; files already written are complete.", file=sys.stderr)
         return 130
+
+
+class _Said(logging.Handler):
+    """Prints what goes wrong with a store and is mended, as the other lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"tsfd: {shown(record.getMessage())}", file=sys.stderr, flush=True)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of a transfer that is in the middle when the program ends."""
+    return "was destroyed but it is pending" not in record.getMessage()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any, Final
 from tsfd_client.contract import MAX_BATCH
 from tsfd_client.errors import TsfdError
 from tsfd_client.export import FORMATS
+from tsfd_client.remote.address import Place, place_of
+from tsfd_client.remote.cache import GB, MOST, Cache
 
 _LAST_PORT: Final = 65_535
 
@@ -64,30 +66,42 @@ def connection(arguments: argparse.Namespace) -> Server:
     return chosen
 
 
+def cache(arguments: argparse.Namespace) -> Cache:
+    """Where slides of stores are kept."""
+    return Cache(arguments.cache, arguments.cache_size * GB)
+
+
 def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Make the parser; return it and the subparser of ``segment``."""
     parser = argparse.ArgumentParser(prog="tsfd", description="Find and classify nuclei in H&E.")
     commands = parser.add_subparsers(dest="command", required=True)
-    server = argparse.ArgumentParser(add_help=False)
+    server, stored = (argparse.ArgumentParser(add_help=False) for _ in range(2))
     _add_server(server)
+    _add_cache(stored)
     commands.add_parser("check", parents=[server], help="check that the server works")
     segment = commands.add_parser(
-        "segment", parents=[server], help="segment pictures and slides, or resume a stopped run"
+        "segment",
+        parents=[server, stored],
+        help="segment pictures and slides, or resume a stopped run",
     )
     _add_segment(segment)
     relabel = commands.add_parser(
-        "relabel", parents=[server], help="give your own classes to the nuclei of results"
+        "relabel", parents=[server, stored], help="give your own classes to the nuclei of results"
     )
     _add_relabel(relabel)
     status = commands.add_parser("status", help="show the progress of the images in a folder")
     status.add_argument("folder", type=Path, metavar="DIR")
-    export = commands.add_parser("export", help="write an image's nuclei in another format")
+    export = commands.add_parser(
+        "export", parents=[stored], help="write an image's nuclei in another format"
+    )
     export.add_argument("folder", type=Path, metavar="DIR", help="folder of a finished result")
     export.add_argument("--to", required=True, choices=FORMATS, help="format")
     export.add_argument(
         "--out", type=Path, metavar="PATH", help="file or folder to write; default: in DIR"
     )
-    view = commands.add_parser("view", help="show results in a browser on this machine")
+    view = commands.add_parser(
+        "view", parents=[stored], help="show results in a browser on this machine"
+    )
     view.add_argument("folder", type=Path, metavar="DIR", help="a result, or a folder of results")
     view.add_argument(
         "--port", type=_port, default=8780, help="default: %(default)s; 0 takes a free one"
@@ -99,7 +113,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         "--out", type=Path, metavar="DIR", help="write the nuclei that differ, for tsfd view"
     )
     adapt = commands.add_parser(
-        "adapt", parents=[server], help="learn classes of your own from marked nuclei"
+        "adapt", parents=[server, stored], help="learn classes of your own from marked nuclei"
     )
     adapt.add_argument(
         "results",
@@ -129,7 +143,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         help="default: %(default)s; the report is written beside it",
     )
     measure = commands.add_parser(
-        "measure", help="measure shapes, stains and neighbours of the nuclei of results"
+        "measure",
+        parents=[stored],
+        help="measure shapes, stains and neighbours of the nuclei of results",
     )
     measure.add_argument(
         "results",
@@ -174,6 +190,20 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("slides on stores (s3://, https://, ...)")
+    group.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where they are kept; default: the user's cache"
+    )
+    group.add_argument(
+        "--cache-size",
+        type=_gigabytes,
+        default=MOST / GB,
+        metavar="GB",
+        help="gigabytes that are kept, default: %(default)g; 0 keeps none that is not in use",
+    )
+
+
 def _add_relabel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", nargs="+", type=Path, metavar="RESULT", help="folder of a finished result"
@@ -195,7 +225,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=_image,
         metavar="IMAGE",
-        help="picture, slide, or folder of images",
+        help="picture, slide, folder of images, or address of a slide, such as s3://bucket/a.svs",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="results go to DIR/<name>")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of the images")
@@ -352,10 +382,10 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-def _image(text: str) -> Path:
+def _image(text: str) -> Place:
     if not text:  # a shell's variable that is not set, not the current folder
         raise argparse.ArgumentTypeError("an empty name is no image")
-    return Path(text)
+    return place_of(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -380,6 +410,12 @@ def _seconds(text: str) -> float:
 def _wait(text: str) -> float:
     if not 0 <= _number(text) < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, not {text!r}")
+    return float(text)
+
+
+def _gigabytes(text: str) -> float:
+    if not 0 <= _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
     return float(text)
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from tsfd_client.classes.assignment import by_image, slide_of, slides_of
 from tsfd_client.cli.results import finished
-from tsfd_client.errors import OutputError, TsfdError
+from tsfd_client.errors import OutputError, TsfdError, unwritable
 from tsfd_client.files import COUNTS, REGIONS
 from tsfd_client.names import shown
 from tsfd_client.nuclei.region_counts import write
 from tsfd_client.nuclei.regions import Regions, named, regions_in
 from tsfd_client.pixels.annotations import load
 from tsfd_client.slides.memory import give_back
-from tsfd_client.slides.segment_image import unwritable
 
 
 def count_regions(paths: Sequence[Path]) -> int:

@@ -20,6 +20,7 @@ from tsfd_client.pixels.artifacts import PEN
 from tsfd_client.pixels.dicom import folder_of
 from tsfd_client.pixels.folder import images_in
 from tsfd_client.release import Release
+from tsfd_client.remote.address import Place
 from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings
 from tsfd_client.slides.lock import LockedError
@@ -93,7 +94,7 @@ def _served(client: Client, wait: float) -> Release:
             time.sleep(min(_PAUSE, left))
 
 
-def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dict[Path, str]]:
+def _options(arguments: argparse.Namespace) -> tuple[dict[Place, RunOptions], dict[Place, str]]:
     """Return the options of each image and the names of some images' folders, by path."""
     common = RunOptions(
         settings=Settings(
@@ -109,8 +110,8 @@ def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dic
         without_blur=arguments.without_blur,
     )
     kind = arguments.tissue_class
-    options_of: dict[Path, RunOptions] = {}
-    names: dict[Path, str] = {}
+    options_of: dict[Place, RunOptions] = {}
+    names: dict[Place, str] = {}
     if arguments.images:
         options_of = dict.fromkeys(_images(arguments.images), replace(common, tissue_class=kind))
     for row in [] if arguments.slides is None else read_table(arguments.slides, common, kind):
@@ -120,17 +121,17 @@ def _options(arguments: argparse.Namespace) -> tuple[dict[Path, RunOptions], dic
     return options_of, names
 
 
-def _images(paths: list[Path]) -> list[Path]:
+def _images(paths: list[Place]) -> list[Place]:
     """List the images given, including those in folders."""
-    images = []
+    images: list[Place] = []
     for path in paths:
-        folder = folder_of(path)
+        folder = folder_of(path) if isinstance(path, Path) else None
         if folder is None:
             images.append(path)
             continue
         found = images_in(folder)
         noun = "image" if len(found) == 1 else "images"
-        print(f"{shown(path)}: {len(found)} {noun}", flush=True)
+        print(f"{shown(str(path))}: {len(found)} {noun}", flush=True)
         images += found
     return images
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from tsfd_client.errors import TsfdError
 from tsfd_client.pixels.resample import check_mpp
+from tsfd_client.remote.address import Address, Place, place_of
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.spreadsheet import number, read_lines
 
@@ -21,14 +22,14 @@ class Row:
     Attributes
     ----------
     path
-        Of its file.
+        Of its file, or its address on a store.
     options
         How it is segmented.
     name
         Name of its folder in ``--out``; None if the table gives none.
     """
 
-    path: Path
+    path: Place
     options: RunOptions
     name: str | None
 
@@ -45,7 +46,7 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
     TsfdError
         If it cannot be read, or a row cannot be used: the message names it.
     """
-    rows: dict[Path, tuple[int, Row]] = {}
+    rows: dict[Place, tuple[int, Row]] = {}
     for line, cells in read_lines(path, ("slide",), _OPTIONAL):
         try:
             row = _row(path.parent, cells, common, tissue_class)
@@ -53,8 +54,9 @@ def read_table(path: Path, common: RunOptions, tissue_class: str | None) -> list
             raise TsfdError(f"{path}, line {line}: {error}") from error
         before, same = rows.setdefault(row.path, (line, row))
         if same != row:
+            named = row.path if isinstance(row.path, Address) else cells["slide"]
             raise TsfdError(
-                f"{path} has different values for {cells['slide']} in lines {before} and {line}: "
+                f"{path} has different values for {named} in lines {before} and {line}: "
                 "remove one of them."
             )
     if not rows:
@@ -81,7 +83,7 @@ def _row(folder: Path, cells: dict[str, str], common: RunOptions, tissue_class: 
     name = cells.get("name") or None
     if name is not None and (name in (".", "..") or set(name) & set("/\\")):
         raise TsfdError(f"the name {name!r} cannot be used for a folder in --out.")
-    return Row(_path(folder, cells["slide"]), options, name)
+    return Row(_place(folder, cells["slide"]), options, name)
 
 
 def _number(text: str) -> float:
@@ -89,6 +91,11 @@ def _number(text: str) -> float:
         return number(text)
     except ValueError:
         raise TsfdError(f"mpp is {text!r}, not a number.") from None
+
+
+def _place(folder: Path, text: str) -> Place:
+    place = place_of(text)
+    return _path(folder, text) if isinstance(place, Path) else place
 
 
 def _path(folder: Path, text: str) -> Path:

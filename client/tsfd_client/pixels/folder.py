@@ -9,16 +9,17 @@ from typing import Final
 from tsfd_client.errors import ImageError
 from tsfd_client.files import PARQUET, RUN
 from tsfd_client.pixels.dicom import folder_of, slides_among, standing_for
+from tsfd_client.remote.address import Place
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".btf", ".tf8")
 
 
-def expand(paths: Iterable[Path]) -> list[Path]:
+def expand(paths: Iterable[Place]) -> list[Place]:
     """Replace each folder, or DICOMDIR, among some paths by the images in it: see `images_in`."""
-    images = []
+    images: list[Place] = []
     for path in paths:
-        folder = folder_of(path)
+        folder = folder_of(path) if isinstance(path, Path) else None
         images += [path] if folder is None else images_in(folder)
     return images
 

@@ -6,12 +6,13 @@ plain and OME-TIFF, Pillow pictures. Label and macro images are never looked at.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from tsfd_client.errors import ImageError
-from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of
+from tsfd_client.pixels.dicom import DicomSlide, find_slide, folder_of, may_be_dicom
 from tsfd_client.pixels.image import load, reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import LARGE, Levels
@@ -22,15 +23,20 @@ from tsfd_client.pixels.scale import refusal, remarks_on, settle
 from tsfd_client.pixels.scanner import ScannerFile, is_scanner_file
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tiff import is_tiff
+from tsfd_client.remote import cache
+from tsfd_client.remote.address import Address, Place, place_of
 
 
-def open_image(path: str | Path, mpp: float | None = None, otherwise: float | None = None) -> Slide:
+def open_image(
+    path: str | Place, mpp: float | None = None, otherwise: float | None = None
+) -> Slide:
     """Open a slide, or a picture.
 
     Parameters
     ----------
     path
-        The file; for DICOM, any of its files, their folder, or the DICOMDIR in that folder.
+        The file; for DICOM, any of its files, their folder, or the DICOMDIR in that folder. Or an
+        address on a store, from which it is fetched first.
     mpp
         Micrometres per pixel of level 0, if the file does not state it or is wrong about it.
     otherwise
@@ -41,8 +47,33 @@ def open_image(path: str | Path, mpp: float | None = None, otherwise: float | No
     ImageError
         If the file is missing, not an image or damaged. Without `mpp`, if it does not state its
         scale, or states one that cannot be right. If it is a slide and OpenSlide is not installed.
+        If it cannot be fetched.
+    OutputError
+        If there is no room to fetch it to.
     """
-    path = Path(path)
+    place = place_of(path)
+    return (
+        _open(place, mpp, otherwise) if isinstance(place, Path) else _fetch(place, mpp, otherwise)
+    )
+
+
+def _fetch(
+    address: Address, mpp: float | None, otherwise: float | None, known: str | None = None
+) -> Slide:
+    """Open the slide of an address, of which the `known` version will do if it is here."""
+    with ExitStack() as lease:
+        lent = lease.enter_context(cache.chosen().lend(address, known))
+        if may_be_dicom(lent.path):
+            raise cache.in_parts(address)
+        try:
+            slide = _open(lent.path, mpp, otherwise)
+        except ImageError as error:
+            raise ImageError(str(error).replace(str(lent.path), str(address))) from error
+        slide.comes_from(address, lent.version, lease.pop_all())
+    return slide
+
+
+def _open(path: Path, mpp: float | None, otherwise: float | None) -> Slide:
     if not path.exists():
         raise ImageError(f"There is no file {path}.")
     path = folder_of(path) or path
@@ -84,13 +115,16 @@ def open_image_of(result: Path) -> Slide:
     origin = Origin.read(result)
     if origin is None:
         raise ImageError("The result does not say where its image is: segment it again.")
-    path = Path(origin.path)
-    if not path.exists():
-        raise ImageError(f"The image has been moved or deleted: {path} does not exist.")
-    slide = open_image(path, origin.mpp)
+    place = place_of(origin.path)
+    if isinstance(place, Address):
+        slide = _fetch(place, origin.mpp, None, origin.version)
+    elif not place.exists():
+        raise ImageError(f"The image has been moved or deleted: {place} does not exist.")
+    else:
+        slide = open_image(place, origin.mpp)
     if slide.fingerprint() != origin.fingerprint:
         slide.close()
-        raise ImageError(f"{path} is not the image that was segmented.")
+        raise ImageError(f"{place} is not the image that was segmented.")
     return slide
 
 

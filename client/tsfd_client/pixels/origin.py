@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from tsfd_client.files import replacing
+from tsfd_client.pixels.slide import Slide
+from tsfd_client.remote.address import Address
 
 FILE: Final = "origin.json"
 
@@ -19,16 +21,25 @@ class Origin:
     Attributes
     ----------
     path
-        Of the file, absolute.
+        Of the file, absolute; or its address on a store, without credentials.
     fingerprint
         Of its content: `tsfd_client.pixels.slide.Slide.fingerprint`.
     mpp
         Micrometres per pixel of level 0.
+    version
+        Of the file on its store; None if it is on none, or the store does not tell.
     """
 
     path: str
     fingerprint: str
     mpp: float
+    version: str | None = None
+
+    @classmethod
+    def of(cls, slide: Slide) -> Self:
+        """Where an open slide is."""
+        place = slide.path if isinstance(slide.path, Address) else slide.path.resolve()
+        return cls(str(place), slide.fingerprint(), slide.mpp, slide.version)
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -46,8 +57,9 @@ class Origin:
         OSError
             If it cannot be written.
         """
+        known = {name: value for name, value in asdict(self).items() if value is not None}
         with replacing(folder / FILE) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            partial.write_text(json.dumps(known, indent=1) + "\n")
 
 
 def image_of(result: Path) -> str | None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 import cv2
@@ -25,6 +25,7 @@ from tsfd_client.pixels.image import reason_of
 from tsfd_client.pixels.in_memory import InMemory
 from tsfd_client.pixels.levels import Levels
 from tsfd_client.pixels.resample import Grid
+from tsfd_client.remote.address import Address, Place
 
 _SQUARE = 2048  # pixels of a level, read at a time for a thumbnail
 
@@ -35,7 +36,9 @@ class Slide:
     Attributes
     ----------
     path
-        The file; for DICOM, any of its files or their folder.
+        The file, or its address on a store; for DICOM, any of its files or their folder.
+    version
+        Of its content on that store; None if it is on none, or the store does not tell.
     mpp
         Micrometres per pixel of level 0.
     height, width
@@ -52,7 +55,7 @@ class Slide:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         levels: Levels,
         mpp: float,
         *,
@@ -61,12 +64,14 @@ class Slide:
         remarks: Sequence[str] = (),
     ) -> None:
         self.path = path
+        self.version: str | None = None
         self.mpp = mpp
         self.is_picture = is_picture
         self.scale_is_assumed = scale_is_assumed
         self.remarks = list(remarks)
         self.dicom_uids = levels.dicom_uids
         self._levels = levels
+        self._lease = ExitStack()
         self.height, self.width = levels.shapes[0]
         self._shrinks = [_shrink(levels.shapes[0], shape) for shape in levels.shapes]
         self._fingerprint = hashlib.sha256(f"{levels.shapes} {levels.digest}".encode()).hexdigest()
@@ -80,6 +85,11 @@ class Slide:
     def close(self) -> None:
         """Close the file."""
         self._levels.close()
+        self._lease.close()
+
+    def comes_from(self, address: Address, version: str | None, lease: ExitStack) -> None:
+        """Say where the file was fetched from, and what to close after it."""
+        self.path, self.version, self._lease = address, version, lease
 
     @property
     def area_mm2(self) -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tsfd_client.errors import DiskFullError, OutputError, ServerUnavailableError, TsfdError
 from tsfd_client.names import check_utf8, shown
 from tsfd_client.release import Release
+from tsfd_client.remote.address import Address, Place
+from tsfd_client.remote.cache import Cache, choose, chosen
 from tsfd_client.server.async_client import AsyncClient
+from tsfd_client.slides.ahead import Ahead
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.progress import Report
 from tsfd_client.slides.segment_image import segment_image
@@ -39,13 +42,16 @@ class Job:
         Arguments of `AsyncClient`.
     release
         The release that the server serves.
+    cache
+        Where slides of stores are kept.
     """
 
-    path: Path
+    path: Place
     folder: Path
     options: RunOptions
     server: dict[str, Any]
     release: Release
+    cache: Cache = field(default_factory=chosen)
 
     def run(self) -> dict[str, Any]:
         """Segment the image over a connection of its own; return its ``summary.json``.
@@ -55,6 +61,7 @@ class Job:
         TsfdError
             If it cannot be segmented.
         """
+        choose(self.cache)
         [(_, outcome)] = run_all([self])
         if isinstance(outcome, TsfdError):
             raise outcome
@@ -94,8 +101,11 @@ def run_all(
     # With a loop factory, the Runner leaves the thread's current event loop alone.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loop:
         client = loop.run(_connect(jobs[0].server))
+        ahead = Ahead()
         try:
-            for job in jobs:
+            for job, following in zip(jobs, [*jobs[1:], None], strict=True):
+                if following:
+                    ahead.fetch(following.path, following.folder)
                 what = (job.path, job.folder, job.options)
                 outcome: dict[str, Any] | TsfdError
                 try:
@@ -106,12 +116,13 @@ def run_all(
                 if isinstance(outcome, (ServerUnavailableError, DiskFullError)):
                     return
         finally:
+            ahead.close()
             loop.run(client.close())
 
 
 def folders_of(
-    paths: Iterable[Path], out: Path, names: Mapping[Path, str] | None = None
-) -> dict[Path, Path]:
+    paths: Iterable[Place], out: Path, names: Mapping[Place, str] | None = None
+) -> dict[Place, Path]:
     """Map each image to the folder for its results, ``out/<name of the image>``.
 
     Parameters
@@ -126,7 +137,7 @@ def folders_of(
         not UTF-8.
     """
     check_utf8(out)
-    owners: dict[Path, Path] = {}
+    owners: dict[Path, Place] = {}
     for path in paths:
         folder = out / shown((names or {}).get(path) or _name(path))
         if folder.name == SUMMARY:
@@ -142,10 +153,11 @@ def folders_of(
     return {path: folder for folder, path in owners.items()}
 
 
-def _name(path: Path) -> str:
+def _name(path: Place) -> str:
     """A file's name without its suffix; whole if it is a folder's, a UID, or only dots."""
-    if path.is_dir() or path.suffix[1:].isdecimal():
-        return path.resolve().name
+    is_folder = isinstance(path, Path) and path.is_dir()
+    if is_folder or path.suffix[1:].isdecimal():
+        return path.name if isinstance(path, Address) else path.resolve().name
     return path.stem if path.stem.strip(".") else path.name
 
 

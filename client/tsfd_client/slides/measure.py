@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tsfd_client.errors import OutputError
+from tsfd_client.errors import OutputError, unwritable
 from tsfd_client.files import CSV, PARQUET
 from tsfd_client.nuclei import csv, measures
 from tsfd_client.nuclei.table import count, read_info
 from tsfd_client.pixels.opening import open_needed_image
 from tsfd_client.slides.lock import Lock
-from tsfd_client.slides.segment_image import unwritable
 from tsfd_client.slides.status import LOCK
 
 

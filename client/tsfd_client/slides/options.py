@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from tsfd_client.pixels.tissue import find_tissue, read_tissue
 from tsfd_client.settings import Settings
 
 _SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
+
+
+class Measured(Protocol):
+    """What options need to know of an image; see `Slide`."""
+
+    is_picture: bool
+    height: int
+    width: int
+    mpp: float
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +78,7 @@ class RunOptions:
                 f"Segment either what {self.tissue} outlines, or everything: drop one of the two."
             )
 
-    def take_whole(self, slide: Slide) -> bool:
+    def take_whole(self, slide: Measured) -> bool:
         """Whether to segment the whole image, as in small pictures, which show little glass."""
         is_small = slide.is_picture and slide.area_mm2 <= _SMALL
         return self.everywhere or (is_small and self.tissue is None)
@@ -113,7 +126,7 @@ class RunOptions:
             )
         return tissue, [pen, blur]
 
-    def outlined(self, slide: Slide) -> np.ndarray | None:
+    def outlined(self, slide: Measured) -> np.ndarray | None:
         """The outlined part of the image, bool [h, w]; None without an outline.
 
         Raises

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from tsfd_client.errors import DiskFullError, ImageError, OutputError, TsfdError
+from tsfd_client.errors import ImageError, OutputError, TsfdError, unwritable
 from tsfd_client.names import shown
 from tsfd_client.nuclei import summary
 from tsfd_client.pixels.artifacts import BLUR, PEN
@@ -21,10 +19,12 @@ from tsfd_client.pixels.origin import Origin
 from tsfd_client.pixels.slide import Slide
 from tsfd_client.pixels.tissue import MPP as TISSUE_MPP
 from tsfd_client.release import Release
+from tsfd_client.remote.address import Address, Place
 from tsfd_client.server.async_client import AsyncClient
 from tsfd_client.server.connection import TRACER
 from tsfd_client.slides.concurrency import Limit
 from tsfd_client.slides.events import Events
+from tsfd_client.slides.finished import Finished
 from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.options import RunOptions
 from tsfd_client.slides.outputs import write_outputs
@@ -35,12 +35,10 @@ from tsfd_client.slides.status import LOCK, note_failure
 from tsfd_client.stitching.blocks import make_plan
 from tsfd_client.stitching.grid import OVERLAP, SIDE
 
-_FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
 
 @TRACER.start_as_current_span("segment_image")
 def segment_image(
-    path: Path,
+    path: Place,
     folder: Path,
     options: RunOptions,
     loop: asyncio.Runner,
@@ -55,7 +53,7 @@ def segment_image(
     Parameters
     ----------
     path
-        The image; for DICOM, any of its files or their folder.
+        The image, or its address on a store; for DICOM, any of its files or their folder.
     folder
         Receives ``nuclei.parquet`` and ``summary.json``; for a slide also ``nuclei.geojson.gz``,
         ``overview.png``, ``tissue.geojson`` and, if there are any, ``artifacts.geojson``; for a
@@ -78,37 +76,55 @@ def segment_image(
     Raises
     ------
     ImageError
-        If the image cannot be read, is a slide that does not say its scale, or has no tissue.
+        If the image cannot be fetched or read, is a slide that does not say its scale, or has no
+        tissue.
     ServerUnavailableError, ServerError
         If the server can no longer be reached, refuses, or switches to another release.
     LockedError
         If another process works on the folder.
     OutputError
-        If the folder cannot be written, or was started with another image, release or options.
+        If the folder cannot be written, or was started with another image, release or options. If
+        there is no room to fetch the image to.
     """
-    if not path.exists():
+    if isinstance(path, Path) and not path.exists():
         raise ImageError(f"There is no file {path}.")  # and no folder for it
+    served = release.with_settings(options.settings)
     try:
+        if isinstance(path, Address):
+            finished = Finished.of(folder, path, options.mpp)
+            if finished:
+                facts = _facts(finished, options, served)
+                Run(folder, is_picture=finished.is_picture).begin(facts)
+                return summary.read(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _open(path, folder, options, release) as slide, Lock(folder / LOCK) as lock:
+            _refuse_changed(slide, folder)
             run = Run(folder, is_picture=slide.is_picture)
-            release = release.with_settings(options.settings)
-            facts = _facts(slide, options, release)
-            run.begin(facts)
-            Origin(str(path.resolve()), facts["slide"], slide.mpp).write(folder)
+            run.begin(_facts(slide, options, served))
+            Origin.of(slide).write(folder)
             if not run.is_done:
-                _segment(slide, run, lock, options, loop, client, release, report, bar)
+                _segment(slide, run, lock, options, loop, client, served, report, bar)
     except OSError as error:
         raise unwritable(folder, error) from error
     return summary.read(folder)
 
 
-def _open(path: Path, folder: Path, options: RunOptions, release: Release) -> Slide:
+def _open(path: Place, folder: Path, options: RunOptions, release: Release) -> Slide:
     try:
         return open_image(path, options.mpp, otherwise=release.mpp)
     except ImageError as error:
         note_failure(folder, error)
         raise
+
+
+def _refuse_changed(slide: Slide, folder: Path) -> None:
+    """Raise OutputError if a run was started with what an address had before."""
+    begun = Origin.read(folder) if isinstance(slide.path, Address) else None
+    if begun and begun.path == str(slide.path) and begun.fingerprint != slide.fingerprint():
+        raise OutputError(
+            f"{slide.path} has changed on its store since {folder} was started: choose another "
+            "--out (in Python out=), or remove the folder."
+        )
 
 
 def _segment(
@@ -164,15 +180,7 @@ def recording(folder: Path) -> Iterator[Events]:
             raise
 
 
-def unwritable(folder: Path, error: OSError) -> OutputError:
-    """The error to raise if a folder cannot be written into."""
-    # pyarrow's own messages are long.
-    reason = os.strerror(error.errno) if error.errno else error
-    kind = DiskFullError if error.errno in _FOR_ALL else OutputError
-    return kind(f"Cannot write into {folder}: {reason}.")
-
-
-def _facts(slide: Slide, options: RunOptions, release: Release) -> dict[str, Any]:
+def _facts(slide: Slide | Finished, options: RunOptions, release: Release) -> dict[str, Any]:
     """Everything that decides the result."""
     artifacts = {}
     if options.take_whole(slide):

@@ -163,7 +163,7 @@ class Result:
         try:
             with self.image():
                 return facts | {"pixels": "tiles", "problem": None}
-        except ImageError as error:
+        except (ImageError, OutputError) as error:
             return facts | {"pixels": None, "problem": shown(str(error))}
 
     def _keeping(self) -> dict[str, Any]:
