@@ -15,7 +15,7 @@ from tsfd_client.remote.address import Address
 from tsfd_client.remote.trouble import LOG, missing, trouble_of
 
 _CHUNK: Final = 8 << 20  # bytes per request
-_PAUSES: Final = (1.0, 2.0, 4.0)  # seconds before another try; a try that brings something is free
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; a try that brings something is free
 _CONNECTS: Final = 30.0  # seconds
 _SILENT: Final = 60.0
 _MARKS: Final = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime")
