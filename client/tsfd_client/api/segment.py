@@ -26,7 +26,7 @@ from tsfd_client.server.client import Client
 from tsfd_client.settings import Settings, check_settings
 from tsfd_client.slides.many import Job, after_each, folders_of, run_all
 from tsfd_client.slides.measure import measure as measure_all
-from tsfd_client.slides.options import RunOptions
+from tsfd_client.slides.options import RunOptions, check_search
 from tsfd_client.slides.progress import Report
 
 Outcome = Result | TsfdError
@@ -140,6 +140,7 @@ def segment_images(
         with_pen=with_pen,
         without_blur=without_blur,
     )
+    check_search(options)
     connection = {"url": server, **connection}
     with Client(**connection) as client:
         release = client.check().release

@@ -27,7 +27,7 @@ from tsfd_client.slides.lock import LockedError
 from tsfd_client.slides.many import Job, after_each, folders_of, run_all
 from tsfd_client.slides.measure import measure
 from tsfd_client.slides.memory import collect_seldom, give_back
-from tsfd_client.slides.options import RunOptions
+from tsfd_client.slides.options import RunOptions, check_search
 from tsfd_client.slides.status import SUMMARY, status_of, write_summary
 
 _PAUSE: Final = 1.0  # seconds
@@ -109,6 +109,7 @@ def _options(arguments: argparse.Namespace) -> tuple[dict[Place, RunOptions], di
         with_pen=arguments.with_pen,
         without_blur=arguments.without_blur,
     )
+    check_search(common)
     kind = arguments.tissue_class
     options_of: dict[Place, RunOptions] = {}
     names: dict[Place, str] = {}

@@ -100,14 +100,17 @@ class Overview:
         return np.vstack([np.hstack(row) for row in rows])
 
     def _draw_slide(self, area: float, whole: float) -> np.ndarray:
-        """The slide with tissue and artifacts outlined, in a panel."""
+        """The slide with tissue and artifacts outlined, in a panel; what was left out is pale."""
         outlined = self._slide.copy()
         _outline(outlined, self._tissue, _OUTLINE)
         total = sum(self.counts().values())
         title = f"{total:,} nuclei in {area:,.2f} mm2; {USE}"
         found = [artifact for artifact in self._artifacts if artifact.mask.any()]
         for artifact in found:
-            _outline(outlined, _resized(artifact.mask, outlined), COLOURS[artifact.kind])
+            mask = _resized(artifact.mask, outlined)
+            if artifact.is_left_out:
+                outlined[mask > 0] = 255 - (255 - outlined[mask > 0]) // 2
+            _outline(outlined, mask, COLOURS[artifact.kind])
         panel = _titled(outlined, title, _OUTLINE)
         for row, artifact in enumerate(found):
             done = "left out" if artifact.is_left_out else "segmented"

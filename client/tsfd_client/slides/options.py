@@ -19,6 +19,16 @@ from tsfd_client.settings import Settings
 _SMALL: Final = 0.25  # mm²: 2000 x 2000 pixels at 0.25 µm
 
 
+def check_search(options: RunOptions) -> None:
+    """Raise TsfdError if options are about pen or blur, and neither is searched for."""
+    if (options.with_pen or options.without_blur) and (options.everywhere or options.tissue):
+        raise TsfdError(
+            "Pen and blur are only searched for where tissue is: drop --with-pen and "
+            "--without-blur (in Python with_pen=, without_blur=), or the outline or --no-tissue "
+            "(everywhere=)."
+        )
+
+
 class Measured(Protocol):
     """What options need to know of an image; see `Slide`."""
 

@@ -16,7 +16,7 @@ from samples.pen import INKS, draw, strokes
 from samples.synthetic import generate
 from serving.server import TritonServer
 from tests.client.commands import outputs
-from tsfd_client import segment_image
+from tsfd_client import TsfdError, segment_image
 from tsfd_client.cli import main
 from tsfd_client.view.results import Result
 
@@ -160,5 +160,7 @@ def test_pictures_are_searched_where_their_tissue_is(
     corners = [[0, 0], [WIDTH, 0], [WIDTH, 400], [0, 400], [0, 0]]
     outline = tmp_path / "outline.geojson"
     outline.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    with pytest.raises(TsfdError, match="Pen and blur are only searched for where tissue is: dr"):
+        segment_image(slides / "pen.svs", tmp_path, server.grpc_url, tissue=outline, with_pen=True)
     segment_image(slides / "pen.svs", tmp_path, server.grpc_url, tissue=outline)
     assert json.loads((tmp_path / "pen/summary.json").read_text())["artifacts"] == {}
