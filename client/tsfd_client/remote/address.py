@@ -6,6 +6,7 @@ alone: it is printed and recorded without them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,14 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from tsfd_client.errors import ImageError
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_CUT: Final = re.compile(r"(https?|s3|gs):/?[^/]", re.IGNORECASE)
 _WEB: Final = ("http", "https")
+_BUCKETS: Final = ("s3", "s3a", "gs", "gcs")  # whose keys may contain a ?
+_SIGNING: Final = re.compile(
+    r"(x-amz-|x-goog-|x-oss-).*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
+    r"|s(ig|e|p|v|r|t|pr|ip|koid|ktid|kt|ke|ks|kv)|(access_?)?token",
+    re.IGNORECASE,
+)
 _KEPT: Final = "%:/?#[]@!$&'()*+,;=~"
 _IN_PARTS: Final = {".mrxs", ".vms", ".vmu", ".dcm", ".dicom", ".dic"}
 
@@ -44,24 +52,34 @@ class Address:
         ImageError
             If it names no file, or has credentials that its store does not take from it.
         """
+        scheme, rest = text.partition("://")[0].lower(), text.partition("://")[2]
+        text = public = f"{scheme}://{rest}"
+        if "[" in rest.partition("/")[0]:
+            raise ImageError("An IPv6 address in brackets is not understood: give the host's name.")
         if "::" in text:
             raise ImageError("An address with '::' leads into an archive: name the file itself.")
-        scheme = text.partition("://")[0].lower()
-        public = text
         if scheme in _WEB:
             try:
                 parts = urlsplit(text)
-                host = parts.hostname
+                host, _ = parts.hostname, parts.port
             except ValueError:
                 host = None
-            if not host:
-                raise ImageError(f"An address of {scheme}:// names no host: look for a mistake.")
+            if not host or "#" in text:
+                raise ImageError(
+                    f"An address of {scheme}:// cannot be read: write / # ? @ as %2F %23 %3F %40 "
+                    "in a password, and # as %23 in a name."
+                )
             netloc = parts.netloc.rpartition("@")[2]
             public = urlunsplit((scheme, netloc, parts.path, "", ""))
         else:
-            host = text.partition("://")[2].partition("/")[0]
+            host = rest.partition("/")[0]
             user, at, _ = host.rpartition("@")
-            if at and (":" in user or scheme in ("s3", "gs")):
+            is_bucket = scheme in _BUCKETS
+            if not is_bucket:
+                public = text.partition("?")[0]
+            elif ":" in host and not host.startswith("arn:"):
+                user, at = host, "@"
+            if at and (":" in user or is_bucket):
                 raise ImageError(
                     f"An address of {scheme}:// has credentials in it: give them in the "
                     "environment, or in the configuration file of its store."
@@ -78,6 +96,13 @@ class Address:
     def quoted(self) -> str:
         """The private address in which only what no address may contain is changed."""
         return quote(self.private, safe=_KEPT) if self.is_web else self.private
+
+    @property
+    def query(self) -> str:
+        """Stands for what follows a ``?`` and may tell files apart, which signatures do not."""
+        said = urlsplit(self.private).query.split("&") if self.is_web else []
+        fields = [each for each in said if not _SIGNING.fullmatch(each.partition("=")[0])]
+        return hashlib.sha256("&".join(fields).encode()).hexdigest()[:16] if any(fields) else ""
 
     @property
     def scheme(self) -> str:
@@ -128,6 +153,9 @@ def place_of(given: str | Path | Address) -> Place:
     ImageError
         If it looks like an address, and is none.
     """
-    if isinstance(given, str) and _SCHEME.match(given):
-        return Address.parse(given)
+    if isinstance(given, str):
+        if _SCHEME.match(given.strip()):
+            return Address.parse(given.strip())
+        if _CUT.match(given.strip()):  # it may have a password, and is not printed
+            raise ImageError("An address begins with a scheme and two slashes, as in https://.")
     return given if isinstance(given, Address) else Path(given)

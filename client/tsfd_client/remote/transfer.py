@@ -8,16 +8,18 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import main_thread
 from typing import IO, Any, Final
 
 from tsfd_client.errors import ImageError, TsfdError, unwritable
 from tsfd_client.remote.address import Address
-from tsfd_client.remote.trouble import LOG, missing, trouble_of
+from tsfd_client.remote.trouble import LOG, Trouble, missing, trouble_of
 
-_CHUNK: Final = 8 << 20  # bytes per request
+_CHUNK: Final = 8 << 20  # bytes per request, halved whenever a try brings nothing
+_LEAST: Final = 1 << 18
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; a try that brings something is free
 _CONNECTS: Final = 30.0  # seconds
-_SILENT: Final = 60.0
+_SILENT: Final = 30.0
 _MARKS: Final = ("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime")
 """What tells that a file has changed, by the names that fsspec's file systems have for it."""
 
@@ -58,6 +60,7 @@ class Store:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._streams = False
+        self._chunk = _CHUNK
         try:
             from fsspec import url_to_fs
 
@@ -68,20 +71,28 @@ class Store:
         except Exception:  # which may name credentials
             raise ImageError(f"{address} is of no kind of store that can be read.") from None
 
-    def look(self) -> Found:
+    def look(self, *, patient: bool = True) -> Found:
         """Ask for the file's size and version.
+
+        Parameters
+        ----------
+        patient
+            Whether to try again if it cannot be reached.
 
         Raises
         ------
         ImageError
-            If the store has no such file, refuses it, or cannot be reached.
+            If the store has no such file, refuses it, or cannot be reached; or if it is empty.
         """
-        tries = 0
+        tries = 0 if patient else len(_PAUSES)
         while True:
             try:
                 return self._look()
+            except TsfdError:
+                raise
             except Exception as error:
-                self._pause(error, tries)
+                trouble = trouble_of(error, self._address)
+            self._pause(trouble, tries)
             tries += 1
 
     def fetch(self, found: Found, partial: Path, report: Callable[[int], None]) -> None:
@@ -117,8 +128,13 @@ class Store:
             except TsfdError:
                 raise
             except Exception as error:
-                tries = 0 if self._goes_on(found) and _size(partial) > had else tries
-                self._pause(error, tries, _size(partial) if self._goes_on(found) else 0)
+                trouble = trouble_of(error, self._address)
+            kept = _size(partial) if self._goes_on(found) else 0
+            if kept > had:
+                tries = 0
+            else:
+                self._chunk = max(_LEAST, self._chunk // 2)
+            self._pause(trouble, tries, kept)
             tries += 1
 
     def _look(self) -> Found:
@@ -127,25 +143,25 @@ class Store:
         if info.get("type") == "directory":
             raise ImageError(f"{self._address} is a folder: name the files in it.")
         size = info.get("size")
+        if size == 0:
+            raise ImageError(f"{self._address} is empty.")
         marks = [str(info[name]) for name in _MARKS if info.get(name)]
-        return Found(size, f"{marks[0]} {size}" if marks else None)
+        return Found(size, f"{marks[0]} {size} {self._address.query}".rstrip() if marks else None)
 
-    def _pause(self, error: Exception, tries: int, kept: int | None = None) -> None:
+    def _pause(self, trouble: Trouble, tries: int, kept: int = 0) -> None:
         """Wait before another try; raise ImageError if that would not help.
 
         Parameters
         ----------
         kept
-            Bytes that need not be fetched again; None if none are being fetched.
+            Bytes that need not be fetched again.
         """
-        if isinstance(error, TsfdError):
-            raise error
-        trouble = trouble_of(error, self._address)
-        if trouble.is_final or tries == len(_PAUSES):
-            more = f" {(kept or 0) / 1e6:,.1f} MB are kept: the same command goes on from there."
-            raise ImageError(trouble.text + more * bool(kept)) from None  # it may name credentials
-        if kept is not None:
-            LOG.warning("%s It is tried again after %.1f MB.", trouble.text, kept / 1e6)
+        is_last = tries == len(_PAUSES) or not main_thread().is_alive()
+        if trouble.is_final or is_last:
+            more = f" {kept / 1e6:,.1f} MB are kept: the same command goes on from there."
+            raise ImageError(trouble.text + more * bool(kept))
+        after = f" after {kept / 1e6:.1f} MB" if kept else ""
+        LOG.warning("%s It is tried again%s.", trouble.text, after)
         time.sleep(_PAUSES[tries])
 
     def _goes_on(self, found: Found) -> bool:
@@ -179,7 +195,7 @@ class Store:
     def _copy(
         self, file: Any, out: IO[bytes], partial: Path, report: Callable[[int], None]
     ) -> None:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(self._chunk):
             try:
                 out.write(chunk)
                 out.flush()

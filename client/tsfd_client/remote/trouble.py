@@ -69,11 +69,16 @@ def trouble_of(error: BaseException, address: Address) -> Trouble:
                 "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true if its bucket is public.",
                 True,
             )
+        if isinstance(each, ConnectionRefusedError):
+            text = f"{address.host} refuses connections: {address} cannot be fetched."
+            return Trouble(text, False)
         if isinstance(each, PermissionError):
             return _answered(HTTPStatus.FORBIDDEN, address)
     cause = error.__cause__ if address.is_web else None
     if isinstance(error, FileNotFoundError) and cause is None:
         return _answered(HTTPStatus.NOT_FOUND, address)
+    if type(cause or error).__name__ == "ClientPayloadError":
+        return Trouble(f"{address} cannot be fetched: the connection broke off.", False)
     # fsspec says of web servers that there is no file, whatever the cause.
     return Trouble(f"{address} cannot be fetched: {_plain(cause or error)}.", False)
 

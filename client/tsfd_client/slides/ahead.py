@@ -16,7 +16,7 @@ class Ahead:
     """Fetches in a thread, and keeps what it fetched until it has been segmented."""
 
     def __init__(self) -> None:
-        self._held: list[Event] = []
+        self._held: list[tuple[Event, Thread]] = []
 
     def fetch(self, path: Place, folder: Path) -> None:
         """Begin to fetch an image, unless it is on this machine or its result is finished.
@@ -27,9 +27,18 @@ class Ahead:
         self._drop_all_but(1)
         if isinstance(path, Address) and not (folder / DONE).is_file():
             ended = Event()
-            self._held.append(ended)
             # A daemon: an interrupted program does not wait for it.
-            Thread(target=_hold, args=(path, ended), name="tsfd-ahead", daemon=True).start()
+            thread = Thread(target=_hold, args=(path, ended), name="tsfd-ahead", daemon=True)
+            self._held.append((ended, thread))
+            thread.start()
+
+    def give_way(self) -> bool:
+        """Let go of everything, for a slide that has no room; return whether there was anything."""
+        threads = [thread for _, thread in self._held]
+        self.close()
+        for thread in threads:
+            thread.join()
+        return bool(threads)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -37,7 +46,8 @@ class Ahead:
 
     def _drop_all_but(self, most: int) -> None:
         while len(self._held) > most:
-            self._held.pop(0).set()
+            ended, _ = self._held.pop(0)
+            ended.set()
 
 
 def _hold(address: Address, ended: Event) -> None:

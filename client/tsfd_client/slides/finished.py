@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tsfd_client.errors import ImageError
 from tsfd_client.files import CSV, PARQUET
 from tsfd_client.nuclei.table import read_info
 from tsfd_client.pixels.origin import Origin
 from tsfd_client.remote.address import Address
 from tsfd_client.remote.transfer import Store
+from tsfd_client.remote.trouble import LOG
 from tsfd_client.slides.run import Run
 
 
@@ -26,7 +28,7 @@ class Finished:
 
     @classmethod
     def of(cls, folder: Path, address: Address, mpp: float | None) -> Self | None:
-        """What a result says, if it is finished and its store still has the same file.
+        """What a result says, if it is finished and its store has no other version of the file.
 
         Parameters
         ----------
@@ -35,8 +37,6 @@ class Finished:
 
         Raises
         ------
-        ImageError
-            If the store has no such file any more, refuses it, or cannot be reached.
         OutputError
             If the result is damaged.
         """
@@ -45,8 +45,11 @@ class Finished:
             return None
         if not Run(folder, is_picture=is_picture).is_done:
             return None
-        if Store(address).look().version != origin.version:
-            return None
+        try:
+            if Store(address).look(patient=False).version != origin.version:
+                return None
+        except ImageError as error:
+            LOG.warning("%s Its result is finished, and stays as it is.", error)
         info = read_info(folder / PARQUET)
         return cls(is_picture, info.height, info.width, mpp or origin.mpp, origin.fingerprint)
 

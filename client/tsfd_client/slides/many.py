@@ -106,10 +106,15 @@ def run_all(
             for job, following in zip(jobs, [*jobs[1:], None], strict=True):
                 if following:
                     ahead.fetch(following.path, following.folder)
-                what = (job.path, job.folder, job.options)
+                what = (job.path, job.folder, job.options, loop, client, job.release, report)
                 outcome: dict[str, Any] | TsfdError
                 try:
-                    outcome = segment_image(*what, loop, client, job.release, report, bar=bar)
+                    try:
+                        outcome = segment_image(*what, bar=bar)
+                    except DiskFullError:
+                        if not ahead.give_way():
+                            raise
+                        outcome = segment_image(*what, bar=bar)
                 except TsfdError as error:
                     outcome = error
                 yield job, outcome

@@ -176,6 +176,12 @@ def test_other_options_are_refused_without_fetching(
     for more in (["--no-tissue"], ["--min-area=30"], ["--mpp=0.5"]):
         assert main([*command, *more]) == 1
         assert "was started with" in capsys.readouterr().err
+    web.status = 503  # its store does not answer
+    assert main(command) == 0
+    assert capsys.readouterr().err == (
+        f"tsfd: {web.url()} cannot be fetched: its server answers 503. Its result is finished, and "
+        "stays as it is.\n"
+    )
     assert web.sent == sent
 
 
@@ -222,6 +228,7 @@ def test_the_next_slide_is_fetched_ahead(web: Web, tmp_path: Path) -> None:
     ahead.fetch(Address.parse(web.url("a.tif")), finished)
     ahead.fetch(Address.parse(web.url("b.tif")), tmp_path / "begun")
     until(lambda: any(tmp_path.glob("*/b.tif")))
-    ahead.close()
-    until(lambda: not any(tmp_path.glob("*.lock")))
+    assert ahead.give_way()
+    assert not any(tmp_path.glob("*.lock"))
+    assert not ahead.give_way()
     assert web.sent == len(web.content)

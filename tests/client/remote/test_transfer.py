@@ -18,7 +18,7 @@ from programs import need, until
 from tests.client.remote.web_server import Web, serving
 from tsfd_client.errors import DiskFullError, ImageError
 from tsfd_client.remote import transfer
-from tsfd_client.remote.address import Address
+from tsfd_client.remote.address import Address, place_of
 from tsfd_client.remote.cache import Cache
 
 MIB = 1 << 20
@@ -52,7 +52,9 @@ def fetched(tmp_path: Path) -> Callable[..., bytes]:
     """Fetches a file, and returns its content."""
 
     def fetch(url: str, cache: Cache = Cache(tmp_path / "cache")) -> bytes:  # noqa: B008
-        with cache.lend(Address.parse(url)) as lent:
+        address = place_of(url)
+        assert isinstance(address, Address)
+        with cache.lend(address) as lent:
             return lent.path.read_bytes()
 
     return fetch
@@ -85,12 +87,26 @@ def test_what_broke_off_is_taken_up(
 
 
 def test_a_store_that_gives_up_keeps_what_has_come(web: Web, fetched: Callable[..., bytes]) -> None:
-    web.cuts = [len(CONTENT), *[MIB] * 4]
+    web.cuts = [len(CONTENT), *[100_000] * 4]
     with pytest.raises(ImageError, match=r"8\.4 MB are kept: the same command goes on from there"):
         fetched(web.url())
     web.asked.clear()
     assert fetched(web.url()) == CONTENT
     assert web.asked[0].startswith(f"{8 * MIB}-")
+
+
+def test_connections_that_soon_break_off_get_there(web: Web, fetched: Callable[..., bytes]) -> None:
+    web.cuts = [3 * MIB] * 12
+    assert fetched(web.url()) == CONTENT
+
+
+def test_what_follows_a_question_mark_tells_files_apart(
+    web: Web, fetched: Callable[..., bytes]
+) -> None:
+    """But for signatures, even if a server says the same of all of them."""
+    for query in ("file=a", "file=b", "X-Amz-Signature=1&file=b", "X-Amz-Signature=2&file=b"):
+        assert fetched(web.url(query=query)) == CONTENT
+    assert web.sent == 2 * len(CONTENT)
 
 
 def test_without_ranges_it_begins_anew_and_says_so(
@@ -246,13 +262,21 @@ def test_what_is_refused_is_one_line(
     ("url", "message"),
     [
         ("https://nowhere.invalid/a.svs", "There is no host nowhere.invalid to fetch"),
-        ("http://127.0.0.1:1/a.svs", "http://127.0.0.1:1/a.svs cannot be fetched: Connect call"),
+        ("http://127.0.0.1:1/a.svs", "127.0.0.1:1 refuses connections: http://127.0.0.1:1/a.svs"),
         ("gs://bucket/a.svs", "gs://bucket/a.svs needs another package: pip install gcsfs."),
         ("hologram://a/b.svs", "hologram://a/b.svs is of no kind of store that can be read."),
         ("s3://bucket/a.mrxs", "s3://bucket/a.mrxs is nothing without the files beside it"),
         ("s3://key:secret@bucket/a.svs", "An address of s3:// has credentials in it: give them"),
         ("https://host/folder/", "https://host/folder/ is no address of a file."),
-        ("https:///a.svs", "An address of https:// names no host"),
+        ("https:///a.svs", "An address of https:// cannot be read: write / # ? @ as %2F "),
+        ("https://ann:secret/s@host/a.svs", "An address of https:// cannot be read: write / "),
+        ("https://ann:secret#s@host/a.svs", "An address of https:// cannot be read: write / "),
+        ("https://host/a#secret.svs", "An address of https:// cannot be read: write / # ? @"),
+        ("https:/ann:secret@host/a.svs", "An address begins with a scheme and two slashes"),
+        ("s3://key:secret/s@bucket/a.svs", "An address of s3:// has credentials in it: give"),
+        ("az://a/b.svs?sig=secret", "az://a/b.svs needs another package: pip install adlfs."),
+        ("HTTP://127.0.0.1:1/a.svs", "127.0.0.1:1 refuses connections: http://127.0.0.1:1/a.svs"),
+        ("http://[::1]:1/a.svs", "An IPv6 address in brackets is not understood: give the host"),
         ("zip://a.svs::https://ann:secret@host/a.zip", "An address with '::' leads into"),
     ],
 )
@@ -262,6 +286,7 @@ def test_an_address_that_cannot_be_used_is_one_line(
     with pytest.raises(ImageError) as raised:
         fetched(url)
     assert str(raised.value).startswith(message)
+    assert raised.value.__context__ is None or "secret" not in str(raised.value.__context__)
     assert "secret" not in str(raised.value)
 
 

@@ -153,7 +153,8 @@ def test_bad_slides_cost_a_line_each(
     names = [path.name for path in (unscaled, torn, blank, foreign, good)]
     table.write_text("\n".join(["slide,mpp", "missing.svs,", *(f"{name}," for name in names)]))
     out = tmp_path / "out"
-    (out / "foreign").mkdir(parents=True)
+    (out / "foreign/blocks").mkdir(parents=True)
+    (out / "foreign/blocks/r000_c000.open.parquet").touch()  # something is kept
     (out / "foreign" / "run.json").write_text('{"slide": "another"}')
 
     command = ["segment", f"--out={out}", f"--server={server.grpc_url}"]
