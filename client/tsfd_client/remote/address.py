@@ -21,9 +21,10 @@ _WEB: Final = ("http", "https")
 _BUCKETS: Final = ("s3", "s3a", "gs", "gcs")  # whose keys may contain a ?
 _SIGNING: Final = re.compile(
     r"(x-amz-|x-goog-|x-oss-).*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
-    r"|s(ig|e|p|v|r|t|pr|ip|koid|ktid|kt|ke|ks|kv)|(access_?)?token",
+    r"|(access_?)?token",
     re.IGNORECASE,
 )
+_AZURES: Final = re.compile(r"s(ig|e|p|v|r|t|pr|ip|koid|ktid|kt|ke|ks|kv)")  # beside a ``sig``
 _KEPT: Final = "%:/?#[]@!$&'()*+,;=~"
 _IN_PARTS: Final = {".mrxs", ".vms", ".vmu", ".dcm", ".dicom", ".dic"}
 
@@ -101,7 +102,11 @@ class Address:
     def query(self) -> str:
         """Stands for what follows a ``?`` and may tell files apart, which signatures do not."""
         said = urlsplit(self.private).query.split("&") if self.is_web else []
-        fields = [each for each in said if not _SIGNING.fullmatch(each.partition("=")[0])]
+        names = {each.partition("=")[0] for each in said}
+        signing = {name for name in names if _SIGNING.fullmatch(name)}
+        if "sig" in names:
+            signing |= {name for name in names if _AZURES.fullmatch(name)}
+        fields = [each for each in said if each.partition("=")[0] not in signing]
         return hashlib.sha256("&".join(fields).encode()).hexdigest()[:16] if any(fields) else ""
 
     @property

@@ -104,9 +104,10 @@ def test_what_follows_a_question_mark_tells_files_apart(
     web: Web, fetched: Callable[..., bytes]
 ) -> None:
     """But for signatures, even if a server says the same of all of them."""
-    for query in ("file=a", "file=b", "X-Amz-Signature=1&file=b", "X-Amz-Signature=2&file=b"):
+    signed = ("X-Amz-Signature=1&file=b", "X-Amz-Signature=2&file=b", "file=b&se=2030&sig=3")
+    for query in ("file=a", "file=b", *signed, "file=b&se=1"):
         assert fetched(web.url(query=query)) == CONTENT
-    assert web.sent == 2 * len(CONTENT)
+    assert web.sent == 3 * len(CONTENT)
 
 
 def test_without_ranges_it_begins_anew_and_says_so(
