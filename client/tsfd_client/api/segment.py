@@ -121,12 +121,13 @@ def segment_images(
     -----
     UserWarning
         If the scale had to be assumed, is probably wrong, or differs from the file's own; if a
-        picture is stored turned; if something was left out.
+        picture is stored turned; if something was left out, or much of the image is blurred.
 
     Raises
     ------
     TsfdError
-        If no server answers, there are no images, or two images would share a folder.
+        If no server answers, there are no images, two images would share a folder, or options
+        exclude each other.
     """
     check_settings(settings)
     is_one = isinstance(paths, (str, PathLike, Address)) or not isinstance(paths, Iterable)

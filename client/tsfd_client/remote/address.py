@@ -74,13 +74,12 @@ class Address:
             public = urlunsplit((scheme, netloc, parts.path, "", ""))
         else:
             host = rest.partition("/")[0]
-            user, at, _ = host.rpartition("@")
-            is_bucket = scheme in _BUCKETS
-            if not is_bucket:
+            if scheme in _BUCKETS:
+                has_keys = "@" in host or (":" in host and not host.startswith("arn:"))
+            else:
+                has_keys = ":" in host.rpartition("@")[0]
                 public = text.partition("?")[0]
-            elif ":" in host and not host.startswith("arn:"):
-                user, at = host, "@"
-            if at and (":" in user or is_bucket):
+            if has_keys:
                 raise ImageError(
                     f"An address of {scheme}:// has credentials in it: give them in the "
                     "environment, or in the configuration file of its store."

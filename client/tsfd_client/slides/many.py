@@ -106,23 +106,25 @@ def run_all(
             for job, following in zip(jobs, [*jobs[1:], None], strict=True):
                 if following:
                     ahead.fetch(following.path, following.folder)
-                what = (job.path, job.folder, job.options, loop, client, job.release, report)
-                outcome: dict[str, Any] | TsfdError
-                try:
-                    try:
-                        outcome = segment_image(*what, bar=bar)
-                    except DiskFullError:
-                        if not ahead.give_way():
-                            raise
-                        outcome = segment_image(*what, bar=bar)
-                except TsfdError as error:
-                    outcome = error
+                outcome = _outcome(job, loop, client, report, bar)
+                if isinstance(outcome, DiskFullError) and ahead.give_way():
+                    outcome = _outcome(job, loop, client, report, bar)
                 yield job, outcome
                 if isinstance(outcome, (ServerUnavailableError, DiskFullError)):
                     return
         finally:
             ahead.close()
             loop.run(client.close())
+
+
+def _outcome(
+    job: Job, loop: asyncio.Runner, client: AsyncClient, report: Report | None, bar: bool | None
+) -> Outcome:
+    what = (job.path, job.folder, job.options)
+    try:
+        return segment_image(*what, loop, client, job.release, report, bar=bar)
+    except TsfdError as error:
+        return error
 
 
 def folders_of(
