@@ -5,7 +5,8 @@
 The network runs once per image; every setting of a grid then post-processes its probabilities. The
 best setting has the highest PQ, averaged over the images of each set and then over the sets; mPQ
 and class F1 are means over the sets with classes. --write stores the best in the weights file,
-where the evaluation, the export and, after `make convert`, the server find it.
+where the evaluation, the export and, after `make convert`, the server find it, with biases that
+move its foreground and boundary thresholds to 0.5.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from training.table import Table, show
 
 _SHOWN = 15
 _GRID = {
-    "foreground_threshold": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96),
-    "boundary_threshold": (0.5, 0.6, 0.7),
+    "foreground_threshold": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 0.94),
+    "boundary_threshold": (0.4, 0.5, 0.6, 0.7),
     "min_area": (20, 40, 60),
-    "min_confidence": (0.0, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98),
+    "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98),
 }
 
 
@@ -132,6 +133,20 @@ def table(results: Sequence[Result], title: str) -> Table:
     )
 
 
+def _store(best: Parameters, path: Path) -> None:
+    if best.foreground_threshold == best.boundary_threshold == 0.5:
+        weights.set_parameters(path, best)
+        print(f"Put the best into {path}.")
+        return
+    moved = weights.centre(path, best)
+    print(
+        f"Put the best into {path}, with biases that move its thresholds from "
+        f"{best.foreground_threshold:g} (foreground) and {best.boundary_threshold:g} (boundary) to "
+        f"0.5, and its min_confidence to about {moved.min_confidence:g}: search once more around "
+        "these."
+    )
+
+
 def _read(folder: Path, split: str, names: Sequence[str] | None) -> dict[str, Dataset]:
     entries = hold_back(read_manifest(folder, split)).choosing.entries
     sources = sorted({entry.source for entry in entries})
@@ -190,8 +205,7 @@ def main(argv: list[str] | None = None) -> int:
             ]
         )
         if arguments.write:
-            weights.set_parameters(arguments.weights, results[0].parameters)
-            print(f"Put the best into {arguments.weights}.")
+            _store(results[0].parameters, arguments.weights)
     except (DataError, weights.WeightsError) as error:
         print(f"tune: {error}", file=sys.stderr)
         return 1

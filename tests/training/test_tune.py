@@ -45,21 +45,30 @@ def test_the_best_setting_goes_into_the_weights_file(
     assert tune.main(arguments) == 0
     assert file.read_bytes() == before
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"{file}: the best of 756 settings on 1 images"
-    best = shown[2].split()
+    assert shown[0] == f"{file}: the best of 1080 settings on 1 images"
+    foreground, boundary, area, *_ = shown[2].split()
+    assert foreground != "0.5"
 
     assert tune.main([*arguments, "--write"]) == 0
     found = weights.parameters(file)
-    assert [f"{value:g}" for value in list(asdict(found).values())[:4]] == best[:4]
-    capsys.readouterr()
+    assert (found.foreground_threshold, found.boundary_threshold) == (0.5, 0.5)
+    assert f"{found.min_area}" == area
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"Put the best into {file}, with biases that move its thresholds from {foreground} "
+        f"(foreground) and {boundary} (boundary) to 0.5, and its min_confidence to about "
+        f"{found.min_confidence:g}: search once more around these."
+    )
 
-    # The evaluation takes them from there, and finds the same.
+    # The next search begins there, and the evaluation finds the same.
+    assert tune.main(arguments) == 0
+    now = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert now[:4] == [f"{value:g}" for value in list(asdict(found).values())[:4]]
     choosing = ["--held-back", "choosing", "--out", str(file.parent)]
     assert evaluate.main([*arguments, *choosing]) == 0
     result = json.loads(file.with_name("metrics.json").read_text())
     assert result["settings"] == asdict(found) | {"method": "watershed"}
     assert result["split"] == "train, held back to choose settings by"
-    assert [f"{result['scores'][key]['value']:.3f}" for key in ("pq", "mpq")] == best[5:7]
+    assert [f"{result['scores'][key]['value']:.3f}" for key in ("pq", "mpq")] == now[5:7]
 
 
 def test_nothing_to_choose_by_is_named(

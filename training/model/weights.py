@@ -11,10 +11,11 @@ A file of classes of one's own (`training.model.own_classes`) can be loaded like
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import instances
@@ -30,7 +31,8 @@ from tsfd_client.errors import TsfdError
 _PRESET = "preset"
 _PARAMETERS = "parameters"
 _TARGET = "target"
-_CLASS_LOGITS = "class_logits"  # layer of the network
+_CLASS_LOGITS = "class_logits"  # layers of the network
+_BOUNDARY_LOGITS = "boundary_logits"
 _SCALE = ":scale"
 _LARGE = 4096  # smallest number of values for which compacting a kernel is worthwhile
 
@@ -178,6 +180,55 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
         arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
         arrays[f"{_CLASS_LOGITS}/bias"] = (scale * constant + [0, *bias]).astype(constant.dtype)
+
+
+def centre(path: Path, suited: instances.Parameters) -> instances.Parameters:
+    """Move the thresholds of a weights file to 0.5 by biases on its logits, and store the settings.
+
+    Nuclei are split as before. A threshold near 1 would leave a few of the 256 levels of a
+    probability to tell nuclei from background, and lower precision would change what is found.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is replaced only when complete.
+    suited
+        What suits the weights as they are.
+
+    Returns
+    -------
+    instances.Parameters
+        What suits them now. `min_confidence` is moved as the probability of a pixel is, which is
+        not exact for a mean over pixels.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or cannot be written.
+    """
+    foreground = _logit(suited.foreground_threshold)
+    boundary = _logit(suited.boundary_threshold)
+    sure = suited.min_confidence
+    moved = replace(
+        suited,
+        foreground_threshold=0.5,
+        boundary_threshold=0.5,
+        min_confidence=round(_sigmoid(_logit(sure) - foreground), 3) if sure else 0.0,
+    )
+    with _changed(path) as arrays:
+        background = np.eye(len(arrays[f"{_CLASS_LOGITS}/bias"]), dtype=np.float32)[0]
+        arrays[f"{_CLASS_LOGITS}/bias"] += np.float32(foreground) * background
+        arrays[f"{_BOUNDARY_LOGITS}/bias"] -= np.float32(boundary)
+        arrays[_PARAMETERS] = np.array(json.dumps(asdict(moved)))
+    return moved
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-logit))
 
 
 def compact(path: Path) -> None:

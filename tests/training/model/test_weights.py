@@ -63,6 +63,33 @@ def test_parameters_travel_with_the_weights(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.npz"]
 
 
+def test_thresholds_move_to_the_middle(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    path = tmp_path / "tiny.npz"
+    weights.save(build(tiny.PRESET), tiny.PRESET, path)
+    tile = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
+
+    def foreground_and_boundary() -> tuple[np.ndarray, np.ndarray]:
+        outputs = weights.load(path)[0](tile, training=False)
+        classes = keras.ops.softmax(outputs["class_logits"], axis=-1)
+        return 1 - np.array(classes)[..., 0], np.array(
+            keras.ops.sigmoid(outputs["boundary_logits"])
+        )
+
+    before = foreground_and_boundary()
+    thresholds = [float(each.min() + each.max()) / 2 for each in before]
+    moved = weights.centre(path, Parameters(*thresholds, min_area=20, min_confidence=0.9))
+
+    assert weights.parameters(path) == moved
+    assert (moved.foreground_threshold, moved.boundary_threshold, moved.min_area) == (0.5, 0.5, 20)
+    odds = 0.9 / 0.1 * (1 - thresholds[0]) / thresholds[0]
+    assert moved.min_confidence == pytest.approx(odds / (1 + odds), abs=0.0005)
+    for old, new, threshold in zip(before, foreground_and_boundary(), thresholds, strict=True):
+        near = abs(old - threshold) < 1e-6  # rounding may decide there
+        assert near.mean() < 0.01
+        np.testing.assert_array_equal((new > 0.5)[~near], (old > threshold)[~near])
+
+
 def test_parameters_of_no_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsError, match=r"There is no weights file .*none\.npz\."):
         weights.parameters(tmp_path / "none.npz")
