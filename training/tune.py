@@ -2,9 +2,11 @@
 
     python -m training.tune --manifest DATA --weights runs/lite/weights.npz --write
 
-The network runs once per image; every setting of a grid then post-processes its probabilities. The
-best setting has the highest PQ, averaged over the images of each set and then over the sets; mPQ
-and class F1 are means over the sets with classes. --write stores the best in the weights file,
+The network runs once per image; settings of a grid then post-process its probabilities: all pairs
+of a foreground threshold and a smallest confidence, which depend on each other most, all pairs of
+the other two with the best of these, and so on in turns until nothing is better. The best setting
+has the highest PQ, averaged over the images of each set and then over the sets; mPQ and class F1
+are means over the sets with classes. --write stores the best in the weights file,
 where the evaluation, the export and, after `make convert`, the server find it, with biases that
 move its foreground and boundary thresholds to 0.5.
 """
@@ -13,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from operator import add
@@ -40,6 +42,7 @@ _GRID = {
     "min_area": (20, 40, 60),
     "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98),
 }
+_PAIRS = (("foreground_threshold", "min_confidence"), ("boundary_threshold", "min_area"))
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,20 @@ class Result:
         return float(nanmean(list(self.pq.values())))
 
 
-def settings() -> Iterator[Parameters]:
-    """All settings of the grid."""
-    for values in product(*_GRID.values()):
-        yield Parameters(**dict(zip(_GRID, values, strict=True)))
+def search(score: Callable[[Parameters], Result]) -> list[Result]:
+    """Score settings of the grid until no pair of values is better; the best comes first."""
+    tried: dict[Parameters, Result] = {}
+    best, known = Parameters(), 0
+    while True:
+        for names in _PAIRS:
+            for values in product(*(_GRID[name] for name in names)):
+                setting = replace(best, **dict(zip(names, values, strict=True)))
+                if setting not in tried:
+                    tried[setting] = score(setting)
+            best = max(tried.values(), key=lambda result: result.mean).parameters
+        if len(tried) == known:
+            return sorted(tried.values(), key=lambda result: -result.mean)
+        known = len(tried)
 
 
 def score(sets: dict[str, Choosing], parameters: Parameters) -> Result:
@@ -194,8 +207,13 @@ def main(argv: list[str] | None = None) -> int:
             )
             for name, data in sets.items()
         }
-        tried = tqdm(list(settings()), unit="setting", disable=None)
-        results = sorted((score(choosing, s) for s in tried), key=lambda result: -result.mean)
+        with tqdm(desc="Searching", unit=" settings", disable=None) as bar:
+
+            def scored(setting: Parameters) -> Result:
+                bar.update()
+                return score(choosing, setting)
+
+            results = search(scored)
         images = sum(len(data) for data in sets.values())
         title = f"{arguments.weights}: the best of {len(results)} settings on {images:,} images"
         show(
