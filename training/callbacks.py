@@ -25,6 +25,7 @@ from training.model import weights
 from training.model.statistics import fit_statistics
 from training.pictures import draw_curves, draw_examples
 from training.stopping import Stopped, Stopping
+from training.target import Target
 
 _LOOK = 10  # steps between reads of the loss, each of which waits for the device
 _SECONDS_BETWEEN_CHECKPOINTS = 600
@@ -189,13 +190,14 @@ class MovingAverage(keras.callbacks.Callback):
 class SaveWeights(keras.callbacks.Callback):
     """Write the weights file after every epoch."""
 
-    def __init__(self, preset: str, path: Path) -> None:
+    def __init__(self, preset: str, path: Path, target: Target) -> None:
         super().__init__()
         self._preset = preset
         self._path = path
+        self._target = target
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        weights.save(self.model, self._preset, self._path)
+        weights.save(self.model, self._preset, self._path, self._target)
 
 
 class Validate(keras.callbacks.Callback):
@@ -204,14 +206,16 @@ class Validate(keras.callbacks.Callback):
     Adds ``val_pq``, the mean class-free panoptic quality, to the logs.
     """
 
-    def __init__(self, images: list[Annotated], examples: Path) -> None:
+    def __init__(self, images: list[Annotated], examples: Path, target: Target) -> None:
         super().__init__()
         self._images = images
         self._examples = examples
+        self._target = target
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         pixels = (image.image for image in self._images)
-        found = [nuclei.instance_map for nuclei in segment_all(self.model, pixels)]
+        segmented = segment_all(self.model, pixels, target=self._target)
+        found = [nuclei.instance_map for nuclei in segmented]
         scores = [
             panoptic_quality(
                 trusted_instances(image.instances, image.ignore),

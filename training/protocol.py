@@ -28,6 +28,7 @@ from training.checkpoint import CheckpointError
 from training.data.annotated import DataError, Dataset, Entry
 from training.data.hold_back import hold_back
 from training.data.pannuke import SOURCE, PanNukeFold, find_folds
+from training.data.rescale import rescaled
 from training.evaluation.files import write_scores
 from training.evaluation.scores import Scores
 from training.evaluation.segment_and_score import evaluate
@@ -97,7 +98,7 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         folder = out / split.name
         print(f"{split.name}: {len(split.training):,} patches, scored on {len(split.test):,}.")
         resume = (folder / "checkpoint.npz").exists()
-        train(split.training, split.validation, recipe, folder, resume=resume)
+        train(rescaled(split.training, recipe.mpp), split.validation, recipe, folder, resume=resume)
         source = from_weights(folder / "weights.npz", Settings())
         evaluation = evaluate(split.test, source.segment, by_tissue=True)
         subject = Subject(data=SOURCE, split=split.name, **source.description)

@@ -7,7 +7,7 @@ recipe = read("my/recipe.toml")
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import keras
@@ -16,6 +16,7 @@ from training.data.augment import AUGMENTATIONS
 from training.losses import LOSSES
 from training.model.network import PRESETS
 from training.schedule import WarmUpHoldDecay
+from training.target import PANNUKE, Target
 
 FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
@@ -25,6 +26,7 @@ _CHOICES = {
     "losses": LOSSES,
     "augmentation": AUGMENTATIONS,
 }
+_OPTIONAL = ("steps_per_epoch", "mpp")
 
 
 class RecipeError(Exception):
@@ -57,6 +59,8 @@ class Recipe:
         Momentum of the moving averages in the batch normalisation.
     optimizer
         ``name`` of a Keras optimiser, and its arguments.
+    mpp
+        Scale that the network is trained for, micrometres per pixel.
     """
 
     network: str
@@ -73,6 +77,12 @@ class Recipe:
     statistics_momentum: float
     optimizer: dict
     steps_per_epoch: int | None = None
+    mpp: float = PANNUKE.mpp
+
+    @property
+    def target(self) -> Target:
+        """What the network is trained for."""
+        return replace(PANNUKE, mpp=self.mpp)
 
 
 def read(name: str) -> Recipe:
@@ -98,14 +108,14 @@ def read(name: str) -> Recipe:
         if key not in known:
             raise RecipeError(f"{path} has the unknown line {key!r}; known are {', '.join(known)}.")
     for key in known:
-        if key not in values and key != "steps_per_epoch":
+        if key not in values and key not in _OPTIONAL:
             raise RecipeError(f"{path} lacks the line {key!r}.")
     for key, choices in _CHOICES.items():
         if values[key] not in choices:
             raise RecipeError(
                 f"{path}: {key} must be one of {', '.join(choices)}, not {values[key]!r}."
             )
-    for key in ("epochs", "steps_per_epoch", "batch_size", "learning_rate"):
+    for key in ("epochs", "steps_per_epoch", "batch_size", "learning_rate", "mpp"):
         value = values.get(key, 1)
         if not isinstance(value, (int, float)) or value <= 0:
             raise RecipeError(f"{path}: {key} must be a number above 0, not {value!r}.")

@@ -41,11 +41,12 @@ from training.callbacks import (
     Validate,
 )
 from training.checkpoint import CheckpointError
-from training.data.annotated import DataError, Dataset, fingerprints
+from training.data.annotated import MPP, DataError, Dataset, fingerprints
 from training.data.batches import Batches
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.data.pannuke import PanNukeFold, find_folds
+from training.data.rescale import rescaled
 from training.losses import LOSSES
 from training.model import imagenet, weights
 from training.model.network import build
@@ -173,8 +174,8 @@ def _train(
         """What an epoch ends with."""
         return [
             *averaged,
-            SaveWeights(recipe.network, out / "weights.npz"),
-            *([Validate(held, out / "examples.png")] if held else []),
+            SaveWeights(recipe.network, out / "weights.npz", recipe.target),
+            *([Validate(held, out / "examples.png", recipe.target)] if held else []),
             keras.callbacks.CSVLogger(out / "log.csv", append=True),
             Closed(unclosed),
             TensorBoard(out / "tensorboard"),
@@ -281,8 +282,10 @@ def _prepare_backend() -> None:
         keras.distribution.set_distribution(keras.distribution.DataParallel())
 
 
-def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Dataset, Dataset]:
-    """Images to train on and to validate with, from a manifest's folder or from PanNuke.
+def load(
+    data: Path, train_folds: list[int], validation_fold: int, mpp: float = MPP
+) -> tuple[Dataset, Dataset]:
+    """Images to train on, at `mpp`, and to validate with, at 0.25; a manifest's or PanNuke's.
 
     Raises
     ------
@@ -291,7 +294,9 @@ def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Data
     """
     if (data / "manifest.json").is_file():
         split = hold_back(read_manifest(data, "train"))
-        return split.training, split.choosing
+        if mpp == MPP:
+            return split.training, split.choosing
+        return hold_back(read_manifest(data, "train", mpp)).training, split.choosing
     try:
         folds = find_folds(data)
     except DataError as error:
@@ -300,7 +305,7 @@ def load(data: Path, train_folds: list[int], validation_fold: int) -> tuple[Data
     if missing:
         raise DataError(f"{data} has no fold {min(missing)}, only {', '.join(map(str, folds))}.")
     training = Dataset(e for fold in train_folds for e in PanNukeFold(folds[fold]).entries)
-    return training, PanNukeFold(folds[validation_fold])
+    return rescaled(training, mpp), PanNukeFold(folds[validation_fold])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -333,7 +338,7 @@ def main(argv: list[str] | None = None) -> int:
         if recipe.start == "imagenet" and not arguments.start and not arguments.resume:
             imagenet.find(recipe.network)  # before minutes are spent on the data
         training, validation = load(
-            arguments.data, arguments.train_folds, arguments.validation_fold
+            arguments.data, arguments.train_folds, arguments.validation_fold, recipe.mpp
         )
         train(
             training,

@@ -26,7 +26,7 @@ from instances import Parameters
 from tqdm import tqdm
 
 from metrics.estimates import nanmean
-from training.data.annotated import Annotated, DataError, Dataset
+from training.data.annotated import MPP, Annotated, DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.evaluation.class_groups import ClassGroups, find_groups
@@ -36,10 +36,10 @@ from training.model import weights
 from training.table import Table, show
 
 _SHOWN = 15
-_GRID = {
+_GRID: dict[str, tuple] = {
     "foreground_threshold": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 0.94),
     "boundary_threshold": (0.4, 0.5, 0.6, 0.7),
-    "min_area": (20, 40, 60),
+    "min_area": (20, 40, 60),  # of pixels of 0.25 µm
     "min_confidence": (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98),
 }
 _PAIRS = (("foreground_threshold", "min_confidence"), ("boundary_threshold", "min_area"))
@@ -79,13 +79,23 @@ class Result:
         return float(nanmean(list(self.pq.values())))
 
 
-def search(score: Callable[[Parameters], Result]) -> list[Result]:
-    """Score settings of the grid until no pair of values is better; the best comes first."""
+def search(score: Callable[[Parameters], Result], mpp: float = MPP) -> list[Result]:
+    """Score settings of the grid until no pair of values is better; the best comes first.
+
+    Parameters
+    ----------
+    score
+        Scores a setting.
+    mpp
+        Scale of the network's pixels.
+    """
+    areas = tuple(round(area * (MPP / mpp) ** 2) for area in _GRID["min_area"])
+    grid = _GRID | {"min_area": areas}
     tried: dict[Parameters, Result] = {}
-    best, known = Parameters(), 0
+    best, known = Parameters(min_area=areas[1]), 0
     while True:
         for names in _PAIRS:
-            for values in product(*(_GRID[name] for name in names)):
+            for values in product(*(grid[name] for name in names)):
                 setting = replace(best, **dict(zip(names, values, strict=True)))
                 if setting not in tried:
                     tried[setting] = score(setting)
@@ -199,10 +209,11 @@ def main(argv: list[str] | None = None) -> int:
         sets = _read(arguments.manifest, arguments.split, arguments.set)
         now = weights.parameters(arguments.weights)
         network, _ = weights.load(arguments.weights)
+        target = weights.target(arguments.weights)
         choosing = {
             name: Choosing(
                 images=list(data),
-                probabilities=list(run(network, (image.image for image in data))),
+                probabilities=list(run(network, (image.image for image in data), target)),
                 groups=find_groups(data),
             )
             for name, data in sets.items()
@@ -213,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
                 bar.update()
                 return score(choosing, setting)
 
-            results = search(scored)
+            results = search(scored, target.mpp)
         images = sum(len(data) for data in sets.values())
         title = f"{arguments.weights}: the best of {len(results)} settings on {images:,} images"
         show(

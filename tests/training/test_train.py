@@ -241,6 +241,18 @@ def test_averaged_weights_have_statistics_of_their_own(run: Path, pannuke: Path)
         np.testing.assert_allclose(variable, value, atol=near, err_msg=variable.path)
 
 
+def test_a_network_for_another_scale_says_so(pannuke: Path, start: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "coarse.toml"
+    recipe.write_text(f"mpp = 0.5{tiny.RECIPE}".replace("epochs = 2", "epochs = 1"))
+    out = tmp_path / "run"
+
+    assert main(_arguments(pannuke, recipe, out, "--start", str(start))) == 0
+
+    assert weights.target(out / "weights.npz").mpp == 0.5
+    (row,) = _log(out)
+    assert 0 <= float(row["val_pq"]) <= 1
+
+
 def test_a_run_is_not_overwritten(
     run: Path, pannuke: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from training.target import CLASSES, PANNUKE
 
 MPP = PANNUKE.mpp
-"""Scale to which images are resampled, micrometres per pixel."""
+"""Scale at which images are scored and, unless a recipe says otherwise, learned from."""
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {
@@ -40,7 +40,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Annotated:
-    """One image at 0.25 mpp, in memory.
+    """One image, in memory.
 
     Attributes
     ----------
@@ -67,6 +67,8 @@ class Annotated:
     ignore
         bool [H, W], pixels that nobody annotated: they count neither in training nor in scores.
         None if there are none.
+    mpp
+        Scale of the pixels, micrometres per pixel.
     """
 
     image: np.ndarray
@@ -79,6 +81,7 @@ class Annotated:
     guessed: np.ndarray | None = None
     channels: np.ndarray | None = None
     ignore: np.ndarray | None = None
+    mpp: float = MPP
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Entry:
     Attributes
     ----------
     shape
-        Height and width in pixels, at 0.25 mpp.
+        Height and width in pixels, as loaded.
     load
         Function that reads the image.
     checksum

@@ -37,7 +37,7 @@ def strong(source: Annotated, rng: np.random.Generator) -> Patch:
     )
     image, instances, ignore = _cut(source, turn / scale, _centre(source, rng))
     if rng.random() < _COARSE:
-        image = _scanned_coarsely(image, rng)
+        image = _scanned_coarsely(image, source.mpp, rng)
     return _vary_stains(image, rng), instances, ignore
 
 
@@ -93,9 +93,11 @@ def _centre(source: Annotated, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(margin, size - margin)
 
 
-def _scanned_coarsely(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur the patch to the resolution of a scan at 0.3 to 0.625 µm per pixel."""
-    side = round(TILE / rng.uniform(1.2, 2.5))
+def _scanned_coarsely(image: np.ndarray, mpp: float, rng: np.random.Generator) -> np.ndarray:
+    """Blur a patch of scale `mpp` to the resolution of a scan at 0.3 to 0.625 µm per pixel."""
+    side = round(TILE * mpp / rng.uniform(0.3, 0.625))
+    if side >= TILE:
+        return image
     coarse = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(coarse, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
 

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from training.data.annotated import ALLOWED, MPP, Annotated, DataError, Dataset, Entry, id_problem
+from training.data.rescale import nearest
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
 from tsfd_client.pixels.resample import Grid, resample
@@ -38,8 +39,8 @@ _MOST_INSTANCES = 65534  # one value of uint16 stays free, for `batches.boundari
 _RING = 2
 
 
-def read_manifest(folder: Path, split: str) -> Dataset:
-    """Read every image of a split into memory, resampled to 0.25 mpp.
+def read_manifest(folder: Path, split: str, mpp: float = MPP) -> Dataset:
+    """Read every image of a split into memory, resampled to `mpp`.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def read_manifest(folder: Path, split: str) -> Dataset:
         )
     images = []
     for entry in chosen:
-        examined = examine(folder, entry)
+        examined = examine(folder, entry, mpp)
         if examined.annotated is None:
             raise DataError(examined.problems[0])
         images.append(_in_memory(examined.annotated, entry["mpp"]))
@@ -171,8 +172,8 @@ class Examined:
     ignored: bool = False
 
 
-def examine(folder: Path, entry: dict) -> Examined:
-    """Read and check the image and the masks of a valid entry."""
+def examine(folder: Path, entry: dict, mpp: float = MPP) -> Examined:
+    """Read and check the image and the masks of a valid entry; resample them to `mpp`."""
     problems = []
     image, masks = folder / entry["image"], folder / entry["masks"]
     bgr = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
@@ -192,7 +193,7 @@ def examine(folder: Path, entry: dict) -> Examined:
         return Examined(tuple(problems))
     return Examined(
         problems=(),
-        annotated=_annotated(entry, bgr, marked),
+        annotated=_annotated(entry, bgr, marked, mpp),
         labels=tuple(marked.labels.tolist()),
         ignored=marked.ignore is not None and bool(marked.ignore.any()),
     )
@@ -257,17 +258,17 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
-def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
-    grid = Grid(*masks.instances.shape, entry["mpp"], MPP)
-    instances = _nearest(masks.instances.astype(np.uint16), grid)
-    ignore = None if masks.ignore is None else _nearest(masks.ignore, grid)
+def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks, mpp: float) -> Annotated:
+    grid = Grid(*masks.instances.shape, entry["mpp"], mpp)
+    instances = nearest(masks.instances.astype(np.uint16), grid)
+    ignore = None if masks.ignore is None else nearest(masks.ignore, grid)
     if entry.get("partial"):
         unmarked = _far_from(instances)
         ignore = unmarked if ignore is None else ignore | unmarked
     sets = [1] + [sum(1 << c for c in ALLOWED[label]) for label in masks.labels.tolist()]
     return Annotated(
         # Resampled as by the client, so that training and serving see the same pixels.
-        image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], MPP),
+        image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], mpp),
         instances=instances,
         allowed=np.array(sets, np.uint8),
         tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,
@@ -276,22 +277,8 @@ def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks) -> Annotated:
         name=entry["image"],
         guessed=np.concatenate([[False], masks.guessed]),
         ignore=ignore if ignore is not None and ignore.any() else None,
+        mpp=mpp,
     )
-
-
-def _nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
-    """Resample to the grid, taking the source pixel that contains each pixel's centre.
-
-    `cv2.resize` would derive the scale from rounded sizes, and its INTER_NEAREST takes corners for
-    centres.
-    """
-    if grid.step == 1:
-        return pixels
-    rows, columns = (
-        np.minimum(((np.arange(length) + 0.5) * grid.step).astype(np.intp), end - 1)
-        for length, end in zip(grid.shape, pixels.shape, strict=True)
-    )
-    return pixels[rows[:, None], columns]
 
 
 def _far_from(instances: np.ndarray) -> np.ndarray:

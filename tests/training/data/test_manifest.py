@@ -69,6 +69,15 @@ def test_other_scales_are_resampled(folder: Path) -> None:
     assert image.tissue is None
 
 
+def test_what_is_read_at_its_own_scale_stays_as_it_is(folder: Path) -> None:
+    (image,) = read_manifest(folder, "coarse", 0.5)
+
+    field = generate(120, 100, nuclei=4, seed=1)
+    assert np.array_equal(image.image, field.image)
+    assert np.array_equal(image.instances, field.instance_map)
+    assert image.mpp == 0.5
+
+
 @pytest.mark.parametrize("mpp", [0.19448, 0.31, 0.5, 0.62])
 def test_masks_stay_where_the_image_has_them(folder: Path, mpp: float) -> None:
     discs = np.zeros((120, 100), np.uint8)

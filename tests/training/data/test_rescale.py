@@ -1,0 +1,29 @@
+"""Data sets at another scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from training.data.pannuke import PanNukeFold
+from training.data.rescale import rescaled
+from tsfd_client.pixels.resample import resample
+
+
+def test_images_are_resampled_as_they_are_served_and_masks_follow(pannuke: Path) -> None:
+    fold = PanNukeFold(pannuke / "Fold 1")
+    half = rescaled(fold, 0.5)
+
+    assert [entry.shape for entry in half.entries] == [(128, 128)] * 3
+    assert [entry.name for entry in half.entries] == [entry.name for entry in fold.entries]
+    large, small = fold[0], half[0]
+    assert (small.mpp, small.channels) == (0.5, None)
+    assert np.array_equal(small.image, resample(large.image, 0.25, 0.5))
+    assert np.array_equal(small.instances, large.instances[1::2, 1::2])
+    assert np.array_equal(small.allowed, large.allowed)
+
+
+def test_data_at_the_scale_that_is_wanted_stays_as_it_is(pannuke: Path) -> None:
+    fold = PanNukeFold(pannuke / "Fold 1")
+    assert rescaled(fold, 0.25).entries == fold.entries

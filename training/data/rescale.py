@@ -1,0 +1,64 @@
+"""Annotated images at another scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from training.data.annotated import Annotated, Dataset, Entry
+from tsfd_client.pixels.resample import Grid, resample
+
+
+def rescaled(data: Dataset, mpp: float) -> Dataset:
+    """The images of a data set at `mpp`, resampled each time they are asked for.
+
+    Parameters
+    ----------
+    data
+        At the scale of its scans, as PanNuke is.
+    mpp
+        Scale that is wanted, micrometres per pixel.
+    """
+
+    def at_scale(entry: Entry) -> Entry:
+        grid = Grid(*entry.shape, entry.mpp, mpp)
+        if grid.step == 1:
+            return entry
+        return replace(entry, shape=grid.shape, load=partial(_load, entry, grid))
+
+    return Dataset(map(at_scale, data.entries))
+
+
+def _load(entry: Entry, grid: Grid) -> Annotated:
+    annotated = entry.load()
+    ignore = annotated.ignore
+    return replace(
+        annotated,
+        image=resample(annotated.image, grid.mpp, grid.target),
+        instances=nearest(annotated.instances, grid),
+        channels=None,
+        ignore=None if ignore is None else nearest(ignore, grid),
+        mpp=grid.target,
+    )
+
+
+def nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Resample to the grid, taking the source pixel that contains each pixel's centre.
+
+    `cv2.resize` would derive the scale from rounded sizes, and its INTER_NEAREST takes corners for
+    centres.
+
+    Parameters
+    ----------
+    pixels
+        [H, W], as the grid's source.
+    """
+    if grid.step == 1:
+        return pixels
+    rows, columns = (
+        np.minimum(((np.arange(length) + 0.5) * grid.step).astype(np.intp), end - 1)
+        for length, end in zip(grid.shape, pixels.shape, strict=True)
+    )
+    return pixels[rows[:, None], columns]
