@@ -30,7 +30,7 @@ LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py te
 
 .PHONY: help setup triton kernels ready tested export convert serve demo adapt test test-fast faults loadtest soak bench \
 	bench-peers bench-gpu gpu-check perf-analyzer image image-test chart-test image-lint manifests release \
-	release-test check train calibrate evaluate evaluate-classes tune protocol lint dist sbom clean
+	release-test check train calibrate evaluate evaluate-classes scores tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -199,6 +199,10 @@ evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=
 		$(if $(FOLD),--fold $(FOLD)) $(if $(SPLIT),--split $(SPLIT)) $(if $(SET),--set $(SET)) \
 		$(if $(HELD),--held-back $(HELD)) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
+
+scores: $(VENV)/.train  ## score WEIGHTS (one or more) on every set of DATA that reports: the model card's tables
+	@$(RUN) -m training.scorecard --weights $(WEIGHTS) \
+		--manifest "$(or $(DATA),$(error Name the data: make scores DATA=folder))"
 
 evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei of DATA with WEIGHTS; PART=lizard|tissue|gate|served
 	@$(RUN) -m training.evaluation.classes --weights "$(WEIGHTS)" $(if $(PART),--part $(PART)) \

@@ -85,6 +85,6 @@ def test_an_unknown_line_and_an_unknown_recipe_are_named(tmp_path: Path) -> None
         read(str(path))
     with pytest.raises(
         RecipeError,
-        match=r"There is no recipe light: name one of full, further, lite, lite-20x, paper, or the path of ",
+        match=r"There is no recipe light: name one of full, further, lite, lite-20x, paper, or ",
     ):
         read("light")

@@ -15,6 +15,7 @@ from keras import layers
 from training.model.convolution import Conv2D, DepthwiseConv2D
 from training.model.dropout import Dropout
 from training.model.normalization import BatchNormalization
+from training.model.resolution import GlobalAveragePooling2D
 
 _CHANNEL_DIVISOR = 8
 _DROP_CONNECT = 0.2
@@ -131,7 +132,7 @@ def _squeeze_excite(
     x: keras.KerasTensor, hidden: int, activation: str, name: str
 ) -> keras.KerasTensor:
     channels = x.shape[-1]
-    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    gate = GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     gate = Conv2D(hidden, 1, activation=activation, name=f"{name}_se_reduce")(gate)
     gate = Conv2D(channels, 1, activation="sigmoid", name=f"{name}_se_expand")(gate)
     return layers.Multiply(name=f"{name}_excite")([x, gate])

@@ -16,13 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import keras
-from keras import layers, ops, regularizers
+from keras import layers, regularizers
 
 from training.model.backbone import EFFICIENTNET_B4, EFFICIENTNET_LITE0, Backbone, features
 from training.model.convolution import Conv2D, DepthwiseConv2D
 from training.model.dropout import Dropout, SpatialDropout2D
 from training.model.normalization import BatchNormalization
 from training.model.preprocess import network_input
+from training.model.resolution import GlobalAveragePooling2D, Resize
 from training.target import PANNUKE, Target
 from tsfd_client.contract import TILE, TISSUES
 
@@ -199,7 +200,7 @@ def _fuse(inputs: list[keras.KerasTensor], config: NetworkConfig, name: str) -> 
     for number, x in enumerate(inputs):
         x = _reweight(x, config, f"{name}_in{number}")
         if x.shape[1:3] != size:
-            x = _resize(x, size)
+            x = Resize(size)(x)
         weighted.append(x)
     x = layers.Add(name=f"{name}_add")(weighted)
     x = DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
@@ -211,7 +212,7 @@ def _reweight(x: keras.KerasTensor, config: NetworkConfig, name: str) -> keras.K
     channels = x.shape[-1]
     x = DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
     x = _normalise(x, config, name)
-    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    gate = GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     gate = layers.Dense(
         channels // _SQUEEZE_RATIO,
         activation=config.activation,
@@ -230,21 +231,15 @@ def _upsampling_head(
     """Logits at twice the resolution: interpolated and learned upsampling, summed."""
     size = (2 * x.shape[1], 2 * x.shape[2])
     reduce = Conv2D(channels, 3, padding="same", name=f"{name}_smooth")
-    smooth = (
-        reduce(_resize(x, size)) if config.head_upsamples_features else _resize(reduce(x), size)
-    )
+    smooth = reduce(Resize(size)(x)) if config.head_upsamples_features else Resize(size)(reduce(x))
     learned = layers.Conv2DTranspose(channels, 3, 2, padding="same", name=f"{name}_learned")(x)
     x = layers.Add(name=f"{name}_add")([smooth, learned])
     x = layers.Activation("swish", name=f"{name}_act")(x)
     return DepthwiseConv2D(3, padding="same", dtype="float32", name=f"{name}_logits")(x)
 
 
-def _resize(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
-    return ops.image.resize(x, size, interpolation="bilinear")
-
-
 def _tissue_head(x: keras.KerasTensor) -> keras.KerasTensor:
-    x = layers.GlobalAveragePooling2D(name="tissue_squeeze")(x)
+    x = GlobalAveragePooling2D(name="tissue_squeeze")(x)
     x = Dropout(_TISSUE_DROPOUT, name="tissue_drop")(x)
     return layers.Dense(len(TISSUES), dtype="float32", name="tissue_logits")(x)
 
