@@ -30,7 +30,7 @@ LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py te
 
 .PHONY: help setup triton kernels ready tested export convert serve demo adapt test test-fast faults loadtest soak bench \
 	bench-peers bench-gpu gpu-check perf-analyzer image image-test chart-test image-lint manifests release \
-	release-test check train calibrate evaluate evaluate-classes scores tune protocol lint dist sbom clean
+	release-test check train average calibrate evaluate evaluate-classes scores tune protocol lint dist sbom clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -191,6 +191,11 @@ train: $(VENV)/.train  ## train: DATA=folder RECIPE=lite|full|paper|file START=w
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
 		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
+
+average: $(VENV)/.train  ## average WEIGHTS="a b" of runs from the same start, by SHARES="1 2"; DATA=folder RECIPE OUT=file
+	@$(RUN) -m training.average --data "$(or $(DATA),$(error Name the data: make average DATA=folder))" \
+		--weights $(WEIGHTS) $(if $(SHARES),--shares $(SHARES)) --recipe "$(RECIPE)" \
+		--out "$(if $(filter command,$(origin OUT)),$(OUT),runs/mean.npz)"
 
 evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3; OUT=folder
 	@$(RUN) -m training.evaluate \
