@@ -26,12 +26,14 @@ from instances import Parameters
 from tqdm import tqdm
 
 from metrics.estimates import nanmean
+from metrics.panoptic_quality import panoptic_quality
 from training.data.annotated import MPP, Annotated, DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.evaluation.class_groups import ClassGroups, find_groups
 from training.evaluation.image_scores import ImageScores, score_image
 from training.evaluation.in_process import Probabilities, run
+from training.evaluation.trusted import trusted_instances
 from training.model import weights
 from training.table import Table, show
 
@@ -79,19 +81,19 @@ class Result:
         return float(nanmean(list(self.pq.values())))
 
 
-def search(score: Callable[[Parameters], Result], mpp: float = MPP) -> list[Result]:
-    """Score settings of the grid until no pair of values is better; the best comes first.
+def search(score: Callable[[Parameters], float], mpp: float = MPP) -> list[Parameters]:
+    """Try settings of the grid until no pair of values is better; the best comes first.
 
     Parameters
     ----------
     score
-        Scores a setting.
+        PQ of a setting.
     mpp
         Scale of the network's pixels.
     """
     areas = tuple(round(area * (MPP / mpp) ** 2) for area in _GRID["min_area"])
     grid = _GRID | {"min_area": areas}
-    tried: dict[Parameters, Result] = {}
+    tried: dict[Parameters, float] = {}
     best, known = Parameters(min_area=areas[1]), 0
     while True:
         for names in _PAIRS:
@@ -99,10 +101,24 @@ def search(score: Callable[[Parameters], Result], mpp: float = MPP) -> list[Resu
                 setting = replace(best, **dict(zip(names, values, strict=True)))
                 if setting not in tried:
                     tried[setting] = score(setting)
-            best = max(tried.values(), key=lambda result: result.mean).parameters
+            best = max(tried, key=tried.__getitem__)
         if len(tried) == known:
-            return sorted(tried.values(), key=lambda result: -result.mean)
+            return sorted(tried, key=tried.__getitem__, reverse=True)
         known = len(tried)
+
+
+def mean_pq(sets: dict[str, Choosing], parameters: Parameters) -> float:
+    """PQ of one setting, a mean over the images of each set and then over the sets."""
+    return float(nanmean([_of_images(choosing, parameters) for choosing in sets.values()]))
+
+
+def _of_images(choosing: Choosing, parameters: Parameters) -> float:
+    qualities = []
+    for image, probabilities in zip(choosing.images, choosing.probabilities, strict=True):
+        found = probabilities.nuclei(parameters).instance_map
+        truth, found = (trusted_instances(m, image.ignore) for m in (image.instances, found))
+        qualities.append(panoptic_quality(truth, found).pq)
+    return float(nanmean(qualities))
 
 
 def score(sets: dict[str, Choosing], parameters: Parameters) -> Result:
@@ -220,16 +236,17 @@ def main(argv: list[str] | None = None) -> int:
         }
         with tqdm(desc="Searching", unit=" settings", disable=None) as bar:
 
-            def scored(setting: Parameters) -> Result:
+            def scored(setting: Parameters) -> float:
                 bar.update()
-                return score(choosing, setting)
+                return mean_pq(choosing, setting)
 
-            results = search(scored, target.mpp)
+            found = search(scored, target.mpp)
+        results = [score(choosing, setting) for setting in found[:_SHOWN]]
         images = sum(len(data) for data in sets.values())
-        title = f"{arguments.weights}: the best of {len(results)} settings on {images:,} images"
+        title = f"{arguments.weights}: the best of {len(found)} settings on {images:,} images"
         show(
             [
-                table(results[:_SHOWN], title),
+                table(results, title),
                 table([score(choosing, now)], "As the weights are now"),
             ]
         )

@@ -124,11 +124,16 @@ def side_by_side(published: Published, ours: Mapping[str, Mapping[str, float]]) 
 
 def _overall(scores: Scores, subject: Subject) -> Table:
     nuclei = sum(sum(image.truth_counts) for image in scores.images)
+    averaged = f", mean over {'tissues' if scores.by_tissue else 'images'}"
     return Table(
         title=f"{subject.title}: {_count(len(scores.images), 'image')}, {nuclei:,} nuclei",
         header=("score", "value", "95 % interval"),
         rows=tuple(
-            (name, _figure(scores.overall[key].value), _interval(scores.overall[key]))
+            (
+                f"{name}{averaged if key in ('mpq', 'bpq') else ''}",
+                _figure(scores.overall[key].value),
+                _interval(scores.overall[key]),
+            )
             for key, name in NAMES.items()
         ),
     )

@@ -61,7 +61,7 @@ def test_scores_without_classes_and_tissues_show_no_zeros(tmp_path: Path) -> Non
     assert others == []
     assert overall.title == "kumar test; lite.npz (01234567): 2 images, 6 nuclei"
     assert ("PQ", "0.600", "0.600 to 0.600") in overall.rows
-    assert ("mPQ", "-", "-") in overall.rows
+    assert ("mPQ, mean over images", "-", "-") in overall.rows
     assert ("Tissue accuracy", "-", "-") in overall.rows
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["scores"]["mpq"] == {"value": None, "low": None, "high": None}
