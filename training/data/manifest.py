@@ -260,8 +260,8 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks, mpp: float) -> Annotated:
     grid = Grid(*masks.instances.shape, entry["mpp"], mpp)
-    instances = nearest(masks.instances.astype(np.uint16), grid)
-    ignore = None if masks.ignore is None else nearest(masks.ignore, grid)
+    instances = nearest(masks.instances.astype(np.uint16, order="C"), grid)
+    ignore = None if masks.ignore is None else nearest(np.ascontiguousarray(masks.ignore), grid)
     if entry.get("partial"):
         unmarked = _far_from(instances)
         ignore = unmarked if ignore is None else ignore | unmarked

@@ -69,6 +69,18 @@ def test_other_scales_are_resampled(folder: Path) -> None:
     assert image.tissue is None
 
 
+def test_masks_may_be_stored_by_columns(folder: Path) -> None:
+    (expected,) = read_manifest(folder, "train").entries
+    with np.load(folder / "0.npz") as masks:
+        by_columns = np.asfortranarray(masks["instances"])
+        ignore = np.zeros(by_columns.shape, bool, order="F")
+        np.savez(folder / "0.npz", instances=by_columns, label=masks["label"], ignore=ignore)
+
+    (entry,) = read_manifest(folder, "train").entries
+
+    assert entry.checksum == expected.checksum
+
+
 def test_what_is_read_at_its_own_scale_stays_as_it_is(folder: Path) -> None:
     (image,) = read_manifest(folder, "coarse", 0.5)
 
