@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.optimize import minimize
 
@@ -101,15 +100,14 @@ def collect(images: Iterable[Annotated], found: Iterable[Probabilities]) -> Nucl
 
 def _class_map(annotated: Annotated, answer: Probabilities) -> np.ndarray:
     """Probabilities of the nuclear classes, averaged over the tiles; float64 [H, W, 5]."""
-    shape = answer.tiling.image.shape[:2]
-    total, tiles = np.zeros((*shape, _CLASSES)), np.zeros((*shape, 1))
+    height, width = annotated.instances.shape
+    total, tiles = np.zeros((height, width, _CLASSES)), np.zeros((height, width, 1))
     for tile, said in zip(answer.tiles, answer.answers, strict=True):
         part = np.s_[tile.y : tile.y + TILE, tile.x : tile.x + TILE]
         rows, columns = total[part].shape[:2]
         total[part] += said["class_probs"][:rows, :columns, 1:] / 255.0
         tiles[part] += 1
-    height, width = annotated.instances.shape
-    return cv2.resize(total / tiles, (width, height), interpolation=cv2.INTER_LINEAR)
+    return total / tiles
 
 
 def fit(nuclei: Nuclei) -> Calibration:
@@ -202,11 +200,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        data = hold_back(read_manifest(arguments.manifest, arguments.split)).choosing
-        network, _ = weights.load(arguments.weights)
-        images = list(data)
         target = weights.target(arguments.weights)
-        nuclei = collect(images, run(network, (image.image for image in images), target))
+        data = read_manifest(arguments.manifest, arguments.split, target.mpp)
+        images = list(hold_back(data).choosing)
+        network, _ = weights.load(arguments.weights)
+        pixels = (image.image for image in images)
+        nuclei = collect(images, run(network, pixels, target, target.mpp))
         if not len(nuclei.shares):
             raise DataError(
                 f"No nucleus of the split {arguments.split!r} that is held back to choose by has a "

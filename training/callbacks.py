@@ -214,7 +214,8 @@ class Validate(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         pixels = (image.image for image in self._images)
-        segmented = segment_all(self.model, pixels, target=self._target)
+        target = self._target
+        segmented = segment_all(self.model, pixels, target=target, mpp=target.mpp)
         found = [nuclei.instance_map for nuclei in segmented]
         scores = [
             panoptic_quality(

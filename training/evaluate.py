@@ -21,6 +21,7 @@ from training.data.annotated import DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.data.pannuke import PanNukeFold, find_folds
+from training.data.rescale import rescaled
 from training.evaluation import report
 from training.evaluation.files import write_scores
 from training.evaluation.methods import METHODS, SERVED
@@ -60,12 +61,12 @@ def main(argv: list[str] | None = None) -> int:
             min_confidence=arguments.min_confidence,
         )
         _check_writable(arguments.out)
-        data, split = _read(arguments)
         with Client(arguments.server) if arguments.server else nullcontext() as client:
             if client:
                 source = from_server(client, settings)
             else:
                 source = from_weights(arguments.weights, settings, arguments.method)
+            data, split = _read(arguments, source.mpp)
             evaluation = evaluate(
                 data,
                 source.segment,
@@ -102,8 +103,8 @@ def _not_written(out: Path, error: OSError) -> EvaluationError:
     return EvaluationError(f"Cannot write {out}: {error.strerror or error}.")
 
 
-def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
-    """The images to evaluate, and the name of their split."""
+def _read(arguments: argparse.Namespace, mpp: float) -> tuple[Dataset, str]:
+    """The images to evaluate, at the network's scale, and the name of their split."""
     if arguments.pannuke is not None:
         folds = find_folds(arguments.pannuke)
         if arguments.fold not in folds:
@@ -112,8 +113,9 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
                 f"{', '.join(map(str, folds))}."
             )
         data, split = PanNukeFold(folds[arguments.fold]), f"fold {arguments.fold}"
+        data = rescaled(data, mpp)
     else:
-        data, split = _read_manifest(arguments)
+        data, split = _read_manifest(arguments, mpp)
     entries = data.entries
     if arguments.set is not None:
         entries = tuple(entry for entry in entries if entry.source == arguments.set)
@@ -125,13 +127,13 @@ def _read(arguments: argparse.Namespace) -> tuple[Dataset, str]:
     return Dataset(entries[: arguments.limit]), split
 
 
-def _read_manifest(arguments: argparse.Namespace) -> tuple[Dataset, str]:
+def _read_manifest(arguments: argparse.Namespace, mpp: float) -> tuple[Dataset, str]:
     split, part = arguments.split, arguments.held_back
     if not part:
         split = split or "test"
-        return read_manifest(arguments.manifest, split), split
+        return read_manifest(arguments.manifest, split, mpp), split
     split = split or "train"
-    parts = hold_back(read_manifest(arguments.manifest, split))
+    parts = hold_back(read_manifest(arguments.manifest, split, mpp))
     data = parts.held_back if part == "all" else getattr(parts, part)
     if not data.entries:
         raise EvaluationError(

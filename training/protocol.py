@@ -98,7 +98,7 @@ def run(splits: Iterator[Split], recipe: Recipe, out: Path) -> list[Scores]:
         folder = out / split.name
         print(f"{split.name}: {len(split.training):,} patches, scored on {len(split.test):,}.")
         resume = (folder / "checkpoint.npz").exists()
-        train(rescaled(split.training, recipe.mpp), split.validation, recipe, folder, resume=resume)
+        train(split.training, split.validation, recipe, folder, resume=resume)
         source = from_weights(folder / "weights.npz", Settings())
         evaluation = evaluate(split.test, source.segment, by_tissue=True)
         subject = Subject(data=SOURCE, split=split.name, **source.description)
@@ -171,7 +171,9 @@ def main(argv: list[str] | None = None) -> int:
         missing = {1, 2, 3} - folders.keys()
         if missing:
             raise DataError(f"{arguments.pannuke} lacks fold {min(missing)} of PanNuke's three.")
-        folds = {number: PanNukeFold(folder) for number, folder in folders.items()}
+        folds = {
+            number: rescaled(PanNukeFold(folder), recipe.mpp) for number, folder in folders.items()
+        }
         runs = run(PROTOCOLS[arguments.protocol](folds), recipe, arguments.out)
     except (
         RecipeError,

@@ -2,10 +2,10 @@
 
     python -m training.scorecard --manifest DATA --weights weights/lite.npz weights/paper.npz
 
-Each set is scored on its own: its images of the split ``test``, and those of the split ``train``
-that training holds back to report. bPQ and mPQ are means over images. --out receives
-``scores.md``, and for each weights file and set a folder with ``metrics.json`` and the scores of
-each image.
+Each set is scored on its own, at the network's scale: its images of the split ``test``, and those
+of the split ``train`` that training holds back to report. bPQ and mPQ are means over images. --out
+receives ``scores.md``, and for each weights file and set a folder with ``metrics.json`` and the
+scores of each image.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Part:
-    """The images of a set that report, and their split."""
+    """The images of a set that report, at some scale, and their split."""
 
     name: str
     split: str
@@ -57,8 +57,8 @@ class Row:
     scores: Scores
 
 
-def parts(folder: Path) -> Iterator[Part]:
-    """Every set that has images to report.
+def parts(folder: Path, mpp: float) -> Iterator[Part]:
+    """Every set that has images to report, at `mpp`.
 
     Raises
     ------
@@ -68,9 +68,9 @@ def parts(folder: Path) -> Iterator[Part]:
     splits = {entry.get("split") for entry in read_entries(folder) if isinstance(entry, dict)}
     found = []
     if "test" in splits:
-        found.append(("test", read_manifest(folder, "test")))
+        found.append(("test", read_manifest(folder, "test", mpp)))
     if "train" in splits:
-        held = hold_back(read_manifest(folder, "train")).reporting
+        held = hold_back(read_manifest(folder, "train", mpp)).reporting
         found.append(("train, held back to report", held))
     names = sorted({(entry.source, split) for split, data in found for entry in data.entries})
     if not names:
@@ -179,9 +179,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         sources = {path: from_weights(path, Settings()) for path in arguments.weights}
-        chosen = list(parts(arguments.manifest))
         rows = [
-            [score(part, path, source, arguments.out) for part in chosen]
+            [
+                score(part, path, source, arguments.out)
+                for part in parts(arguments.manifest, source.mpp)
+            ]
             for path, source in sources.items()
         ]
         found = tables([row for of_part in zip(*rows, strict=True) for row in of_part])

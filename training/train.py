@@ -285,7 +285,7 @@ def _prepare_backend() -> None:
 def load(
     data: Path, train_folds: list[int], validation_fold: int, mpp: float = MPP
 ) -> tuple[Dataset, Dataset]:
-    """Images to train on, at `mpp`, and to validate with, at 0.25; a manifest's or PanNuke's.
+    """Images to train on and to validate with, at `mpp`; a manifest's or PanNuke's.
 
     Raises
     ------
@@ -293,10 +293,8 @@ def load(
         If neither is there, or a fold is missing.
     """
     if (data / "manifest.json").is_file():
-        split = hold_back(read_manifest(data, "train"))
-        if mpp == MPP:
-            return split.training, split.choosing
-        return hold_back(read_manifest(data, "train", mpp)).training, split.choosing
+        split = hold_back(read_manifest(data, "train", mpp))
+        return split.training, split.choosing
     try:
         folds = find_folds(data)
     except DataError as error:
@@ -305,7 +303,7 @@ def load(
     if missing:
         raise DataError(f"{data} has no fold {min(missing)}, only {', '.join(map(str, folds))}.")
     training = Dataset(e for fold in train_folds for e in PanNukeFold(folds[fold]).entries)
-    return rescaled(training, mpp), PanNukeFold(folds[validation_fold])
+    return rescaled(training, mpp), rescaled(PanNukeFold(folds[validation_fold]), mpp)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -186,8 +186,8 @@ def _store(best: Parameters, path: Path) -> None:
     )
 
 
-def _read(folder: Path, split: str, names: Sequence[str] | None) -> dict[str, Dataset]:
-    entries = hold_back(read_manifest(folder, split)).choosing.entries
+def _read(folder: Path, split: str, names: Sequence[str] | None, mpp: float) -> dict[str, Dataset]:
+    entries = hold_back(read_manifest(folder, split, mpp)).choosing.entries
     sources = sorted({entry.source for entry in entries})
     for name in names or []:
         if name not in sources:
@@ -222,14 +222,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put the best into the weights file")
     arguments = parser.parse_args(argv)
     try:
-        sets = _read(arguments.manifest, arguments.split, arguments.set)
-        now = weights.parameters(arguments.weights)
+        now, target = weights.parameters(arguments.weights), weights.target(arguments.weights)
+        sets = _read(arguments.manifest, arguments.split, arguments.set, target.mpp)
         network, _ = weights.load(arguments.weights)
-        target = weights.target(arguments.weights)
         choosing = {
             name: Choosing(
                 images=list(data),
-                probabilities=list(run(network, (image.image for image in data), target)),
+                probabilities=list(
+                    run(network, (image.image for image in data), target, target.mpp)
+                ),
                 groups=find_groups(data),
             )
             for name, data in sets.items()

@@ -33,12 +33,12 @@ def rescaled(data: Dataset, mpp: float) -> Dataset:
 
 def _load(entry: Entry, grid: Grid) -> Annotated:
     annotated = entry.load()
-    ignore = annotated.ignore
+    channels, ignore = annotated.channels, annotated.ignore
     return replace(
         annotated,
         image=resample(annotated.image, grid.mpp, grid.target),
         instances=nearest(annotated.instances, grid),
-        channels=None,
+        channels=None if channels is None else nearest(channels, grid),
         ignore=None if ignore is None else nearest(ignore, grid),
         mpp=grid.target,
     )
@@ -53,12 +53,12 @@ def nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
     Parameters
     ----------
     pixels
-        [H, W], as the grid's source.
+        [H, W] or [H, W, C], as the grid's source.
     """
     if grid.step == 1:
         return pixels
     rows, columns = (
         np.minimum(((np.arange(length) + 0.5) * grid.step).astype(np.intp), end - 1)
-        for length, end in zip(grid.shape, pixels.shape, strict=True)
+        for length, end in zip(grid.shape, pixels.shape[:2], strict=True)
     )
     return pixels[rows[:, None], columns]

@@ -16,11 +16,12 @@ from metrics.panoptic_quality import (
     channels_pq,
     image_pq,
 )
-from training.data.annotated import Annotated
+from training.data.annotated import MPP, Annotated
 from training.evaluation.calibration import reliability
 from training.evaluation.class_groups import ClassGroups
 from training.evaluation.confusion import confusion
 from training.evaluation.detection import (
+    DETECTION_RADIUS,
     ClassDetection,
     Detection,
     Pairs,
@@ -79,7 +80,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     Parameters
     ----------
     truth, found
-        Of the same image at 0.25 mpp. Pixels to leave out do not count.
+        Of the same image at the same scale. Pixels to leave out do not count.
     groups
         Classes to score. An image with ``channels`` needs single classes.
 
@@ -94,7 +95,7 @@ def score_image(truth: Annotated, found: Nuclei, groups: ClassGroups) -> ImageSc
     truth_groups = groups.of_allowed(allowed)
     allowed[truth_groups > len(groups.masks)] = 0
     found_groups = groups.of_classes(found.classes)
-    pairs = pair(truth_points, found.centroids)
+    pairs = pair(truth_points, found.centroids, radius=DETECTION_RADIUS * MPP / truth.mpp)
     if truth.channels is not None:
         pq = channels_pq(truth.channels, truth.instances, found.instance_map, found.classes)
         scored = groups.of_allowed(np.left_shift(1, NUCLEUS_CLASSES))

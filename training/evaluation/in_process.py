@@ -100,6 +100,7 @@ def segment_all(
     parameters: instances.Parameters = _DEFAULTS,
     target: Target = PANNUKE,
     extract: Extract = _AS_SERVED,
+    mpp: float = MPP,
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image.
 
@@ -108,13 +109,15 @@ def segment_all(
     network
         As `training.model.network.build` makes it, with its weights.
     images
-        uint8 [H, W, 3], RGB at 0.25 mpp, of any size.
+        uint8 [H, W, 3], RGB, of any size.
     parameters
         Thresholds and smallest nucleus.
     target
         What the network tells apart, at which scale.
     extract
         The method.
+    mpp
+        Scale of the images, micrometres per pixel.
 
     Yields
     ------
@@ -127,12 +130,15 @@ def segment_all(
         If an image cannot be used.
     """
     ask = partial(_answer_all, _serving(network))
-    for found in run(network, images, target):
+    for found in run(network, images, target, mpp):
         yield found.nuclei(parameters, ask, extract)
 
 
 def run(
-    network: keras.Model, images: Iterable[np.ndarray], target: Target = PANNUKE
+    network: keras.Model,
+    images: Iterable[np.ndarray],
+    target: Target = PANNUKE,
+    mpp: float = MPP,
 ) -> Iterator[Probabilities]:
     """Run the network on images; parameters as in `segment_all`.
 
@@ -155,7 +161,7 @@ def run(
             del answers[: len(own)]
 
     for image in images:
-        cut = tiling(image, MPP, target.mpp)
+        cut = tiling(image, mpp, target.mpp)
         own = list(cut)
         waiting.append((cut, own))
         tiles += [tile.image for tile in own]

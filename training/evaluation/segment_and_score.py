@@ -25,7 +25,7 @@ from training.evaluation.scores import Scores, aggregate
 from tsfd_client.nuclei.result import Nuclei
 
 Segment = Callable[[Iterable[np.ndarray]], Iterator[Nuclei]]
-"""Function from images, uint8 [H, W, 3] at 0.25 mpp, to their nuclei in the same order."""
+"""Function from images, uint8 [H, W, 3] at one scale, to their nuclei in the same order."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def evaluate(
     Parameters
     ----------
     data
-        At least one image.
+        At least one image, at the scale that `segment` takes.
     segment
         As of a `training.evaluation.sources.Source`.
     by_tissue

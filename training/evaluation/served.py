@@ -17,7 +17,10 @@ _IN_FLIGHT = 4  # images at a time: one small image cannot keep the server busy
 
 
 def segment_all(
-    client: Client, images: Iterable[np.ndarray], settings: Settings | None = None
+    client: Client,
+    images: Iterable[np.ndarray],
+    settings: Settings | None = None,
+    mpp: float = MPP,
 ) -> Iterator[Nuclei]:
     """Find and classify every nucleus of each image, as in `in_process.segment_all`.
 
@@ -30,7 +33,7 @@ def segment_all(
     waiting: deque[Future[Nuclei]] = deque()
     try:
         for image in images:
-            waiting.append(pool.submit(client.segment, image, mpp=MPP, settings=settings))
+            waiting.append(pool.submit(client.segment, image, mpp=mpp, settings=settings))
             if len(waiting) == _IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:

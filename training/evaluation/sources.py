@@ -36,16 +36,19 @@ class Source:
         Finds nuclei and numbers their classes as annotated ones; those of other names have 0.
     classes
         Annotated classes that it predicts.
+    mpp
+        Scale of the network, at which it takes images.
     description
         The fields of `tables.Subject` that describe it.
     """
 
     segment: Segment
     classes: tuple[int, ...]
+    mpp: float
     description: dict
 
     @classmethod
-    def of(cls, segment: Segment, names: Sequence[str], description: dict) -> Self:
+    def of(cls, segment: Segment, names: Sequence[str], mpp: float, description: dict) -> Self:
         """Match classes with the annotated ones by name."""
         numbers = [CLASSES.index(name) if name in CLASSES else 0 for name in names]
         of_class = np.array([0, *numbers], np.uint8)
@@ -54,7 +57,7 @@ class Source:
             for nuclei in segment(images):
                 yield replace(nuclei, classes=of_class[nuclei.classes])
 
-        return cls(by_name, tuple(number for number in numbers if number), description)
+        return cls(by_name, tuple(number for number in numbers if number), mpp, description)
 
 
 def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source:
@@ -89,9 +92,15 @@ def from_weights(path: Path, settings: Settings, method: str = SERVED) -> Source
     backend = keras.backend.backend()
     return Source.of(
         partial(
-            segment_all, network, parameters=parameters, target=target, extract=METHODS[method]
+            segment_all,
+            network,
+            parameters=parameters,
+            target=target,
+            extract=METHODS[method],
+            mpp=target.mpp,
         ),
         [kind.name for kind in target.classes],
+        target.mpp,
         {
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -117,8 +126,9 @@ def from_server(client: Client, settings: Settings) -> Source:
     found = client.check()
     release = found.release.with_settings(settings)
     return Source.of(
-        partial(served.segment_all, client, settings=settings),
-        found.release.class_names[1:],
+        partial(served.segment_all, client, settings=settings, mpp=release.mpp),
+        release.class_names[1:],
+        release.mpp,
         {
             "weights": f"server {client.url}",
             "sha256": release.digests.get("weights_sha256"),
