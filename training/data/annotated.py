@@ -21,7 +21,7 @@ import numpy as np
 from training.target import CLASSES, PANNUKE
 
 MPP = PANNUKE.mpp
-"""Scale at which images are scored and, unless a recipe says otherwise, learned from."""
+"""Scale of images unless a network is for another one, micrometres per pixel."""
 
 _ANY_NUCLEUS = tuple(range(1, len(CLASSES)))
 ALLOWED: dict[str, tuple[int, ...]] = {
