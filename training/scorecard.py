@@ -11,6 +11,7 @@ scores of each image.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,8 +141,10 @@ def _head(row: Row) -> tuple[str, str]:
 
 
 def _estimate(estimate: Estimate) -> str:
-    if estimate.value != estimate.value:  # NaN
+    if math.isnan(estimate.value):
         return "-"
+    if math.isnan(estimate.low):  # one image
+        return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 

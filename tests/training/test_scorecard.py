@@ -49,6 +49,7 @@ def test_each_set_is_scored_as_on_its_own(
         "| b, test",
     ]
     assert rows[0][2:] == rows[1][2:]
+    assert "nan" not in shown
     assert f"Wrote {out / 'scores.md'}." in shown
 
     alone = tmp_path / "alone"

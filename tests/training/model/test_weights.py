@@ -15,7 +15,7 @@ from samples.synthetic import generate
 from serving.environment import ROOT
 from training import compact
 from training.evaluation import in_process
-from training.evaluation.in_process import segment
+from training.evaluation.in_process import segment_all
 from training.model import weights
 from training.model.network import build
 
@@ -114,18 +114,20 @@ def test_parameters_that_cannot_be_used_are_named(text: str, tmp_path: Path) -> 
         weights.parameters(path)
 
 
-@pytest.mark.parametrize("preset", ["lite", "paper"])
+@pytest.mark.parametrize(("name", "mpp"), [("lite", 0.25), ("paper", 0.25), ("lite-20x", 0.5)])
 def test_the_shipped_weights_find_known_nuclei(
-    preset: str, monkeypatch: pytest.MonkeyPatch
+    name: str, mpp: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_process, "BATCH", 1)  # no empty tiles beside the one of the field
-    path = ROOT / "weights" / f"{preset}.npz"
-    network, found = weights.load(path)
-    field = generate(256, 256, nuclei=30, seed=1)
+    path = ROOT / "weights" / f"{name}.npz"
+    network, preset = weights.load(path)
+    target = weights.target(path)
+    side = round(256 * mpp / 0.25)
+    field = generate(side, side, nuclei=side**2 // 2184, seed=1)
 
-    nuclei = segment(network, field.image, weights.parameters(path))
+    (nuclei,) = segment_all(network, [field.image], weights.parameters(path), target)
 
-    assert found == preset
+    assert (preset, target.mpp) == (name.removesuffix("-20x"), mpp)
     assert panoptic_quality(field.instance_map, nuclei.instance_map).pq > 0.8
 
 
