@@ -19,12 +19,11 @@ import keras
 import numpy as np
 
 from training.data.annotated import DataError
-from training.data.batches import Batches
 from training.model import weights
 from training.model.statistics import fit_statistics
 from training.model.weights import WeightsError
 from training.recipe import RecipeError, read
-from training.train import SEED, load
+from training.train import load, make_batches
 
 _BATCHES = 16
 
@@ -78,14 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         network, preset = average(arguments.weights, shares)
         target = weights.target(arguments.weights[0])
         training, _ = load(arguments.data, [1], 2, target.mpp)
-        batches = Batches(
-            training,
-            batch_size=recipe.batch_size,
-            steps=_BATCHES,
-            seed=SEED,
-            augmentation=recipe.augmentation,
-            balance_classes=recipe.balance_classes,
-        )
+        batches = make_batches(training, recipe, _BATCHES)
         fit_statistics(network, (batches.batch(number)[0] for number in range(_BATCHES)))
         weights.save(network, preset, arguments.out, target)
     except (RecipeError, DataError, WeightsError) as error:

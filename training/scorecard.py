@@ -25,7 +25,7 @@ from training.evaluation.files import write_scores
 from training.evaluation.scores import Scores
 from training.evaluation.segment_and_score import evaluate
 from training.evaluation.sources import Source, SourceError, from_weights
-from training.evaluation.tables import Subject
+from training.evaluation.tables import Subject, count_of
 from training.table import Table, show
 from training.target import CLASSES
 from tsfd_client.settings import Settings
@@ -134,10 +134,9 @@ def tables(rows: list[Row]) -> list[Table]:
 
 
 def _head(row: Row) -> tuple[str, str]:
-    images = len(row.scores.images)
-    nuclei = sum(sum(image.truth_counts) for image in row.scores.images)
-    part = f"{row.part.name}, {row.part.split}"
-    return f"{part}: {images:,} image{'s' * (images != 1)}, {nuclei:,} nuclei", row.weights
+    scores = row.scores
+    size = f"{count_of(len(scores.images), 'image')}, {scores.nuclei:,} nuclei"
+    return f"{row.part.name}, {row.part.split}: {size}", row.weights
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -182,11 +181,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         sources = {path: from_weights(path, Settings()) for path in arguments.weights}
+        scales = {source.mpp for source in sources.values()}
+        at_scale = {mpp: list(parts(arguments.manifest, mpp)) for mpp in scales}
         rows = [
-            [
-                score(part, path, source, arguments.out)
-                for part in parts(arguments.manifest, source.mpp)
-            ]
+            [score(part, path, source, arguments.out) for part in at_scale[source.mpp]]
             for path, source in sources.items()
         ]
         found = tables([row for of_part in zip(*rows, strict=True) for row in of_part])

@@ -148,14 +148,7 @@ def _train(
             "validation": len(validation),
         }
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    batches = Batches(
-        training,
-        batch_size=recipe.batch_size,
-        steps=steps,
-        seed=SEED,
-        augmentation=recipe.augmentation,
-        balance_classes=recipe.balance_classes,
-    )
+    batches = make_batches(training, recipe, steps)
     data: Batches | Iterable = batches
     if _on_cuda():
         from training.on_cuda import CapturedStep, from_processes
@@ -224,6 +217,18 @@ def _train(
             fit(epoch, recipe.epochs)
     finally:
         progress.close()
+
+
+def make_batches(training: Dataset, recipe: Recipe, steps: int) -> Batches:
+    """The patches that a recipe draws, `steps` batches in an epoch."""
+    return Batches(
+        training,
+        batch_size=recipe.batch_size,
+        steps=steps,
+        seed=SEED,
+        augmentation=recipe.augmentation,
+        balance_classes=recipe.balance_classes,
+    )
 
 
 def _run(recipe: Recipe, training: Dataset) -> dict:

@@ -11,12 +11,11 @@ import tiny
 from fields import write_manifest
 
 from training import average
-from training.data.batches import Batches
 from training.model import weights
 from training.model.network import build
 from training.model.statistics import fit_statistics
 from training.recipe import read
-from training.train import SEED, load
+from training.train import load, make_batches
 
 
 @pytest.fixture
@@ -51,15 +50,7 @@ def test_kernels_are_averaged_and_statistics_fitted_to_them(
         expected = (np.array(a.value) + 3 * np.array(b.value)) / 4
         np.testing.assert_allclose(np.array(c.value), expected, atol=1e-3)  # half precision
     training, _ = load(data, [1], 2)
-    settings = read(str(recipe))
-    batches = Batches(
-        training,
-        batch_size=settings.batch_size,
-        steps=2,
-        seed=SEED,
-        augmentation=settings.augmentation,
-        balance_classes=settings.balance_classes,
-    )
+    batches = make_batches(training, read(str(recipe)), 2)
     stem = mean.get_layer("stem_bn")  # before the first dropout
     fitted = [stem.moving_mean, stem.moving_variance]
     before = [np.array(v.value) for v in fitted]

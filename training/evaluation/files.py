@@ -67,7 +67,7 @@ def _json(scores: Scores, subject: Subject, seconds: float, note: str | None) ->
             **asdict(subject),
             "seconds": round(seconds, 1),
             "images": len(scores.images),
-            "nuclei": sum(sum(image.truth_counts) for image in scores.images),
+            "nuclei": scores.nuclei,
             "mean_over": "tissues" if scores.by_tissue else "images",
             "intervals": f"95 %, percentile bootstrap over images, {RESAMPLES} resamples",
             "note": note,

@@ -81,6 +81,11 @@ class Scores:
     images: tuple[ImageScores, ...]
     by_tissue: bool
 
+    @property
+    def nuclei(self) -> int:
+        """Number of annotated nuclei."""
+        return sum(sum(image.truth_counts) for image in self.images)
+
 
 def aggregate(images: Sequence[ImageScores], groups: ClassGroups, *, by_tissue: bool) -> Scores:
     """Aggregate the scores of a data set's images.

@@ -123,10 +123,9 @@ def side_by_side(published: Published, ours: Mapping[str, Mapping[str, float]]) 
 
 
 def _overall(scores: Scores, subject: Subject) -> Table:
-    nuclei = sum(sum(image.truth_counts) for image in scores.images)
     averaged = f", mean over {'tissues' if scores.by_tissue else 'images'}"
     return Table(
-        title=f"{subject.title}: {_count(len(scores.images), 'image')}, {nuclei:,} nuclei",
+        title=f"{subject.title}: {count_of(len(scores.images), 'image')}, {scores.nuclei:,} nuclei",
         header=("score", "value", "95 % interval"),
         rows=tuple(
             (
@@ -234,7 +233,8 @@ def _comparisons(scores: Scores, subject: Subject) -> list[Table]:
     ]
 
 
-def _count(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
+    """Such as "1 image" and "14 images"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
