@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import signal
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
@@ -55,3 +58,15 @@ def until(condition: Callable[[], object], seconds: float = 60) -> float:
         assert time.monotonic() < begin + seconds, "it did not happen"
         time.sleep(0.02)
     return time.monotonic() - begin
+
+
+def stop_once(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """Let a program run in short stretches until something holds, then leave it stopped.
+
+    What it does next cannot outrun the test on a machine that has other work.
+    """
+    while not condition():
+        assert process.poll() is None, "it ended first"
+        process.send_signal(signal.SIGCONT)
+        time.sleep(random.uniform(0, 0.04))
+        process.send_signal(signal.SIGSTOP)

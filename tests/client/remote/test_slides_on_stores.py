@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import until
+from programs import stop_once, until
 
 from serving.server import TritonServer
 from tests.client.commands import TSFD, outputs
@@ -133,7 +133,7 @@ def test_a_stopped_fetch_and_a_killed_run_go_on(
     web.seconds = 0
     web.asked.clear()
     with subprocess.Popen(command) as run:
-        until(lambda: any((folder / "blocks").glob("*.closed.parquet")))
+        stop_once(lambda: any((folder / "blocks").glob("*.closed.parquet")), run)
         run.send_signal(signal.SIGKILL)
     assert web.asked[0].startswith(f"{8 << 20}-")
     assert status_of(folder).state != "done"

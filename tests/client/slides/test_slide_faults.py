@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc as triton
-from programs import until
+from programs import stop_once, until
 from releases import change
 
 from conversion.release import release_file
@@ -32,6 +32,7 @@ from tsfd_client.slides.status import LOCK, status_of
 
 TILES = 54
 BLOCKS = 4
+SLOWLY = ["--in-flight=1", "--batch=1"]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,9 @@ def run_whose_server_dies(
     with TritonServer(repository) as doomed:
         words = [*TSFD, *command(out, url=doomed.grpc_url), *options]
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-        until(lambda: kept(out / "strip"))
+        stop_once(lambda: kept(out / "strip"), process)
         os.killpg(doomed.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGCONT)
     return process, doomed.grpc_url
 
 
@@ -107,11 +109,9 @@ def test_a_killed_client_goes_on(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "out" / "strip"
-    slowly = ["--in-flight=1", "--batch=1"]
     for wanted in (1, 2):  # blocks that are there before it is killed
-        process = subprocess.Popen([*TSFD, *command(tmp_path / "out"), *slowly])
-        until(lambda wanted=wanted: len(kept(folder)) >= wanted)
-        time.sleep(random.uniform(0, 0.5))
+        process = subprocess.Popen([*TSFD, *command(tmp_path / "out"), *SLOWLY])
+        stop_once(lambda wanted=wanted: len(kept(folder)) >= wanted, process)
         process.kill()
         process.wait()
     # What it may have been about: to write a picture, to say that a block is kept.
@@ -148,9 +148,10 @@ def test_a_job_that_is_ended_lets_go(
     folder = tmp_path / "out" / "strip"
     # As a shell begins what it does not wait for: deaf to Ctrl-C.
     deaf = ["sh", "-c", """trap '' INT; exec "$0" "$@" """] if background else []
-    process = subprocess.Popen([*deaf, *TSFD, *command(tmp_path / "out")], stderr=subprocess.PIPE)
+    words = [*deaf, *TSFD, *command(tmp_path / "out"), *SLOWLY]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
     until(lambda: (folder / "blocks").exists())
-    time.sleep(random.uniform(0, 1))
+    time.sleep(random.uniform(0, 0.5))
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
