@@ -29,7 +29,7 @@ OUT     ?= runs/$(NAMED)
 LONG    := tests/serving/test_first_start.py tests/loadtest/test_gpu_check.py tests/loadtest/test_perf_analyzer.py
 
 .PHONY: help setup triton kernels ready tested export convert serve demo adapt test test-fast faults loadtest soak bench \
-	bench-peers bench-gpu gpu-check perf-analyzer image image-test chart-test image-lint manifests release \
+	bench-peers bench-precision bench-gpu gpu-check perf-analyzer image image-test chart-test image-lint manifests release \
 	release-test check train average calibrate evaluate evaluate-classes scores tune protocol lint dist sbom clean
 
 help:  ## list the commands
@@ -135,6 +135,9 @@ bench: ready $(VENV)/.bench  ## time post-processing, stitching, network, servin
 bench-peers bench-gpu: $(VENV)/.bench
 bench-peers:  ## time other nucleus networks and both presets: build/bench
 	@$(RUN) -m bench.peers
+
+bench-precision: ready $(VENV)/.train  ## score what is installed in float32, bfloat16, FP16 and INT8: DATA=folder
+	@$(RUN) -m bench.precision --data "$(or $(DATA),$(error Name the data: make bench-precision DATA=folder))"
 
 bench-gpu:  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)

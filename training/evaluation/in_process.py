@@ -5,7 +5,7 @@
 
 Images are cut and tiles stitched and measured by the client, and nuclei are found by the server's
 package ``instances``, so a server with the same weights returns the same nuclei. Another method of
-`METHODS` can find them instead.
+`METHODS` can find them instead, and another form of the network can answer (`segment_by`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from tsfd_client.stitching.tiling import Tile, Tiling, tiling
 
 BATCH = 8
 """Tiles per batch of the network."""
+
+Answer = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""A form of the network: from uint8 [8, 256, 256, 3] to arrays of the same length, as `Answers`."""
 
 Answers = list[dict[str, np.ndarray]]
 """Per tile: ``class_probs`` uint8 [256, 256, 1 + K], ``boundary_prob`` uint8 [256, 256] and
@@ -129,8 +132,21 @@ def segment_all(
     tsfd_client.errors.ImageError
         If an image cannot be used.
     """
-    ask = partial(_answer_all, _serving(network))
-    for found in run(network, images, target, mpp):
+    answer = _serving(network).predict_on_batch
+    yield from segment_by(answer, images, parameters, target, extract, mpp)
+
+
+def segment_by(
+    answer: Answer,
+    images: Iterable[np.ndarray],
+    parameters: instances.Parameters = _DEFAULTS,
+    target: Target = PANNUKE,
+    extract: Extract = _AS_SERVED,
+    mpp: float = MPP,
+) -> Iterator[Nuclei]:
+    """The same by any form of the network; parameters as in `segment_all`."""
+    ask = partial(_answer_all, answer)
+    for found in _run(answer, images, target, mpp):
         yield found.nuclei(parameters, ask, extract)
 
 
@@ -149,7 +165,12 @@ def run(
     tsfd_client.errors.ImageError
         If an image cannot be used.
     """
-    serve = _serving(network)
+    return _run(_serving(network).predict_on_batch, images, target, mpp)
+
+
+def _run(
+    answer: Answer, images: Iterable[np.ndarray], target: Target, mpp: float
+) -> Iterator[Probabilities]:
     waiting: list[tuple[Tiling, list[Tile]]] = []
     answers: Answers = []
     tiles: list[np.ndarray] = []
@@ -166,11 +187,11 @@ def run(
         waiting.append((cut, own))
         tiles += [tile.image for tile in own]
         while len(tiles) >= BATCH:
-            answers += _answers(serve, tiles[:BATCH])
+            answers += _answers(answer, tiles[:BATCH])
             del tiles[:BATCH]
         yield from finished()
     if tiles:
-        answers += _answers(serve, tiles)
+        answers += _answers(answer, tiles)
     yield from finished()
 
 
@@ -194,15 +215,15 @@ def _results(
     return results
 
 
-def _answer_all(serve: keras.Model, tiles: list[Tile]) -> Answers:
+def _answer_all(answer: Answer, tiles: list[Tile]) -> Answers:
     images = [tile.image for tile in tiles]
     batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
-    return [answer for batch in batches for answer in _answers(serve, batch)]
+    return [tile for batch in batches for tile in _answers(answer, batch)]
 
 
-def _answers(serve: keras.Model, tiles: list[np.ndarray]) -> Answers:
+def _answers(answer: Answer, tiles: list[np.ndarray]) -> Answers:
     # Always a full batch, as every other size would be compiled anew.
     batch = np.zeros((BATCH, TILE, TILE, 3), np.uint8)
     batch[: len(tiles)] = tiles
-    answer = serve.predict_on_batch(batch)
-    return [{name: array[row] for name, array in answer.items()} for row in range(len(tiles))]
+    arrays = answer(batch)
+    return [{name: array[row] for name, array in arrays.items()} for row in range(len(tiles))]
