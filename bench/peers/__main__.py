@@ -1,7 +1,7 @@
 """Compare other nucleus networks with ours: ``python -m bench.peers``, `make bench-peers`.
 
-Times Hover-Net, two StarDists and CPP-Net, rebuilt with random weights, and both of our presets, in
-ONNX Runtime and in OpenVINO, without post-processing. As a machine's speed drifts, every network
+Times Hover-Net, HoVer-NeXt, two StarDists and CPP-Net, rebuilt with random weights, and ours,
+in ONNX Runtime and in OpenVINO, without post-processing. As a machine's speed drifts, every network
 takes turns with `lite`, and its ratio is the median over the rounds; the ratio of `lite` to itself
 shows how much of the drift remains. Writes ``peers.json``.
 """

@@ -65,7 +65,7 @@ class Graph:
 
     def batch_norm(self, x: Tensor) -> Tensor:
         """Batch normalisation with fixed statistics, as after training."""
-        scale, shift = self._affine((x.channels,))
+        scale, shift = self.affine((x.channels,))
         mean = self.constant(self._uniform((x.channels,), 0.1))
         variance = self.constant(1 + self._uniform((x.channels,), 0.1))
         return self._same(x, "BatchNormalization", [x.name, scale, shift, mean, variance])
@@ -77,8 +77,18 @@ class Graph:
         normal = self.add("InstanceNormalization", [grouped, *unit])
         shape = np.array([1, x.channels, x.side, x.side])
         restored = self.add("Reshape", [normal, self.constant(shape)])
-        scale, shift = self._affine((1, x.channels, 1, 1))
+        scale, shift = self.affine((1, x.channels, 1, 1))
         return self._same(x, "Add", [self.add("Mul", [restored, scale]), shift])
+
+    def layer_norm(self, name: str, channels: int) -> str:
+        """Normalise [..., channels] over the channels; takes and returns a tensor's name."""
+        return self.add("LayerNormalization", [name, *self.affine((channels,))], epsilon=1e-6)
+
+    def dense(self, name: str, inputs: int, outputs: int) -> str:
+        """Map [..., inputs] to [..., outputs]; takes and returns a tensor's name."""
+        kernel = self._weights((inputs, outputs), np.sqrt(6 / inputs))
+        product = self.add("MatMul", [name, kernel])
+        return self.add("Add", [product, self._weights((outputs,), 0.1)])
 
     def activation(self, x: Tensor, operator: str, **attributes: int) -> Tensor:
         """``Relu``, ``Elu``, ``Sigmoid``, or ``Softmax`` with its axis."""
@@ -129,6 +139,13 @@ class Graph:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
+    def affine(self, shape: tuple[int, ...]) -> tuple[str, str]:
+        """Scale near 1 and shift near 0; exactly 1 and 0 would be optimised away."""
+        self.parameters += 2 * int(np.prod(shape))
+        return self.constant(1 + self._uniform(shape, 0.1)), self.constant(
+            self._uniform(shape, 0.1)
+        )
+
     def model(self, **outputs: Tensor) -> onnx.ModelProto:
         """Return the network with these outputs."""
         for name, x in outputs.items():
@@ -150,13 +167,6 @@ class Graph:
     def _weights(self, shape: tuple[int, ...], limit: float) -> str:
         self.parameters += int(np.prod(shape))
         return self.constant(self._uniform(shape, limit))
-
-    def _affine(self, shape: tuple[int, ...]) -> tuple[str, str]:
-        """Scale near 1 and shift near 0; exactly 1 and 0 would be optimised away."""
-        self.parameters += 2 * int(np.prod(shape))
-        return self.constant(1 + self._uniform(shape, 0.1)), self.constant(
-            self._uniform(shape, 0.1)
-        )
 
     def _uniform(self, shape: tuple[int, ...], limit: float) -> np.ndarray:
         numbers = self._random.random(shape, np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from bench.peers import cppnet, hovernet, stardist
+from bench.peers import cppnet, hovernet, hovernext, stardist
 from samples.patches import patches
 from training.quiet import quiet_tensorflow
 from training.target import PANNUKE
@@ -72,19 +72,22 @@ def _preset(name: str) -> tuple[onnx.ModelProto, int]:
         return convert(saved_model), network.count_params()
 
 
-def _ours(preset: str) -> System:
-    return System(partial(_preset, preset), TILE, TILE - OVERLAP, PANNUKE.mpp, preprocesses=True)
+def _ours(preset: str, mpp: float = PANNUKE.mpp) -> System:
+    return System(partial(_preset, preset), TILE, TILE - OVERLAP, mpp, preprocesses=True)
 
 
 YARDSTICK = "lite"
 SYSTEMS: dict[str, System] = {
     YARDSTICK: _ours("lite"),
     "paper": _ours("paper"),
+    # The network lite, trained for another scale.
+    "lite-20x": _ours("lite", 0.5),
     "Hover-Net fast": System(hovernet.build, hovernet.SIDE, hovernet.MIDDLE, 0.25),
     # Trained at 40x. It takes tiles of any side, and its own command cuts images as the user says.
     "StarDist H&E": System(partial(stardist.he, 1024), 1024, 1024 - 64, 0.25),
     # Published for PanNuke's patches, without a way to tile a slide, so tiled like ours.
     "StarDist ResNet-50": System(stardist.resnet, TILE, TILE - OVERLAP, 0.25),
     "CPP-Net": System(cppnet.build, TILE, TILE - OVERLAP, 0.25),
+    "HoVer-NeXt": System(hovernext.build, hovernext.SIDE, hovernext.STEP, 0.5),
 }
 """Systems by name; all are compared with `YARDSTICK`."""

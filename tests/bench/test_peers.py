@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from bench.peers import cppnet, hovernet, stardist
+from bench.peers import cppnet, hovernet, hovernext, stardist
 from bench.peers.__main__ import measure, table
 from bench.peers.graph import Graph, Tensor
 from bench.peers.systems import SYSTEMS, System
@@ -33,6 +33,20 @@ def test_hover_net() -> None:
         "pixel_logits": [1, 2, 164, 164],
         "distances": [1, 2, 164, 164],
     }
+
+
+@pytest.mark.slow
+def test_hover_next() -> None:
+    model, parameters = hovernext.build()
+    # ConvNeXt V2 "tiny" without its norm and head of 1,000 classes, and two decoders.
+    encoder = 28_635_496 - 2 * 768 - 769_000
+    widths, skipped = (768, 256, 128, 64, 32, 16), (384, 192, 96, 0, 0)
+    decoder = sum(
+        (9 * (before + skip) + 1 + 9 * width + 1) * width
+        for before, width, skip in zip(widths, widths[1:], skipped, strict=False)
+    )
+    assert parameters == encoder + 2 * decoder + 13 * 17
+    assert _shapes(model) == {"instances": [1, 5, 256, 256], "class_logits": [1, 8, 256, 256]}
 
 
 @pytest.mark.slow
@@ -82,6 +96,8 @@ def test_tiles_of_a_square_millimetre() -> None:
     assert System(hovernet.build, tile=100, step=100, mpp=1.0).tiles_per_mm2 == 100
     assert System(hovernet.build, tile=100, step=100, mpp=0.5).tiles_per_mm2 == 400
     assert SYSTEMS["lite"].tiles_per_mm2 == pytest.approx((4000 / 224) ** 2)
+    assert SYSTEMS["lite-20x"].tiles_per_mm2 == SYSTEMS["lite"].tiles_per_mm2 / 4
+    assert SYSTEMS["HoVer-NeXt"].tiles_per_mm2 == pytest.approx((2000 / 248) ** 2)
     assert SYSTEMS["Hover-Net fast"].tiles_per_mm2 == pytest.approx((4000 / 164) ** 2)
 
 
