@@ -21,6 +21,7 @@ from conversion.runtimes import Outputs
 _CLASS = instances.COLUMNS.index("class")
 _SATURATED = ((255, 0, 0), (0, 0, 255), (255, 0, 255))
 _BLANKS = (255, 0)
+_TISSUE = 2  # tiles, the first
 _PROBABILITIES = ("class_probs", "boundary_prob", "tissue_probs")
 
 
@@ -31,8 +32,9 @@ class Tolerance:
     Attributes
     ----------
     percentile, difference
-        Largest `difference` of probability (0..1) at this percentile of the pixels. If arithmetic
-        is coarser than float32, the single worst pixel is reported but not judged.
+        Largest `difference` of probability (0..1) at this percentile of the pixels, of all tiles
+        in float32. Where arithmetic is coarser, of the tissue alone: on what it was never taught,
+        a network may be of two minds, and the last bit decides.
     tissue_difference
         Largest difference in a tissue's probability.
     mean_difference
@@ -66,7 +68,7 @@ FLOAT32 = Tolerance(
 # OpenVINO computes in 16 bits, too, if that is faster on the processor.
 HALF = Tolerance(
     99.9,
-    0.15,
+    0.25,
     tissue_difference=0.20,
     mean_difference=0.005,
     feature_difference=0.1,
@@ -76,7 +78,7 @@ HALF = Tolerance(
 # These limits detect a broken graph; what INT8 costs in accuracy takes annotated images to tell.
 INT8 = Tolerance(
     99.9,
-    0.35,
+    0.6,
     tissue_difference=1.0,
     mean_difference=0.1,
     feature_difference=0.5,
@@ -110,7 +112,8 @@ class Parity:
     form
         Name of the form.
     max_difference, percentile_difference, mean_difference
-        Of each output's probabilities (0..1); the second at the tolerance's percentile.
+        Of each output's probabilities (0..1); the second at the tolerance's percentile of the
+        pixels that it judges.
     feature_difference
         Mean difference of the features, in standard deviations.
     nuclei, nuclei_reference
@@ -201,6 +204,8 @@ def compare(
     served
         How the answers become nuclei.
     """
+    judged = np.arange(len(found["class_probs"])) % len(reference["class_probs"]) < _TISSUE
+    judged |= tolerance.percentile == 100
     reference = {
         name: np.resize(values, (len(found[name]), *values.shape[1:]))
         for name, values in reference.items()
@@ -209,7 +214,7 @@ def compare(
     features = _feature_difference(reference["features"], found["features"])
     largest = {name: float(np.max(values)) for name, values in differences.items()}
     high = {
-        name: float(np.percentile(values, tolerance.percentile))
+        name: float(np.percentile(values[judged], tolerance.percentile))
         for name, values in differences.items()
     }
     mean = {name: float(np.mean(values)) for name, values in differences.items()}
@@ -221,7 +226,8 @@ def compare(
             found_most, allowed, where = largest[name], tolerance.tissue_difference, "at most"
         else:
             found_most, allowed = high[name], tolerance.difference
-            where = f"at the {tolerance.percentile:g}th percentile of the pixels"
+            pixels = "pixels" if judged.all() else "pixels of tissue"
+            where = f"at the {tolerance.percentile:g}th percentile of the {pixels}"
         # Written so that NaN fails.
         if not found_most <= allowed:
             failures.append(f"{name} differs by {found_most:.4f} {where} (allowed {allowed})")

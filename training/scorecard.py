@@ -35,7 +35,7 @@ _COLUMNS = {
     "bpq": "bPQ",
     "pq": "PQ",
     "mpq": "mPQ",
-    "detection_f1": "F1 within 12 px",
+    "detection_f1": "F1 within 3 µm",
     "calibration_error": "calibration error",
 }
 

@@ -65,9 +65,8 @@ def test_the_documented_parameters_are_those_of_the_weights() -> None:
         assert documented == {name: f"{value}" for name, value in suited.items()}
 
 
-@pytest.mark.parametrize("preset", ["lite", "paper"])
-def test_the_page_knows_the_scores_of_the_shipped_weights(preset: str) -> None:
-    file = ROOT / "weights" / f"{preset}.npz"
+@pytest.mark.parametrize("file", sorted((ROOT / "weights").glob("*.npz")), ids=lambda f: f.stem)
+def test_the_page_knows_the_scores_of_the_shipped_weights(file: Path) -> None:
     known = json.loads((ROOT / "client" / "tsfd_client" / "view" / "scores.json").read_text())
     names = {kind.name for kind in weights.target(file).classes}
     assert known[file_sha256(file)].keys() == names

@@ -40,7 +40,7 @@ def test_each_set_is_scored_as_on_its_own(
 
     shown = capsys.readouterr().out
     lines = (out / "scores.md").read_text().splitlines()
-    head = "| data | weights | bPQ | PQ | mPQ | F1 within 12 px | calibration error |"
+    head = "| data | weights | bPQ | PQ | mPQ | F1 within 3 µm | calibration error |"
     assert lines[2:4] == [head, "|---|---|---|---|---|---|---|"]
     rows = [line.split(" | ") for line in lines[4:8]]
     assert [row[1] for row in rows] == ["lite.npz", "other.npz"] * 2

@@ -47,7 +47,7 @@ def test_the_best_setting_goes_into_the_weights_file(
     assert file.read_bytes() == before
     shown = capsys.readouterr().out.splitlines()
     assert re.fullmatch(rf"{file}: the best of \d+ settings on 1 images", shown[0])
-    foreground, boundary, area, *_ = shown[2].split()
+    foreground, boundary, area, _, quality, *_ = shown[2].split()
     assert foreground != "0.5"
 
     assert tune.main([*arguments, "--write"]) == 0
@@ -56,13 +56,14 @@ def test_the_best_setting_goes_into_the_weights_file(
     assert f"{found.min_area}" == area
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"Put the best into {file}, with biases that move its thresholds from {foreground} "
-        f"(foreground) and {boundary} (boundary) to 0.5, and its min_confidence to about "
-        f"{found.min_confidence:g}: search once more around these."
+        f"(foreground) and {boundary} (boundary) to 0.5; its min_confidence then is best at "
+        f"{found.min_confidence:g}."
     )
 
-    # The next search begins there, and the evaluation finds the same.
+    # Nothing is lost, and the evaluation finds the same.
     assert tune.main(arguments) == 0
     now = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert float(now[5]) >= float(quality) - 0.002
     assert now[:4] == [f"{value:g}" for value in list(asdict(found).values())[:4]]
     choosing = ["--held-back", "choosing", "--out", str(file.parent)]
     assert evaluate.main([*arguments, *choosing]) == 0

@@ -47,8 +47,8 @@ def test_check_tells_release_and_versions(
         f"Triton {served.triton}; this is tsfd-client {version('tsfd-client')}.\n"
         "Scale: 0.25 µm per pixel (40x); float.\n"
         "Classes: neoplastic, inflammatory, connective, dead, epithelial.\n"
-        "Thresholds: foreground_threshold 0.6, boundary_threshold 0.6, min_area 20, "
-        "min_confidence 0.85.\n"
+        "Thresholds: foreground_threshold 0.5, boundary_threshold 0.5, min_area 40, "
+        "min_confidence 0.88.\n"
     )
 
 
@@ -93,7 +93,7 @@ def test_nuclei_carry_the_release(server: TritonServer, described: dict) -> None
         assert client.segment(glass).release.to_dict() == described
         # Of thresholds only those that differ from the server's are told.
         own = client.segment(
-            glass, settings=Settings(min_area=31, foreground_threshold=0.6)
+            glass, settings=Settings(min_area=31, foreground_threshold=0.5)
         ).release
     assert own.name == f"{described['release']}+min_area=31"
     assert own.settings.given() == described["parameters"] | {"min_area": 31}

@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_used(
     capsys.readouterr()
     assert main([*command(tmp_path / "out"), "--min-area=60"]) == 1
     assert capsys.readouterr().err == (
-        f"tsfd: {folder} was started with min area 20, not 60: choose another --out (in "
+        f"tsfd: {folder} was started with min area 40, not 60: choose another --out (in "
         "Python out=), or remove the folder.\n"
     )
 
