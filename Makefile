@@ -136,8 +136,8 @@ bench-peers bench-gpu: $(VENV)/.bench
 bench-peers:  ## time other nucleus networks and both presets: build/bench
 	@$(RUN) -m bench.peers
 
-bench-precision: ready $(VENV)/.train  ## score what is installed in float32, bfloat16, FP16 and INT8: DATA=folder
-	@$(RUN) -m bench.precision --data "$(or $(DATA),$(error Name the data: make bench-precision DATA=folder))"
+bench-precision: ready $(VENV)/.train  ## score what is installed in float32, bfloat16, FP16 and INT8: DATA=folder SET="kumar tnbc"
+	@$(RUN) -m bench.precision $(foreach set,$(SET),--set $(set)) --data "$(or $(DATA),$(error Name the data: make bench-precision DATA=folder))"
 
 bench-gpu:  ## time a Triton server on a GPU host: URL=host:8001
 	@$(RUN) -m bench.gpu --url $(or $(URL),localhost:8001)

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -84,8 +84,17 @@ def _openvino(model: Path, precision: str) -> Answer:
     return answer
 
 
-def measure(repository: Path, data: Path) -> dict[str, object]:
+def measure(repository: Path, data: Path, names: Sequence[str] = ()) -> dict[str, object]:
     """PQ of each set in each precision, means over its images.
+
+    Parameters
+    ----------
+    repository
+        Model repository with a converted network.
+    data
+        Folder with a ``manifest.json``.
+    names
+        Sets; all that report if there are none.
 
     Raises
     ------
@@ -98,7 +107,9 @@ def measure(repository: Path, data: Path) -> dict[str, object]:
     if release["precision"] != "float":
         raise ConversionError(f"{repository} holds INT8: run `make convert` without INT8= first.")
     target = Target.from_dict(release)
-    sets = list(parts(data, target.mpp))
+    sets = [part for part in parts(data, target.mpp) if not names or part.name in names]
+    if not sets:
+        raise DataError(f"{data} has no images of {', '.join(names)} that report scores.")
     parameters = instances.Parameters(**release["parameters"])
     rows = {}
     for name, answer in forms(repository, calibration_patches(data, target.mpp)):
@@ -140,10 +151,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folder with a manifest.json"
     )
+    parser.add_argument(
+        "--set", action="append", default=[], help="only this data set; may be repeated"
+    )
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:
-        figures = measure(_REPOSITORY, arguments.data)
+        figures = measure(_REPOSITORY, arguments.data, arguments.set)
     except (DataError, ConversionError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

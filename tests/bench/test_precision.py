@@ -14,6 +14,7 @@ from conversion.release import release_file
 from serving.environment import ROOT
 from tests.training.fields import write_manifest
 from training import scorecard
+from training.data.annotated import DataError
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_float32_scores_as_the_weights_do(repository: Path, data: Path, tmp_path: Path) -> None:
     figures = precision.measure(repository, data)
+    with pytest.raises(DataError, match="has no images of kumar, tnbc that report scores"):
+        precision.measure(repository, data, ["kumar", "tnbc"])
 
     weights = ["--weights", str(ROOT / "weights" / "lite.npz"), "--out", str(tmp_path)]
     assert scorecard.main(["--manifest", str(data), *weights]) == 0

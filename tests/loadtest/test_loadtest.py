@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def test_a_server_that_rounds_is_judged_by_all_its_answers_together(
 
 def test_a_server_that_takes_one_class_for_another_is_told(server: TritonServer) -> None:
     asked = answers.compute(server.repository, exact=False)
-    other = {"neoplastic": "connective", "connective": "neoplastic"}
+    names = Counter(name for answer in asked.right["tile"] for name in answer.classes.tolist())
+    (first, _), (second, _) = names.most_common(2)
+    other = {first: second, second: first}
     for answer in asked.right["tile"]:
         answer.classes[:] = [other.get(name, name) for name in answer.classes.tolist()]
 
@@ -139,7 +142,7 @@ def test_a_server_that_takes_one_class_for_another_is_told(server: TritonServer)
     checks = judge(found, bare=20, knee=10, lag_p99_ms=1e6, slow=5)
 
     assert not all(right)
-    assert "share of neoplastic nuclei kept, at least" in {c.name for c in checks if not c.holds}
+    assert f"share of {first} nuclei kept, at least" in {c.name for c in checks if not c.holds}
 
 
 def test_no_server_fails(

@@ -40,6 +40,7 @@ def test_the_best_setting_goes_into_the_weights_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(in_process, "BATCH", 1)  # no empty tiles beside the one of the image
+    weights.centre(file, Parameters(0.2, 0.6))  # which is far from what suits the network
     before = file.read_bytes()
     arguments = ["--manifest", str(manifest), "--weights", str(file)]
 
