@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import conversion.__main__ as conversion
-from samples.synthetic import generate
+from samples import histology
 from serving.environment import ROOT
 from serving.server import TritonServer
 from training import export
@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 def test_everything_knows_them(server: TritonServer, tmp_path: Path) -> None:
     import anndata
 
-    field = generate(512, 512, nuclei=160, seed=3).image
+    field = np.asarray(Image.open(histology.path()))[:512, :512]
     with Client(server.grpc_url) as client:
         nuclei = client.segment(field)
         assert len(client.release().network_classes) == 5

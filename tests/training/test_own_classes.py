@@ -131,9 +131,12 @@ def test_nuclei_are_served_as_the_head_names_them(tmp_path: Path) -> None:
 
     pairs = pair(found.centroids, served.centroids, radius=1)
     assert len(pairs.truth) >= 0.99 * len(nuclei) > 50
-    expected = own.predict(nuclei.features, nuclei.shares).argmax(1)
+    said = own.predict(nuclei.features, nuclei.shares)
+    expected, is_sure = said.argmax(1), said.max(1) > 0.5
     assert (expected == labels).mean() > 0.7
-    assert (served.classes[pairs.predicted] - 1 == expected[pairs.truth]).mean() >= 0.98
+    same = served.classes[pairs.predicted] - 1 == expected[pairs.truth]
+    assert same[is_sure[pairs.truth]].all()
+    assert same.mean() >= 0.97
 
 
 @pytest.mark.parametrize(("last", "left"), [(9, 0), (-9, 1)])
