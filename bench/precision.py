@@ -42,7 +42,6 @@ from training.target import Target
 
 _REPOSITORY: Final = ROOT / "model_repository"
 _MOST_PATCHES: Final = 32
-_OUTPUTS: Final = ("class_probs", "boundary_prob", "tissue_probs")
 
 
 def calibration_patches(data: Path, mpp: float) -> np.ndarray:
@@ -79,7 +78,7 @@ def _openvino(model: Path, precision: str) -> Answer:
 
     def answer(images: np.ndarray) -> runtimes.Outputs:
         results = compiled({INPUT: images})
-        return {name: np.array(results[compiled.output(name)]) for name in _OUTPUTS}
+        return {port.any_name: np.array(results[port]) for port in compiled.outputs}
 
     return answer
 

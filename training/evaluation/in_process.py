@@ -133,16 +133,16 @@ def segment_all(
         If an image cannot be used.
     """
     answer = _serving(network).predict_on_batch
-    yield from segment_by(answer, images, parameters, target, extract, mpp)
+    yield from segment_by(answer, images, parameters, target, mpp, extract)
 
 
 def segment_by(
     answer: Answer,
     images: Iterable[np.ndarray],
-    parameters: instances.Parameters = _DEFAULTS,
-    target: Target = PANNUKE,
+    parameters: instances.Parameters,
+    target: Target,
+    mpp: float,
     extract: Extract = _AS_SERVED,
-    mpp: float = MPP,
 ) -> Iterator[Nuclei]:
     """The same by any form of the network; parameters as in `segment_all`."""
     ask = partial(_answer_all, answer)
