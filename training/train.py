@@ -18,6 +18,7 @@ import json
 import math
 import random
 import sys
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -132,23 +133,24 @@ def _train(
         loss=LOSSES[recipe.losses],
         jit_compile=keras.backend.backend() == "jax",
     )
-    run = _run(recipe, training)
     if resume:
-        done = checkpoint.restore(network, run, state)
+        seed = json.loads((out / "settings.json").read_text())["seed"]
+        done = checkpoint.restore(network, _run(recipe, training, seed), state)
     else:
-        done = 0
+        seed, done = _seed(start), 0
         for left in (out / "log.csv", unclosed):
             left.unlink(missing_ok=True)
         settings = {
             "recipe": asdict(recipe),
-            "seed": SEED,
+            "seed": seed,
             "start": str(start or recipe.start),
             "backend": keras.backend.backend(),
             "training": len(training),
             "validation": len(validation),
         }
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    batches = make_batches(training, recipe, steps)
+    run = _run(recipe, training, seed)
+    batches = make_batches(training, recipe, steps, seed)
     data: Batches | Iterable = batches
     if _on_cuda():
         from training.on_cuda import CapturedStep, from_processes
@@ -219,22 +221,27 @@ def _train(
         progress.close()
 
 
-def make_batches(training: Dataset, recipe: Recipe, steps: int) -> Batches:
+def make_batches(training: Dataset, recipe: Recipe, steps: int, seed: int = SEED) -> Batches:
     """The patches that a recipe draws, `steps` batches in an epoch."""
     return Batches(
         training,
         batch_size=recipe.batch_size,
         steps=steps,
-        seed=SEED,
+        seed=seed,
         augmentation=recipe.augmentation,
         balance_classes=recipe.balance_classes,
     )
 
 
-def _run(recipe: Recipe, training: Dataset) -> dict:
+def _seed(start: Path | None) -> int:
+    # A run that goes on from another's weights learns from other patches than that one did.
+    return zlib.crc32(start.read_bytes()) if start else SEED
+
+
+def _run(recipe: Recipe, training: Dataset, seed: int) -> dict:
     """What identifies a run: all that determines its outcome except its length."""
     kept = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
-    return {"recipe": kept, "data": fingerprints(training), "": {"seed": SEED}}
+    return {"recipe": kept, "data": fingerprints(training), "": {"seed": seed}}
 
 
 def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from samples import histology
 from samples.synthetic import generate
 from training.check import main
 from tsfd_client.contract import TISSUES
@@ -107,6 +108,27 @@ def test_images_listed_under_two_names(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.splitlines() == [
         f"{tmp_path}/1.png has the same pixels as {tmp_path}/0.png."
     ]
+
+
+def test_a_field_divided_between_training_and_scoring(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = _manifest(tmp_path)
+    entries[2]["mpp"] = 0.25
+    (tmp_path / "manifest.json").write_text(json.dumps(entries))
+    field = cv2.imread(str(histology.path()))[:160, :160]
+    for number, tile in enumerate((field[:80, :80], field[:80, 80:], field[80:, 80:])):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), tile)
+
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "1.png and 2.png are tiles of one field, but one is trained on and the other in the split "
+        "'test': give all tiles of a field the same 'group' and 'split'."
+    ]
+
+    entries[2]["split"] = "train"
+    (tmp_path / "manifest.json").write_text(json.dumps(entries))
+    assert main([str(tmp_path)]) == 0
 
 
 def _manifest(folder: Path) -> list[dict]:

@@ -14,8 +14,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.data.annotated import MPP, Annotated, DataError
-from training.data.manifest import MANIFEST, entry_problems, examine, listing_problems, read_entries
+from training.data.annotated import MPP, Annotated, DataError, Dataset, Entry
+from training.data.borders import Borders
+from training.data.hold_back import hold_back
+from training.data.manifest import (
+    MANIFEST,
+    entry_problems,
+    examine,
+    in_memory,
+    listing_problems,
+    read_entries,
+)
 from training.data.pannuke import PanNukeFold, find_folds, fold_problems
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
@@ -78,7 +87,8 @@ def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
         return {}, [str(error)]
     problems = list(listing_problems(folder, entries))
     splits: dict[str, Tally] = {}
-    twins = Twins()
+    twins, borders = Twins(), Borders()
+    read: dict[str, list[Entry]] = {}
     sound = [entry for entry in entries if not any(entry_problems(entry))]
     for entry in tqdm(sound, desc=str(folder), unit=" images", disable=None):
         examined = examine(folder, entry)
@@ -89,7 +99,32 @@ def check_manifest(folder: Path) -> tuple[dict[str, Tally], list[str]]:
             tally.left_out["partial"] += entry.get("partial", False)
             tally.left_out["ignore"] += examined.ignored
             problems += twins.problem(examined.annotated.image, str(folder / entry["image"]))
+            borders.add(examined.annotated.image, entry["image"])
+            read.setdefault(entry["split"], []).append(in_memory(examined.annotated, entry["mpp"]))
+    problems += _divided_fields(borders, _sides(read))
     return dict(sorted(splits.items())), problems
+
+
+def _sides(read: dict[str, list[Entry]]) -> dict[str, str]:
+    """By image, what it is for."""
+    split = hold_back(Dataset(read.pop("train", [])))
+    sides = {
+        "trained on": split.training.entries,
+        "held back to choose by": split.choosing.entries,
+        "held back to report": split.reporting.entries,
+        **{f"in the split {name!r}": entries for name, entries in read.items()},
+    }
+    return {entry.name: side for side, entries in sides.items() for entry in entries}
+
+
+def _divided_fields(borders: Borders, sides: dict[str, str]) -> Iterator[str]:
+    for first, second in borders.pairs():
+        one, other = sides.get(first), sides.get(second)
+        if one and other and one != other:
+            yield (
+                f"{first} and {second} are tiles of one field, but one is {one} and the other "
+                f"{other}: give all tiles of a field the same 'group' and 'split'."
+            )
 
 
 def check_pannuke(folder: Path) -> tuple[dict[str, Tally], list[str]]:

@@ -63,11 +63,12 @@ def read_manifest(folder: Path, split: str, mpp: float = MPP) -> Dataset:
         examined = examine(folder, entry, mpp)
         if examined.annotated is None:
             raise DataError(examined.problems[0])
-        images.append(_in_memory(examined.annotated, entry["mpp"]))
+        images.append(in_memory(examined.annotated, entry["mpp"]))
     return Dataset(images)
 
 
-def _in_memory(annotated: Annotated, mpp: float) -> Entry:
+def in_memory(annotated: Annotated, mpp: float) -> Entry:
+    """The entry of an image that has been read, from a scan of `mpp`."""
     return Entry(
         name=annotated.name,
         source=annotated.source,

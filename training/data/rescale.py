@@ -58,7 +58,17 @@ def nearest(pixels: np.ndarray, grid: Grid) -> np.ndarray:
     if grid.step == 1:
         return pixels
     rows, columns = (
-        np.minimum(((np.arange(length) + 0.5) * grid.step).astype(np.intp), end - 1)
+        np.clip(_containing(length, grid.step), 0, end - 1)
         for length, end in zip(grid.shape, pixels.shape[:2], strict=True)
     )
     return pixels[rows[:, None], columns]
+
+
+def _containing(length: int, step: float) -> np.ndarray:
+    """Index of the source pixel that contains each target pixel's centre, int [length]."""
+    target = np.arange(length)
+    centre = (target + 0.5) * step
+    # Between two pixels, as where an image is halved, each is taken in turn: always the same one
+    # would shift the masks against the image by a quarter of a pixel.
+    former = (centre % 1 == 0) & (target % 2 == 1)
+    return (centre - former).astype(np.intp)

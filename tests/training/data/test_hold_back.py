@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.data.annotated import Dataset, Entry
+from training.data.check import check_manifest
 from training.data.hold_back import LIST, Split, hold_back
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -130,10 +131,21 @@ def test_the_list_names_each_group_once() -> None:
         assert len(groups) == len(set(groups)), source
 
 
-def test_the_list_fits_the_data() -> None:
+@pytest.fixture(scope="module")
+def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared data beside the repository")
-    rows = json.loads((SHARED / "manifest.json").read_text())
+    return SHARED
+
+
+def test_no_field_of_the_data_is_divided(shared: Path) -> None:
+    _, problems = check_manifest(shared)
+
+    assert [problem for problem in problems if "tiles of one field" in problem] == []
+
+
+def test_the_list_fits_the_data(shared: Path) -> None:
+    rows = json.loads((shared / "manifest.json").read_text())
     listed = tomllib.loads(LIST.read_text())
     shape = (256, 256)
     data = Dataset(
