@@ -16,6 +16,8 @@ READY  := $(if $(CHOICE),convert,$(if $(wildcard $(CHOSEN)),$(VENV)/.serve,conve
 # The larger network is the default when an engine is built for a GPU.
 WEIGHTS ?= $(if $(TENSORRT),weights/paper.npz,weights/lite.npz)
 RECIPE ?= lite
+# The shipped weights are never written to unless they are named.
+ONTO_NAMED = $(if $(filter file,$(origin WEIGHTS)),$(error Name the file to write to: make $@ WEIGHTS=file WRITE=1))
 # Three workers for two cores, because tests often wait for servers to start, restart or time out.
 # A worker that dies fails the run: xdist would replace it and might then wait forever.
 # Groups of tests run in the order of tests/conftest.py, long ones first.
@@ -190,14 +192,14 @@ release-test: ready tested build/release-env/.ready build/moto-env/.ready  ## te
 check: $(VENV)/.train  ## summarise DATA and name its problems
 	@$(RUN) -m training.check "$(or $(DATA),$(error Name the data: make check DATA=folder))"
 
-train: $(VENV)/.train  ## train: DATA=folder RECIPE=lite|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
+train: $(VENV)/.train  ## train: DATA=folder RECIPE=lite|lite-20x|further|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
 		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
 
-average: $(VENV)/.train  ## average WEIGHTS="a b" of runs from the same start, by SHARES="1 2"; DATA=folder RECIPE OUT=file
+average: $(VENV)/.train  ## average WEIGHTS="a b" of runs from the same start, by SHARES="1 2"; DATA=folder OUT=file
 	@$(RUN) -m training.average --data "$(or $(DATA),$(error Name the data: make average DATA=folder))" \
-		--weights $(WEIGHTS) $(if $(SHARES),--shares $(SHARES)) --recipe "$(RECIPE)" \
+		--weights $(WEIGHTS) $(if $(SHARES),--shares $(SHARES)) $(if $(filter command,$(origin RECIPE)),--recipe "$(RECIPE)") \
 		--out "$(if $(filter command,$(origin OUT)),$(OUT),runs/mean.npz)"
 
 evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=reporting, or FOLD=3; OUT=folder
@@ -218,11 +220,11 @@ evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei 
 		--manifest "$(or $(DATA),$(error Name the data: make evaluate-classes DATA=folder))"
 
 calibrate: $(VENV)/.train  ## calibrate the classes of WEIGHTS on held-back images of DATA; WRITE=1 stores it
-	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
+	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),$(ONTO_NAMED)--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make calibrate DATA=folder))"
 
 tune: $(VENV)/.train  ## try thresholds for WEIGHTS on held-back images of DATA; WRITE=1 stores the best
-	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),--write) \
+	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),$(ONTO_NAMED)--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
 protocol: $(VENV)/.train  ## train and score on PanNuke: PROTOCOL=rotation|random DATA=folder RECIPE

@@ -69,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="further", help="that draws the patches")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args(argv)
+    if len(arguments.weights) < 2:
+        parser.error("--weights takes at least two files")
     shares = arguments.shares or [1.0] * len(arguments.weights)
     if len(shares) != len(arguments.weights) or min(shares) <= 0:
         parser.error("--shares takes a number above 0 for each file of --weights")
@@ -83,6 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     except (RecipeError, DataError, WeightsError) as error:
         print(f"average: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("average: stopped before the end; nothing was written.", file=sys.stderr)
+        return 130
     print(f"Wrote {arguments.out}: calibrate it, then tune it.")
     return 0
 

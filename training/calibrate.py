@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         "--manifest", type=Path, required=True, metavar="DIR", help="folder with a manifest.json"
     )
     parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
-    parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--write", action="store_true", help="fold the calibration into the weights file"
     )
@@ -219,6 +219,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, weights.WeightsError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("calibrate: stopped before the end; nothing was written.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
     "network": PRESETS,
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-    "start": ("random", "imagenet"),
+    "start": ("random", "imagenet", "weights"),
     "losses": LOSSES,
     "augmentation": AUGMENTATIONS,
 }
@@ -44,7 +44,8 @@ class Recipe:
     precision
         Keras' dtype policy.
     start
-        ``"random"``, or ``"imagenet"`` for the backbone; see `training.model.imagenet`.
+        ``"random"``, ``"imagenet"`` for the backbone (`training.model.imagenet`), or ``"weights"``
+        for a recipe that only goes on from a weights file.
     losses, augmentation
         Names in `training.losses.LOSSES` and `training.data.augment.AUGMENTATIONS`.
     balance_classes

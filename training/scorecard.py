@@ -89,10 +89,15 @@ def score(part: Part, weights: Path, source: Source, out: Path) -> Row:
     """Score a part of a set, and write its figures below `out`."""
     evaluation = evaluate(part.data, source.segment, by_tissue=False, classes=source.classes)
     subject = Subject(data=part.name, split=part.split, **source.description)
-    folder = out / weights.stem / f"{part.name}-{part.split.split(',')[0]}"
+    folder = out / name_of(weights) / f"{part.name}-{part.split.split(',')[0]}"
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation.scores, subject, evaluation.seconds, evaluation.groups.note, folder)
-    return Row(part, weights.name, evaluation.scores)
+    return Row(part, name_of(weights), evaluation.scores)
+
+
+def name_of(weights: Path) -> str:
+    """Name of a weights file in tables: that of its run folder if it lies in one."""
+    return weights.parent.name if weights.name == "weights.npz" else weights.stem
 
 
 def tables(rows: list[Row]) -> list[Table]:
@@ -179,6 +184,9 @@ def main(argv: list[str] | None = None) -> int:
         help="folder to write (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)
+    names = [name_of(path) for path in arguments.weights]
+    if len(set(names)) < len(names):
+        parser.error(f"two files would have one name in the tables: {', '.join(names)}")
     try:
         sources = {path: from_weights(path, Settings()) for path in arguments.weights}
         scales = {source.mpp for source in sources.values()}

@@ -233,6 +233,16 @@ def make_batches(training: Dataset, recipe: Recipe, steps: int, seed: int = SEED
     )
 
 
+def _check_start(recipe: Recipe) -> None:
+    if recipe.start == "weights":
+        raise RecipeError(
+            "This recipe goes on from trained weights: name them with --start (make train "
+            "START=file)."
+        )
+    if recipe.start == "imagenet":
+        imagenet.find(recipe.network)
+
+
 def _seed(start: Path | None) -> int:
     # A run that goes on from another's weights learns from other patches than that one did.
     return zlib.crc32(start.read_bytes()) if start else SEED
@@ -330,7 +340,9 @@ def main(argv: list[str] | None = None) -> int:
         "--train-folds", type=int, nargs="+", default=[1], metavar="N", help="of PanNuke"
     )
     parser.add_argument("--validation-fold", type=int, default=2, metavar="N", help="of PanNuke")
-    parser.add_argument("--recipe", default="lite", help="paper, full, lite or a .toml file")
+    parser.add_argument(
+        "--recipe", default="lite", help="a name in training/recipes, or a .toml file"
+    )
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
     parser.add_argument(
         "--epochs",
@@ -345,8 +357,8 @@ def main(argv: list[str] | None = None) -> int:
         recipe = read(arguments.recipe)
         if arguments.epochs is not None:
             recipe = replace(recipe, epochs=arguments.epochs)
-        if recipe.start == "imagenet" and not arguments.start and not arguments.resume:
-            imagenet.find(recipe.network)  # before minutes are spent on the data
+        if not arguments.start and not arguments.resume:
+            _check_start(recipe)  # before minutes are spent on the data
         training, validation = load(
             arguments.data, arguments.train_folds, arguments.validation_fold, recipe.mpp
         )

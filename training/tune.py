@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="train", help="of the manifest (default: %(default)s)")
     parser.add_argument("--set", action="append", help="only this data set; may be repeated")
-    parser.add_argument("--weights", type=Path, default=Path("weights/lite.npz"), metavar="FILE")
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
     parser.add_argument("--write", action="store_true", help="put the best into the weights file")
     arguments = parser.parse_args(argv)
     try:

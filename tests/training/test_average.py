@@ -71,6 +71,10 @@ def test_what_cannot_be_averaged_is_named(
     assert capsys.readouterr().err == (
         f"average: {other} is not of the same network and target as {files[0]}.\n"
     )
-    with pytest.raises(SystemExit):
-        average.main([*command, str(files[0]), "--shares", "1", "2"])
-    assert "--shares takes a number above 0 for each file" in capsys.readouterr().err
+    for wrong, sentence in (
+        ([*map(str, files), "--shares", "1"], "--shares takes a number above 0 for each file"),
+        ([str(files[0])], "--weights takes at least two files"),
+    ):
+        with pytest.raises(SystemExit):
+            average.main([*command, *wrong])
+        assert sentence in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_the_rate_rises_is_held_and_falls_to_zero() -> None:
         (
             'start = "imagenet"',
             'start = "weights/lite.npz"',
-            "{path}: start must be one of random, imagenet, not 'weights/lite.npz'.",
+            "{path}: start must be one of random, imagenet, weights, not 'weights/lite.npz'.",
         ),
         ("use_ema", "use_emma", "{path}: Keras refuses the optimizer: "),
         ('"AdamW"', '"AdamX"', "{path}: Keras refuses the optimizer: "),

@@ -32,7 +32,8 @@ def test_each_set_is_scored_as_on_its_own(
             files = {key: f"{name}/{entry[key]}" for key in ("image", "masks")}
             entries.append(entry | files | {"set": name})
     (tmp_path / "manifest.json").write_text(json.dumps(entries))
-    other = Path(shutil.copy(LITE, tmp_path / "other.npz"))
+    (tmp_path / "other").mkdir()
+    other = Path(shutil.copy(LITE, tmp_path / "other" / "weights.npz"))  # as a training names it
     out = tmp_path / "out"
     arguments = ["--manifest", str(tmp_path), "--out", str(out)]
 
@@ -43,7 +44,7 @@ def test_each_set_is_scored_as_on_its_own(
     head = "| data | weights | bPQ | PQ | mPQ | F1 within 3 µm | calibration error |"
     assert lines[2:4] == [head, "|---|---|---|---|---|---|---|"]
     rows = [line.split(" | ") for line in lines[4:8]]
-    assert [row[1] for row in rows] == ["lite.npz", "other.npz"] * 2
+    assert [row[1] for row in rows] == ["lite", "other"] * 2
     assert [row[0].split(":")[0] for row in rows[::2]] == [
         "| a, train, held back to report",
         "| b, test",
@@ -63,6 +64,12 @@ def test_each_set_is_scored_as_on_its_own(
     assert found["classes"] == expected["classes"]
     pq = found["scores"]["pq"]
     assert rows[2][3] == f"{pq['value']:.3f} [{pq['low']:.3f}, {pq['high']:.3f}]"
+
+
+def test_two_files_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        scorecard.main(["--manifest", "data", "--weights", str(LITE), "elsewhere/lite.npz"])
+    assert "two files would have one name in the tables: lite, lite\n" in capsys.readouterr().err
 
 
 def test_nothing_to_report_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

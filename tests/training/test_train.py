@@ -211,6 +211,17 @@ def test_a_missing_imagenet_package_is_named_before_data_is_read(
     )
 
 
+def test_a_recipe_that_goes_on_from_weights_asks_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path), "--recipe", "further", "--out", str(tmp_path / "r")]) == 1
+
+    assert capsys.readouterr().err == (
+        "train: This recipe goes on from trained weights: name them with --start (make train "
+        "START=file).\n"
+    )
+
+
 def test_a_run_leaves_its_log_its_pictures_and_its_settings(run: Path, start: Path) -> None:
     assert [row["epoch"] for row in _log(run)] == ["0", "1"]
     assert all(0 <= float(row["val_pq"]) <= 1 for row in _log(run))

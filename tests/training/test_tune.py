@@ -17,6 +17,8 @@ from training import evaluate, tune
 from training.evaluation import in_process
 from training.model import weights
 
+LITE = ("--weights", str(ROOT / "weights" / "lite.npz"))
+
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -77,13 +79,13 @@ def test_the_best_setting_goes_into_the_weights_file(
 def test_nothing_to_choose_by_is_named(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tune.main(["--manifest", str(manifest), "--set", "kumar"]) == 1
+    assert tune.main(["--manifest", str(manifest), "--set", "kumar", *LITE]) == 1
     assert capsys.readouterr().err == (
         "tune: No image of the set 'kumar' is held back to choose settings by; those of fields "
         "are.\n"
     )
     write_manifest(tmp_path, [(64, 64)] * 3, split="train")
-    assert tune.main(["--manifest", str(tmp_path)]) == 1
+    assert tune.main(["--manifest", str(tmp_path), *LITE]) == 1
     assert capsys.readouterr().err == (
         "tune: No image of the split 'train' is held back to choose settings by: its sets have "
         "too few groups.\n"
