@@ -3,7 +3,9 @@
 TensorRT supports INT8 only through such nodes; OpenVINO and ONNX Runtime understand them, too.
 Scales are symmetric, one per output channel for weights and one per tensor for activations, the
 latter measured on the user's images. Convolutions of fewer than 16 channels (stem, squeeze-excite,
-heads) and depthwise ones stay as they are: INT8 would cost accuracy there and save little.
+heads) and depthwise ones stay as they are: INT8 would cost accuracy there and save little. So do those
+that a squeeze-excite gate stands before: it scales the channels so far apart that one scale for all of
+them leaves little of the small ones.
 """
 
 from __future__ import annotations
@@ -140,16 +142,27 @@ def _unreadable(path: Path) -> ConversionError:
 
 
 def _dense_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Names of the ungrouped convolutions with enough input and output channels."""
+    """Names of the ungrouped, ungated convolutions with enough input and output channels."""
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
     names = []
     for node in graph.node:
         if node.op_type != "Conv":
             continue
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        if groups == 1 and min(weights[node.input[1]][:2]) >= _FEWEST_CHANNELS:
+        dense = groups == 1 and min(weights[node.input[1]][:2]) >= _FEWEST_CHANNELS
+        if dense and not _gated(node.input[0], makers):
             names.append(node.name)
     return names
+
+
+def _gated(tensor: str, makers: dict[str, onnx.NodeProto]) -> bool:
+    """Whether a tensor is a product with a sigmoid of another one, which a swish is not."""
+    node = makers.get(tensor)
+    if node is None or node.op_type != "Mul":
+        return False
+    factors = [makers[name] for name in node.input if name in makers]
+    return any(maker.op_type == "Sigmoid" and maker.input[0] not in node.input for maker in factors)
 
 
 class _Patches(CalibrationDataReader):

@@ -16,6 +16,7 @@ from conversion.__main__ import main
 from conversion.errors import ConversionError
 from conversion.fp16 import to_fp16
 from conversion.int8 import calibration_patches, to_int8
+from conversion.model_io import INPUT
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
@@ -41,6 +42,39 @@ def test_dense_convolutions_alone_are_quantised(quantised: onnx.ModelProto) -> N
     assert min(seen[True], seen[False]) > 30
     points = [n for n in quantised.graph.node if n.op_type == "QuantizeLinear"]
     assert all(not np.any(onnx.numpy_helper.to_array(constants[n.input[2]])) for n in points)
+
+
+GATED = """
+<ir_version: 9, opset_import: ["": 18]>
+network (uint8[1, 256, 256, 3] image) => (float[1, 16, 256, 256] out) {
+    floats = Cast <to = 1> (image)
+    planes = Transpose <perm = [0, 3, 1, 2]> (floats)
+    stem = Conv (planes, narrow)
+    open = Sigmoid (stem)
+    swish = Mul (stem, open)
+    dense = Conv (swish, wide)
+    pooled = GlobalAveragePool (dense)
+    gate = Sigmoid (pooled)
+    gated = Mul (dense, gate)
+    out = Conv (gated, wide)
+}
+"""
+
+
+def test_what_a_gate_scales_is_not_quantised() -> None:
+    model = onnx.parser.parse_model(GATED)
+    model.graph.input[0].name = INPUT
+    model.graph.node[0].input[0] = INPUT
+    kernels = np.random.default_rng(0).normal(size=(16, 16, 1, 1)).astype(np.float32)
+    for name, kernel in (("narrow", kernels[:, :3]), ("wide", kernels)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(kernel.copy(), name))
+
+    graph = to_int8(model, parity.tiles()[:2]).graph
+
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    integer = {node.output[0] for node in convolutions if "Dequantize" in makers[node.input[0]]}
+    assert integer == {"dense"}
 
 
 def test_int8_stays_close(
