@@ -3,8 +3,8 @@
 TensorRT supports INT8 only through such nodes; OpenVINO and ONNX Runtime understand them, too.
 Scales are symmetric, one per output channel for weights and one per tensor for activations, the
 latter measured on the user's images. Convolutions of fewer than 16 channels (stem, squeeze-excite,
-heads) and depthwise ones stay as they are: INT8 would cost accuracy there and save little. So do those
-that a squeeze-excite gate stands before: it scales the channels so far apart that one scale for all of
+heads) and depthwise ones stay as they are: INT8 would cost accuracy there and save little. So do
+those behind a squeeze-excite gate: it scales the channels so far apart that one scale for all of
 them leaves little of the small ones.
 """
 
