@@ -33,7 +33,7 @@ from tsfd_client.slides.lock import Lock
 from tsfd_client.slides.outputs import write_from_nuclei
 from tsfd_client.slides.run import Run
 from tsfd_client.slides.segment_image import recording
-from tsfd_client.slides.status import DONE, LOCK
+from tsfd_client.slides.status import DONE, LOCK, is_finished
 
 _DIGITS = 6  # of a file's SHA-256 that tell it from others
 
@@ -167,9 +167,7 @@ def relabel(
 
 def _info(result: Path) -> Info:
     """Metadata of a finished result."""
-    # `tsfd_client.save` makes no run; it writes the summary last.
-    is_saved = (result / summary.FILE).is_file() and not (result / RUN).is_file()
-    if not is_saved and not (result / DONE).is_file():
+    if not is_finished(result):
         raise OutputError(
             f"{result} is not a finished result: run `tsfd {_command(result)}` first, or again."
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET, RUN
 from tsfd_client.names import shown
-from tsfd_client.slides.status import DONE
+from tsfd_client.slides.status import is_finished
 
 
 def finished(folders: Sequence[Path]) -> dict[str, Path]:
@@ -25,7 +25,7 @@ def finished(folders: Sequence[Path]) -> dict[str, Path]:
         if not folder.is_dir():
             raise OutputError(f"There is no folder {folder}: name results of `tsfd segment`.")
         inside = [folder] if (folder / PARQUET).is_file() else sorted(folder.iterdir())
-        own = [path for path in inside if (path / DONE).is_file() and (path / PARQUET).is_file()]
+        own = [path for path in inside if is_finished(path) and (path / PARQUET).is_file()]
         if not own:
             raise OutputError(f"{folder} is no finished result, and holds none.")
         for path in inside:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tsfd_client.errors import OutputError
 from tsfd_client.files import PARQUET, replacing
 from tsfd_client.names import check_utf8
-from tsfd_client.slides.status import DONE
+from tsfd_client.slides.status import is_finished
 
 _NAMES = {
     "spatialdata": "nuclei.spatialdata.zarr",
@@ -37,8 +37,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
     Parameters
     ----------
     folder
-        Folder of a run that is done, with ``nuclei.parquet`` and ``DONE``. For a site, also a
-        folder of results.
+        Folder of a finished result. For a site, also a folder of results.
     to
         One of `FORMATS`.
     out
@@ -63,7 +62,7 @@ def export(folder: Path, to: str, out: Path | None = None) -> Path:
         raise OutputError(f"There is no folder {folder}.")
     if out is not None and os.path.lexists(out):
         raise OutputError(f"{out} exists already: remove it, or choose another name.")
-    if to != "site" and not (folder / DONE).is_file():
+    if to != "site" and not is_finished(folder):
         raise OutputError(f"{folder} is not finished: run `tsfd segment` again.")
     path = folder / _NAMES[to] if out is None else out
     check_utf8(path)

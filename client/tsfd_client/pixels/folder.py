@@ -12,7 +12,10 @@ from tsfd_client.pixels.dicom import folder_of, slides_among, standing_for
 from tsfd_client.remote.address import Place
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_SLIDES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".btf", ".tf8")
+_SLIDES: Final = (
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".czi", ".svslide", ".vms", ".vmu"),
+    *(".btf", ".tf8"),
+)
 
 
 def expand(paths: Iterable[Place]) -> list[Place]:

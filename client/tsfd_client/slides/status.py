@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from tsfd_client.files import replacing
+from tsfd_client.files import RUN, replacing
 from tsfd_client.names import shown
+from tsfd_client.nuclei import summary
 from tsfd_client.slides.events import FILE, Events, read_events
 from tsfd_client.slides.lock import is_held
 
@@ -56,6 +57,13 @@ class Status:
     mm2: float
     seconds: float
     error: str
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a whole result, of a run or of `tsfd_client.save`."""
+    # `save` makes no run; it writes the summary last.
+    saved = (folder / summary.FILE).is_file() and not (folder / RUN).is_file()
+    return saved or (folder / DONE).is_file()
 
 
 def status_of(folder: Path) -> Status:

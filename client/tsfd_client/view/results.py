@@ -25,7 +25,7 @@ from tsfd_client.classes.labels import (
 from tsfd_client.classes.matching import AT_UM, REACH_UM
 from tsfd_client.contract import USE
 from tsfd_client.errors import ImageError, OutputError, TsfdError
-from tsfd_client.files import PARQUET, RUN
+from tsfd_client.files import PARQUET
 from tsfd_client.names import shown
 from tsfd_client.nuclei.plausibility import assumption_warning
 from tsfd_client.nuclei.summary import FILE as SUMMARY
@@ -39,7 +39,7 @@ from tsfd_client.pixels.tissue import FILE as TISSUE
 from tsfd_client.pixels.tissue import read_tissue, run_lengths
 from tsfd_client.release import Release
 from tsfd_client.slides.events import FILE as EVENTS
-from tsfd_client.slides.status import DONE, Status, status_of
+from tsfd_client.slides.status import DONE, Status, is_finished, status_of
 from tsfd_client.view import kept, outlines, pixels, points
 from tsfd_client.view.images import Images
 from tsfd_client.view.zooms import Zooms
@@ -290,9 +290,7 @@ class Result:
     @property
     def is_complete(self) -> bool:
         """Whether the image has been segmented to its end."""
-        # `tsfd_client.save` makes no run; it writes the summary last.
-        saved = (self.folder / SUMMARY).is_file() and not (self.folder / RUN).is_file()
-        return saved or any((self.folder / name).is_file() for name in (DONE, COMPARISON))
+        return is_finished(self.folder) or (self.folder / COMPARISON).is_file()
 
     def file(self, name: str) -> Path:
         """Return the path of one of `FILES`, making it if it is missing or out of date.

@@ -69,6 +69,7 @@ def test_file_and_memory_agree(
     assert saved.equals(table)  # in one row group instead of one for each block
     for name in {*written} - {"summary.json", "nuclei.parquet"}:
         assert written[name] == (folder / name).read_bytes(), name
+    assert main(["export", str(tmp_path / "saved"), "--to=geojson"]) == 0
     for result in map(Result, (folder, tmp_path / "saved")):
         assert result.view()["pixels"] == "tiles"
         assert result.entry()["nuclei"] == len(nuclei)
