@@ -56,10 +56,11 @@ def test_its_parameters_are_the_defaults(
 
 def test_the_documented_parameters_are_those_of_the_weights() -> None:
     text = (ROOT / "model_repository" / "README.md").read_text()
-    header = "| name | type | of `weights/lite.npz` | of `weights/paper.npz` |"
+    files = ("lite.npz", "lite-20x.npz", "paper.npz")
+    header = f"| name | type | {' | '.join(f'of `{file}`' for file in files)} |"
     table = text.partition(header)[2].partition("\n\n")[0]
-    rows = [[cell.strip(" `") for cell in row.split("|")[1:5]] for row in table.splitlines()[2:]]
-    for column, file in enumerate(("lite.npz", "paper.npz"), start=2):
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:6]] for row in table.splitlines()[2:]]
+    for column, file in enumerate(files, start=2):
         suited = asdict(weights.parameters(ROOT / "weights" / file))
         documented = {row[0]: row[column] for row in rows}
         assert documented == {name: f"{value}" for name, value in suited.items()}
