@@ -133,11 +133,12 @@ def _train(
         loss=LOSSES[recipe.losses],
         jit_compile=keras.backend.backend() == "jax",
     )
+    seed = json.loads((out / "settings.json").read_text())["seed"] if resume else _seed(start)
+    run = _run(recipe, training, seed)
     if resume:
-        seed = json.loads((out / "settings.json").read_text())["seed"]
-        done = checkpoint.restore(network, _run(recipe, training, seed), state)
+        done = checkpoint.restore(network, run, state)
     else:
-        seed, done = _seed(start), 0
+        done = 0
         for left in (out / "log.csv", unclosed):
             left.unlink(missing_ok=True)
         settings = {
@@ -149,7 +150,6 @@ def _train(
             "validation": len(validation),
         }
         (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    run = _run(recipe, training, seed)
     batches = make_batches(training, recipe, steps, seed)
     data: Batches | Iterable = batches
     if _on_cuda():
