@@ -6,7 +6,8 @@ A network trained with oversampled rare classes and incomplete labels separates 
 favours some of them. A temperature and a bias per class correct this (Alexandari et al. 2020,
 "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation");
 both are fitted by maximum likelihood to the annotated nuclei. --write folds them into the network's
-last layer, where they cost nothing at inference. Tune the thresholds afterwards.
+last layer, where they cost nothing at inference, if they also help on images that they were not
+fitted to. Tune the thresholds afterwards.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Calibration:
 
     scale: float
     bias: np.ndarray
+
+
+NONE = Calibration(1.0, np.zeros(_CLASSES))
+"""The network as it is."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +119,22 @@ def fit(nuclei: Nuclei) -> Calibration:
     """Find the calibration that makes the annotated classes most likely.
 
     The biases are shifted so that, averaged over these nuclei, the log-odds of nucleus against
-    background stay as they were.
+    background stay as they were. A class that none of these nuclei may have keeps a bias of 0.
     """
+    told = nuclei.allowed.any(axis=0)
+    shares = nuclei.shares + _FLOOR
+
+    def calibration(values: np.ndarray) -> Calibration:
+        bias = np.where(told, values[1:], 0.0)
+        more = np.log((shares * np.exp(bias)).sum(axis=1) / shares.sum(axis=1)).mean()
+        return Calibration(float(np.exp(values[0])), np.where(told, bias - more, 0.0))
 
     def cost(values: np.ndarray) -> float:
-        calibration = Calibration(np.exp(values[0]), values[1:])
-        # A weak prior, worth one nucleus, keeps classes without annotations at 0.
-        chance = probabilities(nuclei, calibration)
+        chance = probabilities(nuclei, calibration(values))
+        # A weak prior, worth one nucleus, for classes with few annotations.
         return surprise(chance, nuclei.allowed) + float(values @ values) / len(nuclei.shares)
 
-    scale, *bias = minimize(cost, np.zeros(1 + _CLASSES)).x
-    shares = nuclei.shares + _FLOOR
-    more = np.log((shares * np.exp(bias)).sum(axis=1) / shares.sum(axis=1)).mean()
-    return Calibration(float(np.exp(scale)), np.array(bias) - more)
+    return calibration(minimize(cost, np.zeros(1 + _CLASSES)).x)
 
 
 def probabilities(nuclei: Nuclei, calibration: Calibration) -> np.ndarray:
@@ -152,14 +160,20 @@ def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
     return scores
 
 
-def report(nuclei: Nuclei, calibration: Calibration) -> Table:
-    """Scores before and after calibration, the latter cross-validated over images."""
-    before = probabilities(nuclei, Calibration(1.0, np.zeros(_CLASSES)))
-    after = before.copy()
+def cross_validated(nuclei: Nuclei) -> np.ndarray:
+    """Probabilities as `probabilities`, calibrated on the images of other folds."""
+    after = probabilities(nuclei, NONE)
     for fold in range(_FOLDS):
         out = nuclei.image % _FOLDS == fold
         if out.any() and not out.all():
             after[out] = probabilities(nuclei.of(out), fit(nuclei.of(~out)))
+    return after
+
+
+def report(
+    nuclei: Nuclei, before: np.ndarray, after: np.ndarray, calibration: Calibration
+) -> Table:
+    """Scores of the probabilities, float64 [n, 5], `before` and `after` calibration."""
     columns = zip(
         CLASSES[1:],
         (nuclei.allowed & (nuclei.allowed.sum(axis=1) == 1)[:, None]).sum(axis=0),
@@ -212,8 +226,11 @@ def main(argv: list[str] | None = None) -> int:
                 "class."
             )
         calibration = fit(nuclei)
-        show([report(nuclei, calibration)])
-        if arguments.write:
+        before, after = probabilities(nuclei, NONE), cross_validated(nuclei)
+        show([report(nuclei, before, after, calibration)])
+        if surprise(after, nuclei.allowed) >= surprise(before, nuclei.allowed):
+            print("It does not help on images that it is not fitted to: nothing to write.")
+        elif arguments.write:
             weights.fold(arguments.weights, calibration.scale, calibration.bias)
             print(f"Folded the calibration into {arguments.weights}: tune the thresholds now.")
     except (DataError, weights.WeightsError) as error:

@@ -167,6 +167,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         recipe = read(arguments.recipe)
+        if recipe.start == "weights":
+            raise RecipeError(
+                f"{arguments.recipe} goes on from trained weights, but a protocol scores what is "
+                "learned from its own patches alone: choose another recipe."
+            )
         folders = find_folds(arguments.pannuke)
         missing = {1, 2, 3} - folders.keys()
         if missing:

@@ -94,6 +94,18 @@ def test_a_protocol_begins_from_no_weights_file(
     assert "unrecognized arguments: --start weights/lite.npz" in capsys.readouterr().err
 
 
+def test_a_protocol_refuses_a_recipe_that_goes_on_from_weights(
+    pannuke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["random", "--pannuke", str(pannuke), "--out", str(tmp_path / "runs")]
+    assert main([*command, "--recipe", "further"]) == 1
+    assert capsys.readouterr().err == (
+        "protocol: further goes on from trained weights, but a protocol scores what is learned "
+        "from its own patches alone: choose another recipe.\n"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 INTERRUPTED = """
 import os, signal, sys
 import tensorflow as tf, tiny
