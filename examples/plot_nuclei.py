@@ -1,5 +1,7 @@
 """Segment an image and draw the outline of every nucleus in the colour of its class.
 
+Needs the client and matplotlib.
+
 python examples/plot_nuclei.py biopsy.png nuclei.png --mpp 0.5
 """
 
