@@ -195,7 +195,7 @@ check: $(VENV)/.train  ## summarise DATA and name its problems
 train: $(VENV)/.train  ## train: DATA=folder RECIPE=lite|lite-20x|further|full|paper|file START=weights EPOCHS=n OUT=runs/lite RESUME=1
 	@$(RUN) -m training.train --data "$(or $(DATA),$(error Name the data: make train DATA=folder))" \
 		--recipe "$(RECIPE)" --out "$(OUT)" $(if $(START),--start "$(START)") \
-		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(filter-out 0,$(RESUME)),--resume)
 
 average: $(VENV)/.train  ## average WEIGHTS="a b" of runs from the same start, by SHARES="1 2"; DATA=folder OUT=file
 	@$(RUN) -m training.average --data "$(or $(DATA),$(error Name the data: make average DATA=folder))" \
@@ -220,11 +220,11 @@ evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei 
 		--manifest "$(or $(DATA),$(error Name the data: make evaluate-classes DATA=folder))"
 
 calibrate: $(VENV)/.train  ## calibrate the classes of WEIGHTS on held-back images of DATA; WRITE=1 stores it
-	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(WRITE),$(ONTO_NAMED)--write) \
+	@$(RUN) -m training.calibrate --weights "$(WEIGHTS)" $(if $(filter-out 0,$(WRITE)),$(ONTO_NAMED)--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make calibrate DATA=folder))"
 
 tune: $(VENV)/.train  ## try thresholds for WEIGHTS on held-back images of DATA; WRITE=1 stores the best
-	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(WRITE),$(ONTO_NAMED)--write) \
+	@$(RUN) -m training.tune --weights "$(WEIGHTS)" $(if $(filter-out 0,$(WRITE)),$(ONTO_NAMED)--write) \
 		--manifest "$(or $(DATA),$(error Name the data: make tune DATA=folder))"
 
 protocol: $(VENV)/.train  ## train and score on PanNuke: PROTOCOL=rotation|random DATA=folder RECIPE

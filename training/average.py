@@ -10,6 +10,7 @@ afterwards: it has no thresholds of its own.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def average(files: Sequence[Path], shares: Sequence[float]) -> tuple[keras.Model
     WeightsError
         If a file cannot be read, or they are not of one network for one target.
     """
+    for path in files:
+        weights.check_classes(path)
     network, preset = weights.load(files[0])
     target = weights.target(files[0])
     means = [np.zeros_like(value) for value in _values(network)]
@@ -72,8 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     if len(arguments.weights) < 2:
         parser.error("--weights takes at least two files")
     shares = arguments.shares or [1.0] * len(arguments.weights)
-    if len(shares) != len(arguments.weights) or min(shares) <= 0:
+    if len(shares) != len(arguments.weights) or not all(0 < s < math.inf for s in shares):
         parser.error("--shares takes a number above 0 for each file of --weights")
+    if arguments.out.is_dir():
+        parser.error(f"--out names a file, and {arguments.out} is a folder")
     try:
         recipe = read(arguments.recipe)
         network, preset = average(arguments.weights, shares)
@@ -82,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         batches = make_batches(training, recipe, _BATCHES)
         fit_statistics(network, (batches.batch(number)[0] for number in range(_BATCHES)))
         weights.save(network, preset, arguments.out, target)
-    except (RecipeError, DataError, WeightsError) as error:
+    except (RecipeError, DataError, WeightsError, OSError) as error:
         print(f"average: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from training.data.annotated import Annotated, DataError
+from training.data.borders import Borders
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
 from training.evaluation.in_process import Probabilities, run
@@ -160,13 +163,43 @@ def _f1(nuclei: Nuclei, said: np.ndarray) -> list[float]:
     return scores
 
 
-def cross_validated(nuclei: Nuclei) -> np.ndarray:
-    """Probabilities as `probabilities`, calibrated on the images of other folds."""
-    after = probabilities(nuclei, NONE)
+def fields(images: Sequence[Annotated]) -> np.ndarray:
+    """Which field or patient each image is of, int [images]."""
+    borders, same, firsts = Borders(), [], {}
+    for number, image in enumerate(images):
+        borders.add(image.image, image.name)
+        same.append((number, firsts.setdefault((image.source, image.group), number)))
+    numbers = {image.name: number for number, image in enumerate(images)}
+    same += [(numbers[first], numbers[second]) for first, second in borders.pairs()]
+    graph = coo_array((np.ones(len(same)), tuple(np.transpose(same))), shape=[len(images)] * 2)
+    return connected_components(graph, directed=False)[1]
+
+
+def cross_validated(nuclei: Nuclei, fields: np.ndarray) -> np.ndarray:
+    """Probabilities as `probabilities`, calibrated on the images of other fields.
+
+    Parameters
+    ----------
+    nuclei
+        Of the images.
+    fields
+        int [images], as the function `fields`.
+
+    Raises
+    ------
+    DataError
+        If all nuclei are of one field.
+    """
+    of_nuclei = np.unique(fields[nuclei.image], return_inverse=True)[1]
+    if not of_nuclei.any():
+        raise DataError(
+            "The nuclei with a class that are held back to choose by are all of one field or "
+            "patient: whether a calibration helps cannot be told."
+        )
+    after = np.empty_like(nuclei.shares)
     for fold in range(_FOLDS):
-        out = nuclei.image % _FOLDS == fold
-        if out.any() and not out.all():
-            after[out] = probabilities(nuclei.of(out), fit(nuclei.of(~out)))
+        out = of_nuclei % _FOLDS == fold
+        after[out] = probabilities(nuclei.of(out), fit(nuclei.of(~out)))
     return after
 
 
@@ -214,6 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
+        weights.check_classes(arguments.weights)
         target = weights.target(arguments.weights)
         data = read_manifest(arguments.manifest, arguments.split, target.mpp)
         images = list(hold_back(data).choosing)
@@ -226,14 +260,14 @@ def main(argv: list[str] | None = None) -> int:
                 "class."
             )
         calibration = fit(nuclei)
-        before, after = probabilities(nuclei, NONE), cross_validated(nuclei)
+        before, after = probabilities(nuclei, NONE), cross_validated(nuclei, fields(images))
         show([report(nuclei, before, after, calibration)])
         if surprise(after, nuclei.allowed) >= surprise(before, nuclei.allowed):
             print("It does not help on images that it is not fitted to: nothing to write.")
         elif arguments.write:
             weights.fold(arguments.weights, calibration.scale, calibration.bias)
             print(f"Folded the calibration into {arguments.weights}: tune the thresholds now.")
-    except (DataError, weights.WeightsError) as error:
+    except (DataError, weights.WeightsError, OSError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -136,7 +136,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         numbers = {name: float(value) for name, value in logs.items()}
-        self._closing.write_text(json.dumps({"epoch": epoch, "logs": numbers}))
+        partial = self._closing.with_suffix(".partial.json")
+        partial.write_text(json.dumps({"epoch": epoch, "logs": numbers}))
+        partial.replace(self._closing)
         self._save()
         if self._stopping.asked:
             raise Stopped
@@ -215,7 +217,9 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         pixels = (image.image for image in self._images)
         target = self._target
-        segmented = segment_all(self.model, pixels, target=target, mpp=target.mpp)
+        segmented = segment_all(
+            self.model, pixels, weights.defaults(target), target=target, mpp=target.mpp
+        )
         found = [nuclei.instance_map for nuclei in segmented]
         scores = [
             panoptic_quality(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -39,7 +41,8 @@ def save(network: keras.Model, run: dict, path: Path) -> None:
         np.savez(partial, **arrays, **{_RUN: np.array(json.dumps(run))})
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a file system that cannot be written to
+            partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"Cannot write {path}: {error.strerror or error}. An earlier checkpoint is kept."
         ) from error
@@ -62,7 +65,7 @@ def restore(network: keras.Model, run: dict, path: Path) -> int:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         of_file = json.loads(str(arrays.pop(_RUN)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint, or is damaged: delete it and start the run again."
         ) from error

@@ -17,12 +17,16 @@ _SOURCES = (
     "training/export.py",
     "training/model/backbone.py",
     "training/model/classes.py",
+    "training/model/convolution.py",
+    "training/model/dropout.py",
     "training/model/network.py",
     "training/model/normalization.py",
     "training/model/own_classes.py",
     "training/model/preprocess.py",
+    "training/model/resolution.py",
     "training/model/serving.py",
     "training/model/weights.py",
+    "training/target.py",
 )
 
 

@@ -26,7 +26,6 @@ from metrics.estimates import Estimate, nanmean
 from training.callbacks import TrainingError
 from training.checkpoint import CheckpointError
 from training.data.annotated import DataError, Dataset, Entry
-from training.data.hold_back import hold_back
 from training.data.pannuke import SOURCE, PanNukeFold, find_folds
 from training.data.rescale import rescaled
 from training.evaluation.files import write_scores
@@ -45,6 +44,7 @@ ROTATION = ((1, 2, 3), (2, 1, 3), (3, 2, 1))
 """Folds for training, validation and scoring in each of the three official splits."""
 
 _TEST_SHARE = 0.2
+_VALIDATION_SHARE = 1 / 8  # of the rest
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,16 @@ def random_split(folds: dict[int, Dataset]) -> Iterator[Split]:
         for entry in fold.entries:
             by_tissue[entry.tissue].append(entry)
     rng = np.random.default_rng(SEED)
-    training, test = [], []
+    training, validation, test = [], [], []
     for _, entries in sorted(by_tissue.items()):
         order = rng.permutation(len(entries))
         cut = round(len(entries) * _TEST_SHARE)
         test += [entries[i] for i in order[:cut]]
-        training += [entries[i] for i in order[cut:]]
-    held = hold_back(Dataset(training))
-    yield Split("random", held.training, held.held_back, Dataset(test))
+        rest = order[cut:]
+        cut = round(len(rest) * _VALIDATION_SHARE)
+        validation += [entries[i] for i in rest[:cut]]
+        training += [entries[i] for i in rest[cut:]]
+    yield Split("random", Dataset(training), Dataset(validation), Dataset(test))
 
 
 PROTOCOLS = {"rotation": rotation, "random": random_split}

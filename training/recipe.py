@@ -6,6 +6,7 @@ recipe = read("my/recipe.toml")
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.losses import LOSSES
 from training.model.network import PRESETS
 from training.schedule import WarmUpHoldDecay
 from training.target import PANNUKE, Target
+from tsfd_client.pixels.resample import MPP_RANGE
 
 FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
@@ -27,6 +29,23 @@ _CHOICES = {
     "augmentation": AUGMENTATIONS,
 }
 _OPTIONAL = ("steps_per_epoch", "mpp")
+_NUMBER = (int, float)
+_COUNT = (int, lambda value: value > 0, "a whole number above 0")
+_EPOCHS = (_NUMBER, lambda value: 0 <= value < math.inf, "a number of epochs from 0 on")
+_LOW, _HIGH = MPP_RANGE
+# Type, test and wording of what a line may hold.
+_RULES = {
+    "epochs": _COUNT,
+    "steps_per_epoch": _COUNT,
+    "batch_size": _COUNT,
+    "learning_rate": (_NUMBER, lambda value: 0 < value < math.inf, "a number above 0"),
+    "warm_up": _EPOCHS,
+    "decay": _EPOCHS,
+    "statistics_momentum": (_NUMBER, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
+    "mpp": (_NUMBER, lambda value: _LOW <= value <= _HIGH, f"a number from {_LOW} to {_HIGH}"),
+    "balance_classes": (bool, lambda _: True, "true or false"),
+    "optimizer": (dict, lambda value: isinstance(value.get("name"), str), "a table with a name"),
+}
 
 
 class RecipeError(Exception):
@@ -112,19 +131,17 @@ def read(name: str) -> Recipe:
         if key not in values and key not in _OPTIONAL:
             raise RecipeError(f"{path} lacks the line {key!r}.")
     for key, choices in _CHOICES.items():
-        if values[key] not in choices:
+        if not isinstance(values[key], str) or values[key] not in choices:
             raise RecipeError(
                 f"{path}: {key} must be one of {', '.join(choices)}, not {values[key]!r}."
             )
-    for key in ("epochs", "steps_per_epoch", "batch_size", "learning_rate", "mpp"):
-        value = values.get(key, 1)
-        if not isinstance(value, (int, float)) or value <= 0:
-            raise RecipeError(f"{path}: {key} must be a number above 0, not {value!r}.")
-    for key in ("warm_up", "decay"):
-        if not isinstance(values[key], (int, float)) or values[key] < 0:
-            raise RecipeError(
-                f"{path}: {key} must be a number of epochs from 0 on, not {values[key]!r}."
-            )
+    for key, (kind, fits, wanted) in _RULES.items():
+        if key not in values:
+            continue
+        value = values[key]
+        confused = isinstance(value, bool) and kind is not bool
+        if confused or not isinstance(value, kind) or not fits(value):
+            raise RecipeError(f"{path}: {key} must be {wanted}, not {value!r}.")
     recipe = Recipe(**values)
     try:
         make_optimizer(recipe, recipe.learning_rate)

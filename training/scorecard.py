@@ -20,7 +20,7 @@ from pathlib import Path
 from metrics.estimates import Estimate
 from training.data.annotated import DataError, Dataset
 from training.data.hold_back import hold_back
-from training.data.manifest import read_entries, read_manifest
+from training.data.manifest import listing_problems, read_entries, read_manifest
 from training.evaluation.files import write_scores
 from training.evaluation.scores import Scores
 from training.evaluation.segment_and_score import evaluate
@@ -66,7 +66,11 @@ def parts(folder: Path, mpp: float) -> Iterator[Part]:
     DataError
         If there is none, or the manifest or a file is broken.
     """
-    splits = {entry.get("split") for entry in read_entries(folder) if isinstance(entry, dict)}
+    listed = read_entries(folder)
+    problem = next(listing_problems(folder, listed), None)
+    if problem:
+        raise DataError(problem)
+    splits = {entry["split"] for entry in listed}
     found = []
     if "test" in splits:
         found.append(("test", read_manifest(folder, "test", mpp)))
@@ -97,7 +101,7 @@ def score(part: Part, weights: Path, source: Source, out: Path) -> Row:
 
 def name_of(weights: Path) -> str:
     """Name of a weights file in tables: that of its run folder if it lies in one."""
-    return weights.parent.name if weights.name == "weights.npz" else weights.stem
+    return weights.resolve().parent.name if weights.name == "weights.npz" else weights.stem
 
 
 def tables(rows: list[Row]) -> list[Table]:

@@ -99,6 +99,8 @@ def train(
         raise TrainingError(
             f"{out} already holds a run: resume it with --resume, or choose another --out."
         )
+    if (out / "weights.npz").exists() and not resume:
+        raise TrainingError(f"{out} already holds weights: choose another --out.")
     if resume and not state.exists():
         raise TrainingError(f"There is no {state} to resume from.")
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,7 @@ def _train(
         loss=LOSSES[recipe.losses],
         jit_compile=keras.backend.backend() == "jax",
     )
-    seed = json.loads((out / "settings.json").read_text())["seed"] if resume else _seed(start)
+    seed = _seed_of_run(out, start) if resume else _seed(start)
     run = _run(recipe, training, seed)
     if resume:
         done = checkpoint.restore(network, run, state)
@@ -204,6 +206,11 @@ def _train(
                 callbacks=every,
             )
 
+    if done > recipe.epochs * steps:
+        raise TrainingError(
+            f"The run in {out} is past epoch {recipe.epochs}: resume it with --epochs "
+            f"{math.ceil(done / steps)} or more."
+        )
     epoch, begun = divmod(done, steps)
     try:
         if unclosed.exists() and not begun:
@@ -248,6 +255,21 @@ def _seed(start: Path | None) -> int:
     return zlib.crc32(start.read_bytes()) if start else SEED
 
 
+def _seed_of_run(out: Path, start: Path | None) -> int:
+    settings = out / "settings.json"
+    try:
+        began = json.loads(settings.read_text())
+        seed, began_from = began["seed"], began["start"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{settings} is missing or damaged, so the run cannot be resumed: begin another with "
+            f"--start {out / 'weights.npz'}."
+        ) from error
+    if start is not None and _seed(start) != seed:
+        raise TrainingError(f"The run in {out} began from {began_from}, not from {start}.")
+    return seed
+
+
 def _run(recipe: Recipe, training: Dataset, seed: int) -> dict:
     """What identifies a run: all that determines its outcome except its length."""
     kept = {key: value for key, value in asdict(recipe).items() if key not in ("epochs", "decay")}
@@ -256,6 +278,7 @@ def _run(recipe: Recipe, training: Dataset, seed: int) -> dict:
 
 def _network(recipe: Recipe, start: Path | None, resume: bool) -> keras.Model:
     if start is not None and not resume:
+        weights.check_classes(start)
         network, preset = weights.load(start)
         if preset != recipe.network:
             raise WeightsError(f"{start} is for the {preset} network, not for {recipe.network}.")
@@ -316,6 +339,8 @@ def load(
     """
     if (data / "manifest.json").is_file():
         split = hold_back(read_manifest(data, "train", mpp))
+        if not len(split.training):
+            raise DataError(f"No image of {data} is left to train on: all are held back.")
         return split.training, split.choosing
     try:
         folds = find_folds(data)
@@ -326,6 +351,13 @@ def load(
         raise DataError(f"{data} has no fold {min(missing)}, only {', '.join(map(str, folds))}.")
     training = Dataset(e for fold in train_folds for e in PanNukeFold(folds[fold]).entries)
     return rescaled(training, mpp), rescaled(PanNukeFold(folds[validation_fold]), mpp)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -346,7 +378,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
     parser.add_argument(
         "--epochs",
-        type=int,
+        type=_count,
         metavar="N",
         help="end here instead of where the recipe says; a run that resumes may end elsewhere",
     )

@@ -9,13 +9,15 @@ has the highest PQ, averaged over the images of each set and then over the sets;
 are means over the sets with classes. --write stores the best in the weights file,
 where the evaluation, the export and, after `make convert`, the server find it, with biases that
 move its foreground and boundary thresholds to 0.5. The smallest confidence, a mean over pixels, is
-then chosen anew.
+then chosen anew. The weights' present setting is one of those that are compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -83,19 +85,23 @@ class Result:
         return float(nanmean(list(self.pq.values())))
 
 
-def search(score: Callable[[Parameters], float], mpp: float = MPP) -> list[Parameters]:
+def search(
+    score: Callable[[Parameters], float], now: Parameters, mpp: float = MPP
+) -> list[Parameters]:
     """Try settings of the grid until no pair of values is better; the best comes first.
 
     Parameters
     ----------
     score
         PQ of a setting.
+    now
+        The present setting, which others must beat.
     mpp
         Scale of the network's pixels.
     """
     areas = tuple(round(area * (MPP / mpp) ** 2) for area in _GRID["min_area"])
     grid = _GRID | {"min_area": areas}
-    tried: dict[Parameters, float] = {}
+    tried = {now: score(now)}
     best, known = Parameters(min_area=areas[1]), 0
     while True:
         for names in _PAIRS:
@@ -191,13 +197,17 @@ def _store(best: Parameters, sets: dict[str, Dataset], path: Path, target: Targe
         weights.set_parameters(path, best)
         print(f"Put the best into {path}.")
         return
-    moved = weights.centre(path, best)
-    choosing = _answers(sets, path, target)
+    with tempfile.TemporaryDirectory() as folder:
+        # The file itself is not touched before everything is known.
+        copy = shutil.copyfile(path, Path(folder) / path.name)
+        moved = weights.centre(copy, best)
+        choosing = _answers(sets, copy, target)
     settings = [
         replace(moved, min_confidence=sure)
         for sure in (moved.min_confidence, *_GRID["min_confidence"])
     ]
     chosen = max(settings, key=lambda setting: mean_pq(choosing, setting))
+    weights.centre(path, best)
     weights.set_parameters(path, chosen)
     print(
         f"Put the best into {path}, with biases that move its thresholds from "
@@ -242,6 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put the best into the weights file")
     arguments = parser.parse_args(argv)
     try:
+        weights.check_classes(arguments.weights)
         now, target = weights.parameters(arguments.weights), weights.target(arguments.weights)
         sets = _read(arguments.manifest, arguments.split, arguments.set, target.mpp)
         choosing = _answers(sets, arguments.weights, target)
@@ -251,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
                 bar.update()
                 return mean_pq(choosing, setting)
 
-            found = search(scored, target.mpp)
+            found = search(scored, now, target.mpp)
         results = [score(choosing, setting) for setting in found[:_SHOWN]]
         images = sum(len(data) for data in sets.values())
         title = f"{arguments.weights}: the best of {len(found)} settings on {images:,} images"
@@ -263,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         if arguments.write:
             _store(results[0].parameters, sets, arguments.weights, target)
-    except (DataError, weights.WeightsError) as error:
+    except (DataError, weights.WeightsError, OSError) as error:
         print(f"tune: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -73,7 +73,9 @@ def test_what_cannot_be_averaged_is_named(
     )
     for wrong, sentence in (
         ([*map(str, files), "--shares", "1"], "--shares takes a number above 0 for each file"),
+        ([*map(str, files), "--shares", "1", "nan"], "--shares takes a number above 0"),
         ([str(files[0])], "--weights takes at least two files"),
+        ([*map(str, files), "--out", str(tmp_path)], "--out names a file, and "),
     ):
         with pytest.raises(SystemExit):
             average.main([*command, *wrong])

@@ -75,12 +75,12 @@ def test_a_class_that_no_nucleus_may_have_keeps_its_bias() -> None:
 
 def test_cross_validation_tells_a_fit_that_holds_elsewhere() -> None:
     holds = drawn(Calibration(1.5, np.array([-1.0, 0.5, 0.2, -0.3, 0.6])), 2_000)
-    calibrated = cross_validated(holds)
+    calibrated = cross_validated(holds, np.arange(2_000))
     assert surprise(calibrated, holds.allowed) < surprise(probabilities(holds, NONE), holds.allowed)
     # Every image has nuclei of a single class: what is fitted to some misleads for the others.
     classes = holds.allowed.argmax(axis=1)
     differ = Nuclei(holds.shares, holds.allowed, classes)
-    calibrated = cross_validated(differ)
+    calibrated = cross_validated(differ, np.arange(5))
     assert surprise(calibrated, differ.allowed) > surprise(
         probabilities(differ, NONE), differ.allowed
     )

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from training.data.annotated import Dataset, Entry
 from training.data.pannuke import PanNukeFold, find_folds
 from training.evaluation import in_process
 from training.protocol import main, random_split, rotation
@@ -49,6 +50,19 @@ def test_random_split_takes_a_fifth_of_every_tissue_and_repeats_itself(pannuke: 
     parts = [_names(part) for part in (split.training, split.validation, split.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 9
     assert _names(again.test) == _names(split.test)
+
+
+def test_random_split_validates_on_an_eighth_of_the_rest() -> None:
+    entries = [
+        Entry(f"{tissue}/{n}", "made", f"{tissue}/{n}", tissue, (256, 256), lambda: None)
+        for tissue in range(2)
+        for n in range(400)
+    ]
+    (split,) = random_split({1: Dataset(entries)})
+
+    parts = (split.training, split.validation, split.test)
+    assert [len(part) for part in parts] == [560, 80, 160]
+    assert len(set().union(*map(_names, parts))) == 800
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_the_rate_rises_is_held_and_falls_to_zero() -> None:
     ("old", "new", "sentence"),
     [
         ("epochs = 40", "", "{path} lacks the line 'epochs'."),
-        ("epochs = 40", "epochs = -1", "{path}: epochs must be a number above 0, not -1."),
+        ("epochs = 40", "epochs = -1", "{path}: epochs must be a whole number above 0, not -1."),
         (
             'losses = "marginal"',
             'losses = "dice"',
@@ -64,6 +64,19 @@ def test_the_rate_rises_is_held_and_falls_to_zero() -> None:
             "decay = -1",
             "{path}: decay must be a number of epochs from 0 on, not -1.",
         ),
+        ("epochs = 40", "epochs = 1.5", "{path}: epochs must be a whole number above 0, not 1.5."),
+        (
+            "balance_classes = false",
+            'balance_classes = "no"',
+            "{path}: balance_classes must be true or false, not 'no'.",
+        ),
+        (
+            'losses = "marginal"',
+            'losses = ["dice"]',
+            "{path}: losses must be one of marginal, paper, not ['dice'].",
+        ),
+        ('name = "AdamW"', "", "{path}: optimizer must be a table with a name, not {{"),
+        ("epochs = 40", "epochs = 40\nmpp = nan", "{path}: mpp must be a number from 0.05 to 2.0"),
         ("epochs = 40", "epochs = = 40", "{path} is not TOML: "),
     ],
 )

@@ -278,6 +278,46 @@ def test_a_run_is_not_overwritten(
     )
 
 
+def test_weights_without_a_run_are_not_overwritten(
+    start: Path, pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Path(shutil.copy(start, tmp_path / "weights.npz"))
+
+    assert main(_arguments(pannuke, recipe, tmp_path)) == 1
+
+    assert capsys.readouterr().err == (
+        f"train: {tmp_path} already holds weights: choose another --out.\n"
+    )
+    assert kept.read_bytes() == start.read_bytes()
+
+
+def test_a_resume_that_cannot_be_is_named(
+    copy: Path, pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = _arguments(pannuke, recipe, copy, "--resume")
+
+    assert main([*arguments, "--epochs", "1"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train: The run in {copy} is past epoch 1: resume it with --epochs 2 or more."
+    )
+    other = tmp_path / "other.npz"
+    other.write_bytes((copy / "weights.npz").read_bytes())
+    assert main([*arguments, "--start", str(other)]) == 1
+    began = json.loads((copy / "settings.json").read_text())["start"]
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train: The run in {copy} began from {began}, not from {other}."
+    )
+    (copy / "settings.json").write_text("")
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"train: {copy}/settings.json is missing or damaged, so the run cannot be resumed: begin "
+        f"another with --start {copy}/weights.npz."
+    )
+    with pytest.raises(SystemExit):
+        main([*arguments, "--epochs", "0"])
+    assert "argument --epochs: must be at least 1, not 0" in capsys.readouterr().err
+
+
 def test_the_end_may_change_and_nothing_else(
     copy: Path, pannuke: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,8 +100,17 @@ def test_the_search_finds_what_depends_on_another() -> None:
         off += abs(boundary - 0.7) + abs(area - 100 * boundary + 10) / 100
         return 1 - off
 
-    tried = tune.search(score)
+    tried = tune.search(score, Parameters())
 
     assert tried[0] == Parameters(0.9, 0.7, 60, 0.95)
     assert len(tried) < 250
     assert Parameters() in tried
+
+
+def test_the_present_setting_stays_if_none_of_the_grid_is_better() -> None:
+    now = Parameters(0.5, 0.5, 37, 0.88)
+
+    def score(setting: Parameters) -> float:
+        return -abs(setting.min_area - 37) - abs(setting.min_confidence - 0.88)
+
+    assert tune.search(score, now)[0] == now

@@ -12,6 +12,7 @@ then only the marked nuclei and a ring around each are used.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 import zlib
 from collections import Counter
@@ -26,7 +27,7 @@ from training.data.annotated import ALLOWED, MPP, Annotated, DataError, Dataset,
 from training.data.rescale import nearest
 from training.target import CLASSES
 from tsfd_client.contract import TISSUES
-from tsfd_client.pixels.resample import Grid, resample
+from tsfd_client.pixels.resample import MPP_RANGE, Grid, resample
 
 MANIFEST = "manifest.json"
 
@@ -37,6 +38,7 @@ _MOST_INSTANCES = 65534  # one value of uint16 stays free, for `batches.boundari
 # Without it nothing would teach where a nucleus ends. Outlines extend one pixel outside; farther
 # away there may be a neighbour that nobody marked.
 _RING = 2
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"  # markers of JPEG
 
 
 def read_manifest(folder: Path, split: str, mpp: float = MPP) -> Dataset:
@@ -84,7 +86,7 @@ def in_memory(annotated: Annotated, mpp: float) -> Entry:
 
 def _checksum(annotated: Annotated) -> int:
     checksum = zlib.crc32(annotated.allowed)
-    for pixels in (annotated.instances, annotated.image, annotated.ignore):
+    for pixels in (annotated.instances, annotated.image, annotated.ignore, annotated.guessed):
         if pixels is not None:
             checksum = zlib.crc32(pixels, checksum)
     return checksum
@@ -96,14 +98,16 @@ def read_entries(folder: Path) -> list:
     Raises
     ------
     DataError
-        If there is no manifest, or it is not a list.
+        If there is no manifest that can be read, or it is not a list.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"There is no {path}: name the folder of a manifest.json.")
     try:
         entries = json.loads(path.read_bytes())
-    except ValueError as error:
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} must be a list with an object for every image.")
@@ -117,7 +121,7 @@ def listing_problems(folder: Path, entries: list) -> Iterator[str]:
         for problem in entry_problems(entry):
             yield f"{path}, entry {number}: {problem}."
     sound = [entry for entry in entries if not any(entry_problems(entry))]
-    for image, count in Counter(entry["image"] for entry in sound).items():
+    for image, count in Counter(os.path.normpath(entry["image"]) for entry in sound).items():
         if count > 1:
             yield f"{path} lists {image} {count} times."
     splits: dict[tuple[str, str], set[str]] = {}
@@ -147,8 +151,9 @@ def entry_problems(entry: object) -> Iterator[str]:
     if not isinstance(entry.get("partial", False), bool):
         yield f"'partial' must be true or false, not {entry['partial']!r}"
     mpp = entry.get("mpp", MPP)
-    if isinstance(mpp, bool) or not isinstance(mpp, int | float) or not 0 < mpp < np.inf:
-        yield f"'mpp' must be a positive number, not {mpp!r}"
+    low, high = MPP_RANGE
+    if isinstance(mpp, bool) or not isinstance(mpp, int | float) or not low <= mpp <= high:
+        yield f"'mpp' must be a number from {low} to {high} (micrometres per pixel), not {mpp!r}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Examined:
     annotated
         The image, if nothing is wrong.
     labels
-        Label of each instance, as written in the masks file.
+        Label of each instance that has pixels, as written in the masks file.
     ignored
         Whether the masks file names pixels to leave out.
     """
@@ -177,9 +182,11 @@ def examine(folder: Path, entry: dict, mpp: float = MPP) -> Examined:
     """Read and check the image and the masks of a valid entry; resample them to `mpp`."""
     problems = []
     image, masks = folder / entry["image"], folder / entry["masks"]
-    bgr = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
-    if bgr is None:
-        problems.append(f"{image} is {'not an image' if image.is_file() else 'missing'}.")
+    try:
+        bgr = _read_image(image)
+    except DataError as error:
+        bgr = None
+        problems.append(str(error))
     try:
         marked = _load_masks(masks)
     except DataError as error:
@@ -195,9 +202,26 @@ def examine(folder: Path, entry: dict, mpp: float = MPP) -> Examined:
     return Examined(
         problems=(),
         annotated=_annotated(entry, bgr, marked, mpp),
-        labels=tuple(marked.labels.tolist()),
+        labels=tuple(marked.labels[_present(marked.instances)[1:] - 1].tolist()),
         ignored=marked.ignore is not None and bool(marked.ignore.any()),
     )
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """A picture as OpenCV reads it, uint8 [H, W, 3], BGR."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    # Depending on its version, OpenCV fills what is missing.
+    if content[:2] == b"\xff\xd8" and content.rfind(_END) <= content.rfind(_SCAN):
+        raise DataError(f"{path} is cut off.")
+    bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if bgr is None:
+        raise DataError(f"{path} is not an image.")
+    return bgr
 
 
 @dataclass(frozen=True)
@@ -211,8 +235,6 @@ class _Masks:
 
 
 def _load_masks(path: Path) -> _Masks:
-    if not path.is_file():
-        raise DataError(f"{path} is missing.")
     try:
         with np.load(path, allow_pickle=False) as masks:
             labels = masks["label"]
@@ -222,6 +244,8 @@ def _load_masks(path: Path) -> _Masks:
                 guessed=masks["split"] if "split" in masks else np.zeros(labels.shape, bool),
                 ignore=masks.get("ignore"),
             )
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing.") from error
     except KeyError as error:
         raise DataError(f"{path} is an npz without 'instances' or without 'label'.") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
@@ -262,6 +286,11 @@ def _size(shape: tuple[int, ...]) -> str:
 def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks, mpp: float) -> Annotated:
     grid = Grid(*masks.instances.shape, entry["mpp"], mpp)
     instances = nearest(masks.instances.astype(np.uint16, order="C"), grid)
+    # Ids without pixels would count as nuclei wherever classes are counted.
+    present = _present(instances)
+    renumbered = np.zeros(1 + masks.labels.size, np.uint16)
+    renumbered[present] = np.arange(len(present))
+    instances = renumbered[instances]
     ignore = None if masks.ignore is None else nearest(np.ascontiguousarray(masks.ignore), grid)
     if entry.get("partial"):
         unmarked = _far_from(instances)
@@ -271,15 +300,20 @@ def _annotated(entry: dict, bgr: np.ndarray, masks: _Masks, mpp: float) -> Annot
         # Resampled as by the client, so that training and serving see the same pixels.
         image=resample(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), entry["mpp"], mpp),
         instances=instances,
-        allowed=np.array(sets, np.uint8),
+        allowed=np.array(sets, np.uint8)[present],
         tissue=TISSUES.index(entry["tissue"]) if entry["tissue"] else None,
         source=entry["set"],
         group=entry["group"],
         name=entry["image"],
-        guessed=np.concatenate([[False], masks.guessed]),
+        guessed=np.concatenate([[False], masks.guessed])[present],
         ignore=ignore if ignore is not None and ignore.any() else None,
         mpp=mpp,
     )
+
+
+def _present(instances: np.ndarray) -> np.ndarray:
+    """Ids that have pixels, and 0; int [n + 1]."""
+    return np.union1d(0, instances).astype(np.int64)
 
 
 def _far_from(instances: np.ndarray) -> np.ndarray:

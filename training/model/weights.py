@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def load(path: Path) -> tuple[keras.Model, str]:
 
 
 def parameters(path: Path) -> instances.Parameters:
-    """Read the post-processing parameters that suit a weights file, by default the defaults.
+    """Read the post-processing parameters that suit a weights file, by default the `defaults`.
 
     Raises
     ------
@@ -121,9 +122,35 @@ def parameters(path: Path) -> instances.Parameters:
         values = json.loads(text or "{}")
         if values.get("method") == "watershed":  # in older files, when there was a choice
             del values["method"]
-        return instances.Parameters(**values)
+        return replace(defaults(target(path)), **values)
     except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"The parameters in {path} cannot be used: {error}") from error
+
+
+def defaults(target: Target) -> instances.Parameters:
+    """Parameters for weights that were not tuned: one smallest area in um2 at every scale."""
+    suited = instances.Parameters()
+    return replace(suited, min_area=round(suited.min_area * (PANNUKE.mpp / target.mpp) ** 2))
+
+
+def check_classes(path: Path) -> None:
+    """Check that a weights file tells the classes that training data teach.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or damaged, or tells others.
+    """
+    if is_own_classes(path):
+        raise WeightsError(
+            f"{path} holds classes of your own: name the weights file they were learned with."
+        )
+    classes = target(path).classes
+    if classes != PANNUKE.classes:
+        raise WeightsError(
+            f"{path} tells {', '.join(c.name for c in classes)}, but the data teach "
+            f"{', '.join(c.name for c in PANNUKE.classes)}."
+        )
 
 
 def target(path: Path) -> Target:
@@ -174,8 +201,6 @@ def fold(path: Path, scale: float, bias: np.ndarray) -> None:
     WeightsError
         If the file is missing or damaged, or cannot be written.
     """
-    if is_own_classes(path):
-        raise WeightsError(f"{path} holds classes of your own, which are calibrated as they are.")
     with _changed(path) as arrays:
         kernel, constant = (arrays[f"{_CLASS_LOGITS}/{name}"] for name in ("kernel", "bias"))
         arrays[f"{_CLASS_LOGITS}/kernel"] = (scale * kernel.astype(np.float32)).astype(kernel.dtype)
@@ -285,7 +310,7 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             yield file
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"{path} is not a weights file of this project, or damaged.") from error
 
 
@@ -296,5 +321,6 @@ def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
         np.savez_compressed(partial, **arrays)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a file system that cannot be written to
+            partial.unlink(missing_ok=True)
         raise WeightsError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -157,9 +157,19 @@ def _instances(value: object, dtype: type) -> Callable[[Path], None]:
     return _masks(instances=np.full((120, 100), value, dtype))
 
 
+def _cut_off(folder: Path) -> None:
+    jpeg = cv2.imencode(".jpg", cv2.imread(str(folder / "0.png")))[1].tobytes()
+    (folder / "0.png").write_bytes(jpeg[: len(jpeg) // 2])
+
+
 BROKEN = [
     (lambda f: (f / "0.png").unlink(), "{f}/0.png is missing."),
     (lambda f: (f / "0.png").write_text("no"), "{f}/0.png is not an image."),
+    (_cut_off, "{f}/0.png is cut off."),
+    (
+        _entry(image="a" * 300 + ".png"),
+        f"{{f}}/{'a' * 300}.png cannot be read: File name too long.",
+    ),
     (lambda f: (f / "0.npz").unlink(), "{f}/0.npz is missing."),
     (
         lambda f: (f / "0.npz").write_text("no"),
@@ -226,9 +236,17 @@ BROKEN = [
     ),
     (_without("group"), "{f}/manifest.json, entry 1: 'group' is missing."),
     (_entry(group=3), "{f}/manifest.json, entry 1: 'group' must be text, not 3."),
-    (_entry(mpp=0), "{f}/manifest.json, entry 1: 'mpp' must be a positive number, not 0."),
-    (_entry(mpp="40x"), "{f}/manifest.json, entry 1: 'mpp' must be a positive number, not '40x'."),
-    (_entry(image="1.png"), "{f}/manifest.json lists 1.png 2 times."),
+    (
+        _entry(mpp=25),
+        "{f}/manifest.json, entry 1: 'mpp' must be a number from 0.05 to 2.0 (micrometres per "
+        "pixel), not 25.",
+    ),
+    (
+        _entry(mpp="40x"),
+        "{f}/manifest.json, entry 1: 'mpp' must be a number from 0.05 to 2.0 (micrometres per "
+        "pixel), not '40x'.",
+    ),
+    (_entry(image="./1.png"), "{f}/manifest.json lists 1.png 2 times."),
     (
         _entry(group="patient 1"),
         "{f}/manifest.json: the group 'patient 1' of the set 'synthetic' is in the splits coarse "
@@ -245,6 +263,20 @@ def test_broken_data_is_named(folder: Path, spoil: Callable[[Path], None], messa
         read_manifest(folder, "train")
 
     assert str(error.value) == message.replace("{f}", str(folder))
+
+
+def test_ids_without_pixels_are_no_nuclei(folder: Path) -> None:
+    with np.load(folder / "0.npz") as masks:
+        ids, labels = masks["instances"], masks["label"]
+    of_ids = np.insert(labels, 1, "dead")  # id 2 has no pixels, and neither has the last
+    of_ids = np.append(of_ids, "dead")
+    expected = read_manifest(folder, "train")[0]
+    np.savez(folder / "0.npz", instances=np.where(ids > 1, ids + 1, ids), label=of_ids)
+
+    (read,) = read_manifest(folder, "train")
+
+    np.testing.assert_array_equal(read.instances, expected.instances)
+    np.testing.assert_array_equal(read.allowed, expected.allowed)
 
 
 def test_unknown_tissue(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,6 +20,7 @@ from training.evaluation import in_process
 from training.evaluation.in_process import segment_all
 from training.model import weights
 from training.model.network import build
+from training.target import PANNUKE
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -43,6 +46,13 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsError, match=r"There is no weights file .*broken\.npz\."):
         weights.load(broken)
     broken.write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(weights.WeightsError, match="is not a weights file of this project"):
+        weights.load(broken)
+    np.savez_compressed(broken, preset=tiny.PRESET, kernel=np.arange(1000))
+    content = bytearray(broken.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20] = bytes(20)
+    broken.write_bytes(content)
     with pytest.raises(weights.WeightsError, match="is not a weights file of this project"):
         weights.load(broken)
     np.savez(broken, preset=tiny.PRESET)
@@ -88,6 +98,30 @@ def test_thresholds_move_to_the_middle(tmp_path: Path) -> None:
         near = abs(old - threshold) < 1e-6  # rounding may decide there
         assert near.mean() < 0.01
         np.testing.assert_array_equal((new > 0.5)[~near], (old > threshold)[~near])
+
+
+def test_the_default_area_is_the_same_at_every_scale(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, target=np.array(json.dumps(replace(PANNUKE, mpp=0.5).to_dict())))
+    assert weights.parameters(path) == Parameters(min_area=10)
+
+
+def test_other_classes_than_the_datas_are_named(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.npz", tmp_path / "other.npz"
+    np.savez(own, head=np.zeros(1))
+    two = replace(PANNUKE, classes=PANNUKE.classes[:2])
+    np.savez(other, target=np.array(json.dumps(two.to_dict())))
+    for path, sentence in (
+        (own, f"{own} holds classes of your own: name the weights file they were learned with."),
+        (
+            other,
+            f"{other} tells neoplastic, inflammatory, but the data teach neoplastic, "
+            "inflammatory, connective, dead, epithelial.",
+        ),
+    ):
+        with pytest.raises(weights.WeightsError) as error:
+            weights.check_classes(path)
+        assert str(error.value) == sentence
 
 
 def test_parameters_of_no_file_are_named(tmp_path: Path) -> None:
