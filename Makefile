@@ -211,7 +211,7 @@ evaluate: $(VENV)/.train  ## score WEIGHTS on DATA=folder SPLIT=test SET=x HELD=
 		$(if $(SERVER),--server $(SERVER),--weights "$(WEIGHTS)")
 
 scores: $(VENV)/.train  ## score WEIGHTS (one or more) on every set of DATA that reports: the model card's tables
-	@$(RUN) -m training.scorecard --weights $(WEIGHTS) \
+	@$(RUN) -m training.scorecard --weights $(WEIGHTS) $(if $(filter command,$(origin OUT)),--out "$(OUT)") \
 		--manifest "$(or $(DATA),$(error Name the data: make scores DATA=folder))"
 
 evaluate-classes: $(VENV)/.train  ## score own classes, learned from few nuclei of DATA with WEIGHTS; PART=lizard|tissue|gate|served

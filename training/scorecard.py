@@ -192,6 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(set(names)) < len(names):
         parser.error(f"two files would have one name in the tables: {', '.join(names)}")
     try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
         sources = {path: from_weights(path, Settings()) for path in arguments.weights}
         scales = {source.mpp for source in sources.values()}
         at_scale = {mpp: list(parts(arguments.manifest, mpp)) for mpp in scales}
