@@ -145,12 +145,9 @@ def check_classes(path: Path) -> None:
         raise WeightsError(
             f"{path} holds classes of your own: name the weights file they were learned with."
         )
-    classes = target(path).classes
-    if classes != PANNUKE.classes:
-        raise WeightsError(
-            f"{path} tells {', '.join(c.name for c in classes)}, but the data teach "
-            f"{', '.join(c.name for c in PANNUKE.classes)}."
-        )
+    told, taught = (", ".join(c.name for c in t.classes) for t in (target(path), PANNUKE))
+    if told != taught:
+        raise WeightsError(f"{path} tells {told}, but the data teach {taught}.")
 
 
 def target(path: Path) -> Target:
