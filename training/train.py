@@ -139,6 +139,11 @@ def _train(
     run = _run(recipe, training, seed)
     if resume:
         done = checkpoint.restore(network, run, state)
+        if done > recipe.epochs * steps:
+            raise TrainingError(
+                f"The run in {out} is past epoch {recipe.epochs}: resume it with --epochs "
+                f"{math.ceil(done / steps)} or more."
+            )
     else:
         done = 0
         for left in (out / "log.csv", unclosed):
@@ -206,11 +211,6 @@ def _train(
                 callbacks=every,
             )
 
-    if done > recipe.epochs * steps:
-        raise TrainingError(
-            f"The run in {out} is past epoch {recipe.epochs}: resume it with --epochs "
-            f"{math.ceil(done / steps)} or more."
-        )
     epoch, begun = divmod(done, steps)
     try:
         if unclosed.exists() and not begun:
