@@ -68,7 +68,15 @@ def test_toggles_change_what_is_drawn(page: Page) -> None:
     def drawing() -> bytes:
         return page.locator("#map canvas").screenshot()
 
-    with_all = drawing()
+    seen = [drawing()]
+
+    def settled() -> bool:
+        """Tiles that have just been drawn fade in."""
+        seen.append(drawing())
+        return seen[-1] == seen[-2]
+
+    until(settled, 10)
+    with_all = seen[-1]
     press(page, "1")
     assert not page.is_checked("#class-1")
     assert drawing() != with_all
