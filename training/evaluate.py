@@ -17,6 +17,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
+from training.arguments import positive
 from training.data.annotated import DataError, Dataset
 from training.data.hold_back import hold_back
 from training.data.manifest import read_manifest
@@ -179,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "choosing settings, or those for reporting",
     )
     parser.add_argument("--set", help="only this data set of the manifest")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--weights",
@@ -208,13 +209,6 @@ def _parser() -> argparse.ArgumentParser:
         "%(default)s)",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from metrics.estimates import Estimate
 from training.data.annotated import DataError, Dataset
 from training.data.hold_back import hold_back
-from training.data.manifest import listing_problems, read_entries, read_manifest
+from training.data.manifest import read_manifest, sound_entries
 from training.evaluation.files import write_scores
 from training.evaluation.scores import Scores
 from training.evaluation.segment_and_score import evaluate
@@ -66,11 +66,7 @@ def parts(folder: Path, mpp: float) -> Iterator[Part]:
     DataError
         If there is none, or the manifest or a file is broken.
     """
-    listed = read_entries(folder)
-    problem = next(listing_problems(folder, listed), None)
-    if problem:
-        raise DataError(problem)
-    splits = {entry["split"] for entry in listed}
+    splits = {entry["split"] for entry in sound_entries(folder)}
     found = []
     if "test" in splits:
         found.append(("test", read_manifest(folder, "test", mpp)))

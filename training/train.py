@@ -27,6 +27,7 @@ from training import backend  # isort: skip  # noqa: F401, before Keras
 import keras
 
 from training import checkpoint
+from training.arguments import positive
 from training.callbacks import (
     Callbacks,
     Checkpoint,
@@ -353,13 +354,6 @@ def load(
     return rescaled(training, mpp), rescaled(PanNukeFold(folds[validation_fold]), mpp)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -378,7 +372,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="run folder to write")
     parser.add_argument(
         "--epochs",
-        type=_count,
+        type=positive,
         metavar="N",
         help="end here instead of where the recipe says; a run that resumes may end elsewhere",
     )

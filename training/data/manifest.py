@@ -50,10 +50,7 @@ def read_manifest(folder: Path, split: str, mpp: float = MPP) -> Dataset:
         If the manifest or a file of the split is broken; the message names the first problem, and
         ``python -m training.check`` names them all.
     """
-    entries = read_entries(folder)
-    problem = next(listing_problems(folder, entries), None)
-    if problem:
-        raise DataError(problem)
+    entries = sound_entries(folder)
     chosen = [entry for entry in entries if entry["split"] == split]
     if not chosen:
         splits = ", ".join(sorted({entry["split"] for entry in entries}))
@@ -111,6 +108,21 @@ def read_entries(folder: Path) -> list:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path} must be a list with an object for every image.")
+    return entries
+
+
+def sound_entries(folder: Path) -> list[dict]:
+    """Read the entries of the manifest.
+
+    Raises
+    ------
+    DataError
+        If there is no manifest, or anything in it is wrong; the message names the first problem.
+    """
+    entries = read_entries(folder)
+    problem = next(listing_problems(folder, entries), None)
+    if problem:
+        raise DataError(problem)
     return entries
 
 
